@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import nn
+
+from wsss.functional.cam import class_activation_maps, merge_views, normalise_cams
+
+
+def test_the_maps_average_to_the_logits_of_the_classifier() -> None:
+    # that is what a class activation map is: the logit before the average was taken
+    features, linear = torch.rand(2, 5, 4, 6), nn.Linear(5, 3, bias=False)
+    nn.init.uniform_(linear.weight)
+    maps = class_activation_maps(features, linear.weight)
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), linear(features.mean(dim=(2, 3))))
+
+
+def test_evidence_against_a_class_counts_as_none() -> None:
+    features = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])
+    maps = class_activation_maps(features, torch.tensor([[3.0, -1.0], [-1.0, 0.5]]))
+    assert maps.tolist() == [[[[3.0, 0.0]], [[0.0, 1.0]]]]
+
+
+def test_features_of_half_precision_give_maps_of_half_precision() -> None:
+    maps = class_activation_maps(torch.ones(1, 2, 1, 1, dtype=torch.bfloat16), torch.ones(1, 2))
+    assert maps.dtype == torch.bfloat16
+    assert maps.item() == 2
+
+
+def test_a_mirrored_view_is_mirrored_back_before_the_sum() -> None:
+    view = torch.tensor([[[[1.0, 2.0, 4.0]]]])
+    merged = merge_views([view, 10 * view.flip(-1)], [False, True], (1, 3))
+    assert merged.tolist() == [[[[11.0, 22.0, 44.0]]]]
+
+
+def test_views_of_other_scales_are_stretched_bilinearly() -> None:
+    # centres of two pixels lie at 1/4 and 3/4; those of four at 1/8, 3/8, 5/8 and 7/8
+    small = torch.tensor([[[[0.0, 8.0]]]])
+    assert merge_views([small], [False], (1, 4)).tolist() == [[[[0.0, 2.0, 6.0, 8.0]]]]
+    assert merge_views([small, torch.ones(1, 1, 3, 5)], [False, True], (1, 4)).tolist() == [[[[1.0, 3.0, 7.0, 9.0]]]]
+
+
+def test_views_are_summed_in_single_precision_and_stay_as_they_were() -> None:
+    view = torch.full((1, 1, 1, 1), 256, dtype=torch.bfloat16)
+    small = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
+    # 257 is not a number in bfloat16
+    assert merge_views([view, small], [False, True], (1, 1)).item() == 257
+    assert view.item() == 256
+
+
+@pytest.mark.parametrize(("views", "flags"), [(0, 0), (2, 1)])
+def test_every_view_needs_its_flag(views: int, flags: int) -> None:
+    with pytest.raises(ValueError, match=f"got {views} and {flags} flags"):
+        merge_views([torch.zeros(1, 1, 1, 1)] * views, [False] * flags, (1, 1))
+
+
+def test_each_present_class_reaches_about_one_and_an_absent_one_is_silent() -> None:
+    cams = torch.tensor([[[1.0, 4.0]], [[50.0, 20.0]], [[9.0, 9.0]]])
+    normalised = normalise_cams(cams, torch.tensor([True, True, False]))
+    expected = torch.tensor([[[1 / 4.00001, 4 / 4.00001]], [[50 / 50.00001, 20 / 50.00001]], [[0.0, 0.0]]])
+    torch.testing.assert_close(normalised, expected)
+    assert normalised.max() <= 1
+    assert cams[2, 0, 0] == 9
+
+
+def test_a_class_that_never_fires_stays_at_zero() -> None:
+    assert normalise_cams(torch.tensor([[[0.0, -3.0]]]), torch.tensor([True])).tolist() == [[[0.0, 0.0]]]
+
+
+def test_unknown_tags_silence_nothing() -> None:
+    cams = torch.rand(3, 4, 5)
+    assert torch.equal(normalise_cams(cams, None), normalise_cams(cams, torch.ones(3, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_map_that_is_not_finite_is_refused_where_it_matters(wrong: float) -> None:
+    cams = torch.tensor([[[1.0, wrong]], [[1.0, 0.5]]])
+    with pytest.raises(ValueError, match="cams must be finite"):
+        normalise_cams(cams, torch.tensor([True, False]))
+    assert normalise_cams(cams, torch.tensor([False, True]))[0].tolist() == [[0.0, 0.0]]

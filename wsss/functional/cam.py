@@ -1,0 +1,73 @@
+"""Class activation maps (Zhou et al., CVPR 2016), summed over views and normalised like IRN (Ahn et al., CVPR 2019)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import conv2d, interpolate
+
+_SMALLEST = 1e-5
+"""Added to the maximum, so that a class without any activation stays at zero."""
+
+
+def class_activation_maps(
+    features: Float[Tensor, "B D h w"], weights: Float[Tensor, "C D"]
+) -> Float[Tensor, "B C h w"]:
+    """Weigh the last features of a classifier by the weights of each class.
+
+    Args:
+        features: What the classifier averages before its last layer.
+        weights: Weights of that layer; a bias has no place in a map.
+
+    Returns:
+        Activations >= 0 in the dtype of the features, not normalised.
+    """
+    return conv2d(features, weights.to(features.dtype)[:, :, None, None]).relu()
+
+
+def merge_views(
+    views: Sequence[Float[Tensor, "B C _ _"]], flipped: Sequence[bool], size: tuple[int, int]
+) -> Float[Tensor, "B C height width"]:
+    """Sum the activations of several views of the same images.
+
+    Args:
+        views: Activations >= 0, one tensor per scale and flip, each at its own resolution.
+        flipped: For each view whether it was mirrored left to right; it is mirrored back.
+        size: Height and width of the sum.
+
+    Returns:
+        Sums in float32.
+
+    Raises:
+        ValueError: If there is no view, or not one flag per view.
+    """
+    if not views or len(views) != len(flipped):
+        raise ValueError(f"views must be one or more, each with a flag, got {len(views)} and {len(flipped)} flags")
+    total = torch.zeros(*views[0].shape[:2], *size, device=views[0].device)
+    for view, mirrored in zip(views, flipped, strict=True):
+        upright = (view.flip(-1) if mirrored else view).float()
+        total += interpolate(upright, size, mode="bilinear", align_corners=False)
+    return total
+
+
+def normalise_cams(cams: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None) -> Float[Tensor, "C H W"]:
+    """Scale the maps of the present classes to a maximum of about 1, and silence the absent ones.
+
+    Args:
+        cams: Activations; negative ones count as 0.
+        tags: Presence of the classes; None silences nothing.
+
+    Returns:
+        Shares in [0, 1] in float32: each map divided by its maximum + 1e-5.
+
+    Raises:
+        ValueError: If an activation of a present class is not a finite number.
+    """
+    cams = cams.float().relu()
+    if tags is not None:
+        cams = cams.masked_fill(~tags[:, None, None].to(cams.device), 0)
+    peaks = cams.amax(dim=(1, 2), keepdim=True)
+    if not peaks.isfinite().all():
+        raise ValueError(f"cams must be finite, got a maximum of {peaks[~peaks.isfinite()][0].item()}")
+    return cams / (peaks + _SMALLEST)
