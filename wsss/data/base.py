@@ -1,0 +1,136 @@
+"""What every data set can say about its images."""
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from wsss.errors import DataError
+from wsss.types import MOST_CLASSES, Image, LabelMap, Sample, Tags, possible_labels
+
+SPLITS = ("train", "val")
+"""``train`` is what is learnt from; ``val`` is what the result is measured on, and may be empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings:
+    """What every data set can be told."""
+
+    background: bool = True
+    """Whether label 0 is a class of its own; without it a 0 in the truth means unknown."""
+
+
+class Dataset(ABC):
+    """Images by name, with their tags and, where there are any, their true labels.
+
+    Nothing is held in memory but names and tags; images and truth are read when asked for.
+
+    Args:
+        name: What the data set is called in reports.
+        classes: Names of the C foreground classes; label k is ``classes[k - 1]``.
+        background: Whether label 0 is a class of its own.
+        ids: Names of the images of each split.
+
+    Raises:
+        DataError: If there are no classes, too many, or two of the same name.
+    """
+
+    def __init__(
+        self, name: str, classes: tuple[str, ...], *, background: bool, ids: dict[str, tuple[str, ...]]
+    ) -> None:
+        self.name = name
+        self.classes = classes
+        self.background = background
+        self._ids = ids
+        self._fingerprints: dict[tuple[str, bool], str] = {}
+        if not 1 <= len(classes) <= MOST_CLASSES:
+            raise DataError(f"data set '{name}' has {len(classes)} classes, it must have 1 to {MOST_CLASSES}")
+        twice = sorted({label for label in classes if classes.count(label) > 1})
+        if twice:
+            raise DataError(f"data set '{name}' names more than one class '{twice[0]}'; rename one of them")
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        """Names of the images of a split, in a fixed order.
+
+        Args:
+            split: ``train`` or ``val``.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        return self._ids[split]
+
+    def possible(self, id: str) -> list[int]:
+        """Labels that the tags of an image allow, in rising order."""
+        return possible_labels(self.tags(id), len(self.classes), background=self.background)
+
+    def sample(self, id: str) -> Sample:
+        """Read one image and all that is known about it."""
+        return Sample(id=id, image=self.image(id), tags=self.tags(id), truth=self.truth(id))
+
+    def fingerprint(self, split: str, *, truth: bool = False) -> str:
+        """Hash what a stage reads from a split, wherever it lies on the disk.
+
+        Args:
+            split: ``train`` or ``val``.
+            truth: Hash names and true labels; otherwise names, images and tags, so that a change of the truth never
+                touches what was learnt without it.
+
+        Returns:
+            32 hexadecimal digits.
+        """
+        if (split, truth) not in self._fingerprints:
+            self._fingerprints[split, truth] = self._fingerprint(split, truth=truth)
+        return self._fingerprints[split, truth]
+
+    def _fingerprint(self, split: str, *, truth: bool) -> str:
+        ids = self.ids(split)
+        part: Callable[[str], bytes] = self._truth_digest if truth else self._input_digest
+        total = blake2b(json.dumps([self.classes, self.background, ids, truth]).encode(), digest_size=16)
+        # hashing and reading files release the interpreter's lock
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for digest in pool.map(part, ids):
+                total.update(digest)
+        return total.hexdigest()
+
+    @abstractmethod
+    def size(self, id: str) -> tuple[int, int]:
+        """Height and width of an image, without decoding it."""
+
+    @abstractmethod
+    def image(self, id: str) -> Image:
+        """Read an image, (3, H, W) uint8."""
+
+    @abstractmethod
+    def tags(self, id: str) -> Tags | None:
+        """Which of the C foreground classes are there; None when nobody said, all False when known to be empty."""
+
+    @abstractmethod
+    def truth(self, id: str) -> LabelMap | None:
+        """Read the true labels, (H, W) uint8 with ``IGNORE`` where nobody knows; None when the image has none."""
+
+    def _image_digest(self, id: str) -> bytes:
+        image = self.image(id)
+        return digest(repr(tuple(image.shape)).encode(), image.numpy().tobytes())
+
+    def _input_digest(self, id: str) -> bytes:
+        tags = self.tags(id)
+        return digest(self._image_digest(id), b"unknown" if tags is None else bytes(tags.tolist()))
+
+    def _truth_digest(self, id: str) -> bytes:
+        truth = self.truth(id)
+        return digest(b"none") if truth is None else digest(repr(tuple(truth.shape)).encode(), truth.numpy().tobytes())
+
+
+def digest(*parts: bytes) -> bytes:
+    """Hash byte strings one after the other, their lengths included."""
+    total = blake2b(digest_size=16)
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little"))
+        total.update(part)
+    return total.digest()

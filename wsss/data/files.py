@@ -1,0 +1,220 @@
+"""What data sets made of image files have in common."""
+
+import os
+import re
+from abc import abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsss.data.base import Dataset, digest
+from wsss.data.images import IMAGE_SUFFIXES, fit_size, image_size, read_image, read_label_png, resize_labels
+from wsss.errors import DataError
+from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
+
+BACKGROUND_NAMES = ("background", "_background_", "__background__", "bg")
+"""What label 0 is called in class lists, in any case."""
+
+
+class FileDataset(Dataset):
+    """A data set whose images and masks are files.
+
+    Args:
+        name: What the data set is called in reports.
+        classes: Names of the C foreground classes.
+        background: Whether label 0 is a class of its own; otherwise 0 in a mask means that nobody knows.
+        ids: Names of the images of each split.
+        images: File of each image.
+        masks: Folder of the masks, ``<id>.png``; an image without a file there has no truth.
+        max_side: Larger images are shrunk to this longer side, and their masks with them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classes: tuple[str, ...],
+        *,
+        background: bool,
+        ids: dict[str, tuple[str, ...]],
+        images: dict[str, Path],
+        masks: Path,
+        max_side: int | None,
+    ) -> None:
+        super().__init__(name, classes, background=background, ids=ids)
+        self._images = images
+        self._masks = masks
+        self._max_side = max_side
+        self._tags: dict[str, Tags | None] = {}
+
+    def size(self, id: str) -> tuple[int, int]:
+        """Height and width of an image after EXIF rotation and ``max_side``, from its header."""
+        return image_size(self._images[id], self._max_side)
+
+    def image(self, id: str) -> Image:
+        """Read an image, (3, H, W) uint8, upright and at most ``max_side`` long."""
+        return read_image(self._images[id], self._max_side)
+
+    def tags(self, id: str) -> Tags | None:
+        """Which of the C foreground classes are there; None when nobody said, all False when known to be empty."""
+        if id not in self._tags:
+            self._tags[id] = self._find_tags(id)
+        tags = self._tags[id]
+        return None if tags is None else tags.clone()
+
+    def truth(self, id: str) -> LabelMap | None:
+        """Read the true labels at the size of the image, ``IGNORE`` where no class claims a pixel.
+
+        Raises:
+            DataError: If a pixel has a number that is no class, or the mask does not fit the image.
+        """
+        mask = self._read_mask(id)
+        if mask is None:
+            return None
+        native = image_size(self._images[id])
+        if tuple(mask.shape) != native:
+            raise DataError(
+                f"'{self._mask_path(id)}' is {mask.shape[0]} × {mask.shape[1]} (rows × columns), its upright image "
+                f"'{self._images[id]}' is {native[0]} × {native[1]}, they must agree; draw the mask on that image again"
+            )
+        return resize_labels(mask, fit_size(native, self._max_side))
+
+    @abstractmethod
+    def _find_tags(self, id: str) -> Tags | None:
+        """Look the tags of one image up."""
+
+    def _tags_of_mask(self, id: str) -> Tags | None:
+        """Derive tags from the classes that the mask shows."""
+        mask = self._read_mask(id)
+        if mask is None:
+            return None
+        return torch.from_numpy(_pixels_of_numbers(mask)[1 : len(self.classes) + 1] > 0)
+
+    def _mask_path(self, id: str) -> Path:
+        return self._masks / f"{id}.png"
+
+    def _read_mask(self, id: str) -> LabelMap | None:
+        """Read a mask at the size it was drawn, its numbers checked."""
+        path = self._mask_path(id)
+        if not path.exists():
+            return None
+        mask = read_label_png(path)
+        classes = len(self.classes)
+        wrong = np.flatnonzero(_pixels_of_numbers(mask)[classes + 1 : IGNORE])
+        if wrong.size:
+            raise DataError(
+                f"'{path}' has a pixel labelled {classes + 1 + wrong[0]}, labels must be 0 to {classes} or {IGNORE} "
+                f"(unknown); add the class to the class list or mend the mask"
+            )
+        return mask if self.background else mask.masked_fill(mask == BACKGROUND, IGNORE)
+
+    def _image_digest(self, id: str) -> bytes:
+        return digest(repr(self._max_side).encode(), _content(self._images[id]))
+
+    def _truth_digest(self, id: str) -> bytes:
+        path = self._mask_path(id)
+        return digest(repr(self._max_side).encode(), _content(path)) if path.exists() else digest(b"none")
+
+
+def require_folder(path: Path, setting: str) -> None:
+    """Refuse a folder that does not exist.
+
+    Args:
+        path: The folder.
+        setting: The setting that names it, for the message.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    if not path.is_dir():
+        raise DataError(f"'{path}' is missing, it must be a folder; set {setting} to where the data lie")
+
+
+def read_lines(path: Path, cure: str) -> list[str]:
+    """Read the lines of a text file without surrounding blanks; empty lines are kept, so line k is entry k.
+
+    Args:
+        path: File to read, UTF-8 with or without a byte order mark.
+        cure: What to do when it is missing, for the message.
+
+    Raises:
+        DataError: If the file is missing or no text.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except FileNotFoundError as error:
+        raise DataError(f"'{path}' is missing; {cure}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"'{path}' can't be read as text ({error}); save it as UTF-8") from error
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Read the foreground classes from a list with one name a line, or lines ``k name``.
+
+    Plain lines count from 1, or from 0 when the first is the background's name. Numbered lines may come in any order;
+    number 0 is the background and is left out.
+
+    Args:
+        path: The list.
+
+    Returns:
+        Names of label 1, 2, … C.
+
+    Raises:
+        DataError: If the list is missing or empty, or if its numbers are not 1 to C.
+    """
+    lines = [line for line in read_lines(path, "write the names of the classes there, one a line") if line]
+    numbered = [re.fullmatch(r"(\d+)[\s:,]+(\S.*)", line) for line in lines]
+    if lines and all(numbered):
+        names = {int(match[1]): match[2].strip() for match in numbered if match}
+        names.pop(BACKGROUND, None)
+        if len(names) < len(lines) - 1 or sorted(names) != list(range(1, len(names) + 1)):
+            raise DataError(
+                f"'{path}' numbers its classes {', '.join(str(match[1]) for match in numbered if match)}; the numbers "
+                f"must be 1 to {len(lines)}, each once, with 0 for the background if it is listed; renumber them"
+            )
+        return tuple(names[number] for number in sorted(names))
+    if lines and lines[0].lower() in BACKGROUND_NAMES:
+        lines = lines[1:]
+    if not lines:
+        raise DataError(f"'{path}' names no class; write the names of the classes there, one a line")
+    return tuple(lines)
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Find the photographs in a folder and below it.
+
+    Args:
+        folder: Where to look.
+
+    Returns:
+        The file of each image by its id, the path inside the folder without its ending; sorted.
+
+    Raises:
+        DataError: If two files would have the same id.
+    """
+    found: dict[str, Path] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+                continue
+            id = path.relative_to(folder).with_suffix("").as_posix()
+            if id in found:
+                raise DataError(
+                    f"'{path}' and '{found[id]}' are both called '{id}'; each image needs a name of its own, rename one"
+                )
+            found[id] = path
+    return dict(sorted(found.items()))
+
+
+def _pixels_of_numbers(mask: LabelMap) -> NDArray[np.int64]:
+    return np.bincount(mask.numpy().ravel(), minlength=256)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"'{path}' can't be read ({error.strerror or error}); restore the file") from error

@@ -1,0 +1,187 @@
+"""Data sets made of a folder of images and a table of tags."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from wsss.data.base import DatasetSettings, digest
+from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
+from wsss.errors import DataError, require
+from wsss.types import Tags
+
+SPLIT_WORDS = {"train": "train", "val": "val", "": "train"}
+SEPARATORS = (";", ",")
+"""What may stand between the tags of a cell; where the table uses neither, blanks do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSettings(DatasetSettings):
+    """A folder of images with a CSV of tags; masks are optional and only measured against."""
+
+    root: str = "data/folder"
+    """Folder of the data set."""
+    images: str = "images"
+    """Folder of the images inside the root; empty when they lie in the root itself."""
+    tags: str = "tags.csv"
+    """Table in the root with the columns image, tags and, if wanted, split (train or val)."""
+    classes: str = "classes.txt"
+    """List of the classes in the root; when it does not exist, the sorted names in the table are the classes."""
+    masks: str = "masks"
+    """Folder of the true masks inside the root, <image>.png; it need not exist."""
+    val_share: float = 0.2
+    """Where the table has no column split: share of the images with a mask to measure on instead of learning from."""
+    max_side: int = 2048
+    """Larger images are shrunk to this longer side."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.val_share < 1, "val_share", "must lie in [0, 1)", self.val_share)
+        require(bool(self.masks), "masks", "must name a folder, which need not exist", self.masks)
+        require(self.max_side >= 1, "max_side", "must be at least 1", self.max_side)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of the table.
+
+    Attributes:
+        id: Name of the image.
+        cell: Its tags, still one text.
+        split: The split, empty where the table does not say.
+        where: Place of the line, for messages.
+    """
+
+    id: str
+    cell: str
+    split: str
+    where: str
+
+
+class FolderDataset(FileDataset):
+    """A folder of images and a table of tags.
+
+    An empty cell is an image known to show no class; an image without a line has unknown tags. Cells hold class names
+    or numbers, separated by semicolons, commas (in a quoted cell) or blanks, the same way in the whole table.
+
+    Args:
+        settings: Where it lies and how it is read.
+
+    Raises:
+        DataError: If the folder or the table is missing, or a line names an image or a class that does not exist.
+    """
+
+    def __init__(self, settings: FolderSettings) -> None:
+        root = Path(settings.root)
+        require_folder(root, "data.root")
+        require_folder(root / settings.images, "data.images")
+        masks = root / settings.masks
+        if settings.masks != FolderSettings.masks:
+            require_folder(masks, "data.masks")
+        images = {
+            id: path
+            for id, path in find_images(root / settings.images).items()
+            # where images lie in the root itself, masks below it are not images
+            if not path.is_relative_to(masks)
+        }
+        if not images:
+            raise DataError(f"'{root / settings.images}' holds no image; set data.images to the folder of the images")
+        rows = _read_table(root / settings.tags, images)
+        words = _split_cells(rows)
+        listed = root / settings.classes
+        classes = read_classes(listed) if settings.classes and listed.exists() else _classes_of_words(words, root)
+        tags = {row.id: _tags_of_words(words[row.id], classes, row.where) for row in rows}
+        super().__init__(
+            root.resolve().name,
+            classes,
+            background=settings.background,
+            ids=_splits(rows, images, masks, settings.val_share),
+            images=images,
+            masks=masks,
+            max_side=settings.max_side,
+        )
+        self._tags = {id: tags.get(id) for id in images}
+
+    def _find_tags(self, id: str) -> Tags | None:
+        return self._tags[id]
+
+
+def _read_table(path: Path, images: dict[str, Path]) -> list[_Row]:
+    """Read the lines of the table; the image column may hold names with or without ending."""
+    lines = read_lines(path, "write a table with the columns image,tags there, or set data.tags to its name")
+    reader = csv.DictReader(lines)
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    if not {"image", "tags"} <= set(columns):
+        raise DataError(
+            f"'{path}' has the columns {', '.join(columns) or 'none'}, it must have image and tags, separated by "
+            f"commas; write 'image,tags' into its first line"
+        )
+    names = dict.fromkeys(images, "") | {f"{id}{file.suffix}": id for id, file in images.items()}
+    rows: dict[str, _Row] = {}
+    for entry in reader:
+        where = f"'{path}', line {reader.line_num},"
+        name = (entry["image"] or "").strip()
+        if name not in names:
+            raise DataError(f"{where} names the image '{name}', which is not there; restore the file or drop the line")
+        if None in entry:
+            raise DataError(
+                f"{where} has more cells than the first line; separate tags by semicolons or quote the cell"
+            )
+        id = names[name] or name
+        if id in rows:
+            raise DataError(f"{where} names the image '{name}' once more; put all its tags on one line")
+        rows[id] = _Row(id, (entry["tags"] or "").strip(), (entry.get("split") or "").strip().lower(), where)
+    return list(rows.values())
+
+
+def _split_cells(rows: list[_Row]) -> dict[str, list[str]]:
+    """Split each cell at the separator that the table uses."""
+    separator = next((mark for mark in SEPARATORS if any(mark in row.cell for row in rows)), None)
+    return {row.id: [word.strip() for word in row.cell.split(separator) if word.strip()] for row in rows}
+
+
+def _classes_of_words(words: dict[str, list[str]], root: Path) -> tuple[str, ...]:
+    """Take the sorted tags as class names; where all tags are numbers, these are the labels."""
+    found = sorted({word for cell in words.values() for word in cell})
+    if not found:
+        raise DataError(
+            f"'{root}' has neither tags nor a list of classes; write the names of its classes to classes.txt"
+        )
+    if all(word.isdecimal() for word in found):
+        return tuple(str(number) for number in range(1, max(int(word) for word in found) + 1))
+    return tuple(found)
+
+
+def _tags_of_words(words: list[str], classes: tuple[str, ...], where: str) -> Tags:
+    tags = torch.zeros(len(classes), dtype=torch.bool)
+    for word in words:
+        if word in classes:
+            tags[classes.index(word)] = True
+        elif word.isdecimal() and 1 <= int(word) <= len(classes):
+            tags[int(word) - 1] = True
+        else:
+            raise DataError(
+                f"{where} has the tag '{word}', tags must be class names or numbers from 1 to {len(classes)}; "
+                f"mend the line or add the class to classes.txt"
+            )
+    return tags
+
+
+def _splits(rows: list[_Row], images: dict[str, Path], masks: Path, val_share: float) -> dict[str, tuple[str, ...]]:
+    """Split by the table's column, or else keep a share of the images that have a mask out of training."""
+    for row in rows:
+        if row.split not in SPLIT_WORDS:
+            raise DataError(f"{row.where} has the split '{row.split}', it must be train or val; mend the line")
+    val = {row.id for row in rows if row.split == "val"}
+    if not any(row.split for row in rows):
+        # by a hash of the name, so that an image stays where it is when others are added
+        measurable = sorted((digest(id.encode()), id) for id in images if (masks / f"{id}.png").exists())
+        val = {id for _, id in measurable[: min(round(val_share * len(measurable)), len(images) - 1)]}
+    splits = {
+        "train": tuple(id for id in images if id not in val),
+        "val": tuple(id for id in images if id in val),
+    }
+    if not splits["train"]:
+        raise DataError(f"{rows[0].where} and all other lines have the split val; some images must be for training")
+    return splits

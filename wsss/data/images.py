@@ -1,0 +1,156 @@
+"""Photographs and label pictures in; tensors out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from wsss.errors import DataError
+from wsss.types import Image, LabelMap
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
+"""Endings, in any case, that are taken for photographs."""
+
+ORIENTATION = 0x0112
+"""Number of the EXIF entry that says how the camera was held."""
+
+TURNS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; from 5 on height and width change places."""
+
+
+def read_image(path: Path, max_side: int | None = None) -> Image:
+    """Read any photograph as upright RGB bytes.
+
+    EXIF orientation is undone, grey becomes RGB, 16-bit grey is scaled from its full range, CMYK and palettes are
+    converted, transparent pixels are laid on white, and of several frames the first is taken.
+
+    Args:
+        path: File to read.
+        max_side: A longer image is shrunk until its longer side has this many pixels; None leaves it.
+
+    Returns:
+        (3, H, W) bytes.
+
+    Raises:
+        DataError: If the file is missing, truncated or no image.
+    """
+    with _opened(path) as picture:
+        size = fit_size((picture.height, picture.width), max_side)
+        if size != (picture.height, picture.width):
+            # a JPEG of 24 megapixels is decoded at an eighth, a quarter or half of its size: several times faster
+            picture.draft(None, (size[1], size[0]))
+        turn = TURNS.get(_orientation(picture))
+        upright = _rgb(picture, path)
+        if upright.size != (size[1], size[0]):
+            upright = upright.resize((size[1], size[0]), PillowImage.Resampling.BICUBIC, reducing_gap=3.0)
+        if turn is not None:
+            upright = upright.transpose(turn)
+        # numpy keeps to one thread: torch's would wait for each other longer than the copy takes
+        return torch.from_numpy(np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1)))
+
+
+def image_size(path: Path, max_side: int | None = None) -> tuple[int, int]:
+    """Height and width that ``read_image`` will give, read from the header alone.
+
+    Args:
+        path: File to look at.
+        max_side: As in ``read_image``.
+
+    Raises:
+        DataError: If the file is missing or no image.
+    """
+    with _opened(path) as picture:
+        height, width = fit_size((picture.height, picture.width), max_side)
+        return (width, height) if _orientation(picture) in range(5, 9) else (height, width)
+
+
+def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Shrink a height and width, keeping their ratio, until neither exceeds ``max_side``.
+
+    >>> fit_size((4000, 6000), 2048)
+    (1365, 2048)
+    """
+    longer = max(size)
+    if max_side is None or longer <= max_side:
+        return size
+    return max(1, round(size[0] * max_side / longer)), max(1, round(size[1] * max_side / longer))
+
+
+def read_label_png(path: Path) -> LabelMap:
+    """Read a label picture whose bytes are class numbers: a palette or one-channel PNG.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        DataError: If the file is missing, damaged or stores anything but one byte per pixel.
+    """
+    with _opened(path) as picture:
+        if picture.mode not in ("P", "L"):
+            raise DataError(
+                f"'{path}' stores its labels as {picture.mode}, they must be one byte per pixel (palette or 8-bit "
+                f"grey); save the class numbers, not their colours"
+            )
+        return torch.from_numpy(np.array(picture, dtype=np.uint8))
+
+
+def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """Resize labels to a height and width by taking the nearest pixel."""
+    if tuple(labels.shape) == size:
+        return labels
+    rows, columns = (
+        ((torch.arange(new) + 0.5) * (old / new)).long().clamp_(max=old - 1)
+        for new, old in zip(size, labels.shape, strict=True)
+    )
+    return labels[rows][:, columns]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PillowImage.Image]:
+    """Open a picture, and turn whatever Pillow raises about its content into one error."""
+    try:
+        with PillowImage.open(path) as picture:
+            yield picture
+    except FileNotFoundError as error:
+        raise DataError(f"'{path}' is missing; restore the file or take its name off the list") from error
+    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+        raise DataError(
+            f"'{path}' can't be decoded as an image ({error}); replace the file or take its name off the list"
+        ) from error
+
+
+def _orientation(picture: PillowImage.Image) -> int:
+    # the method of the base class: that of PNG files decodes the whole picture in search of a late entry
+    return int(PillowImage.Image.getexif(picture).get(ORIENTATION, 1))
+
+
+def _rgb(picture: PillowImage.Image, path: Path) -> PillowImage.Image:
+    """Convert any Pillow mode to RGB."""
+    if picture.mode.startswith("I"):
+        return PillowImage.fromarray(_bytes_of_16_bits(picture, path)).convert("RGB")
+    if picture.mode == "F":
+        raise DataError(f"'{path}' stores floating point numbers of unknown range; save it with 8 or 16 bits")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return PillowImage.alpha_composite(PillowImage.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _bytes_of_16_bits(picture: PillowImage.Image, path: Path) -> NDArray[np.uint8]:
+    """Scale 16-bit grey to bytes; 65535 becomes 255."""
+    values = np.array(picture).astype(np.int64)
+    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise DataError(f"'{path}' stores numbers outside of 0 … 65535; save it with 8 or 16 bits")
+    return ((values + 128) // 257).astype(np.uint8)

@@ -1,0 +1,139 @@
+"""Random views of training images, drawn from (seed, epoch, sample) and nothing else."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+from torchvision.tv_tensors import Mask
+
+from wsss.errors import require
+from wsss.types import IGNORE, Image, LabelMap
+
+MEAN_COLOUR = (0.485, 0.456, 0.406)
+"""Fills what lies beside the image: the mean of ImageNet, which networks normalise to 0."""
+
+Weights = Float[Tensor, "H W"]
+"""How much each pixel's label counts, at least 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformSettings:
+    """Random scale, crop, flip and colours."""
+
+    crop: int = 256
+    """Side in pixels of the squares that are cut out."""
+    scale: tuple[float, ...] = (0.5, 1.5)
+    """Least and largest size, in multiples of its own, at which an image is shown."""
+    flip: bool = True
+    """Whether images are mirrored at random."""
+    jitter: float = 0.2
+    """How far brightness, contrast and saturation may change, as a share."""
+
+    def __post_init__(self) -> None:
+        require(self.crop >= 1, "crop", "must be at least 1", self.crop)
+        ordered = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[-1]
+        require(ordered, "scale", "must be two positive numbers, the lesser first", list(self.scale))
+        require(0 <= self.jitter < 1, "jitter", "must lie in [0, 1)", self.jitter)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network is shown of one image.
+
+    Attributes:
+        image: (3, crop, crop) float in [0, 1].
+        labels: (crop, crop) int64, ``IGNORE`` beside the image; None without labels.
+        weights: (crop, crop) float, 0 beside the image; None without labels.
+    """
+
+    image: Tensor
+    labels: Tensor | None
+    weights: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Span:
+    """One axis of a window: where it starts in the image, and where what it holds lies in the crop."""
+
+    start: int
+    length: int
+    place: int
+    extent: int
+
+
+def seed_of(*parts: int | str) -> int:
+    """Hash numbers and words to a seed in [0, 2^63), the same on every machine."""
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def random_view(
+    image: Image,
+    labels: LabelMap | None,
+    weights: Weights | None,
+    settings: TransformSettings,
+    *,
+    seed: int,
+) -> View:
+    """Show an image at a random size, place, side and light, and its labels with it.
+
+    The window is cut out first and only then resized, so the cost depends on the crop and not on the image. An image
+    smaller than the crop lies at a random place in it.
+
+    Args:
+        image: RGB bytes.
+        labels: Labels of the image's size, or None.
+        weights: How much each pixel's label counts, of the image's size; None counts each as 1.
+        settings: How far to go.
+        seed: All that the view depends on, see ``seed_of``; the global generators are left alone.
+    """
+    draws = torch.rand(7, generator=torch.Generator().manual_seed(seed)).tolist()
+    low, high = settings.scale[0], settings.scale[-1]
+    side = max(1, round(settings.crop / (low + (high - low) * draws[0])))
+    rows = _span(image.shape[1], side, settings.crop, draws[1])
+    columns = _span(image.shape[2], side, settings.crop, draws[2])
+    flip = settings.flip and draws[3] < 0.5
+
+    shown = _jittered(_resized(image, rows, columns).float().div_(255), settings.jitter, draws[4:])
+    canvas = torch.tensor(MEAN_COLOUR)[:, None, None].repeat(1, settings.crop, settings.crop)
+    picture = _placed(shown, canvas, rows, columns, flip=flip)
+    if labels is None:
+        return View(picture, None, None)
+    unknown = torch.full((1, settings.crop, settings.crop), IGNORE)
+    placed = _placed(_resized(Mask(labels[None]), rows, columns).long(), unknown, rows, columns, flip=flip)[0]
+    counts = torch.zeros(1, settings.crop, settings.crop)
+    given = Mask(torch.ones_like(labels, dtype=torch.float32)[None] if weights is None else weights[None].float())
+    return View(picture, placed, _placed(_resized(given, rows, columns), counts, rows, columns, flip=flip)[0])
+
+
+def _span(length: int, side: int, crop: int, draw: float) -> _Span:
+    """Lay a window along one axis: inside the image if it fits, else so that the image is inside the window."""
+    slack = length - side
+    start = int(draw * (abs(slack) + 1)) * (1 if slack >= 0 else -1)
+    inside = min(length, side)
+    place, extent = round(max(0, -start) * crop / side), max(1, round(inside * crop / side))
+    return _Span(max(0, start), inside, min(place, crop - extent), extent)
+
+
+def _resized(picture: Tensor, rows: _Span, columns: _Span) -> Tensor:
+    """Cut the window out and resize it, an image smoothly and a mask to the nearest pixel."""
+    part = functional.crop(picture, rows.start, columns.start, rows.length, columns.length)
+    resized: Tensor = functional.resize(part, [rows.extent, columns.extent], antialias=True)
+    return resized.as_subclass(Tensor)
+
+
+def _placed(part: Tensor, canvas: Tensor, rows: _Span, columns: _Span, *, flip: bool) -> Tensor:
+    canvas[:, rows.place : rows.place + rows.extent, columns.place : columns.place + columns.extent] = part
+    return canvas.flip(-1) if flip else canvas
+
+
+def _jittered(image: Tensor, jitter: float, draws: list[float]) -> Tensor:
+    """Change brightness, contrast and saturation by factors from [1 - jitter, 1 + jitter]."""
+    if not jitter:
+        return image
+    brightness, contrast, saturation = (1 + jitter * (2 * draw - 1) for draw in draws)
+    lit = functional.adjust_brightness(image, brightness)
+    jittered: Tensor = functional.adjust_saturation(functional.adjust_contrast(lit, contrast), saturation)
+    return jittered

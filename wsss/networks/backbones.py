@@ -1,0 +1,190 @@
+"""Backbones: from an image to features at a quarter of its resolution and at the output stride."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsss.errors import require
+from wsss.networks.convolution import freeze_norms
+from wsss.networks.tiny import tiny_stages
+from wsss.networks.weights import load_weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+STAGES = 5
+"""Every body is cut into five stages that end at strides 2, 4, 8, 16 and 32."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """How to make one kind of network.
+
+    Attributes:
+        stages: Makes the five stages, given ``weights`` as in ``build_backbone``.
+        low_channels: Channels at stride 4.
+        channels: Channels at the output stride.
+        pretrained: Whether weights for it exist.
+    """
+
+    stages: Callable[[str], list[nn.Module]]
+    low_channels: int
+    channels: int
+    pretrained: bool = True
+
+
+class Backbone(nn.Module):
+    """Five stages of a classification network, the last of them dilated instead of strided.
+
+    Images are normalised inside, so that everyone outside passes plain [0, 1].
+
+    Attributes:
+        low_channels: Channels Dl of the features at stride 4.
+        channels: Channels D of the features at the output stride.
+        output_stride: Image pixels from one feature to the next: 32, 16 or 8.
+        freeze_batchnorm: Whether the statistics of BatchNorm stay as they were loaded; scale and shift still learn.
+        freeze_stages: So many of the first stages don't learn: they run without gradients, which also saves their
+            backward pass.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        low_channels: int,
+        channels: int,
+        output_stride: int = 32,
+        freeze_batchnorm: bool = False,
+        freeze_stages: int = 0,
+    ) -> None:
+        super().__init__()
+        require(output_stride in (8, 16, 32), "output_stride", "must be 8, 16 or 32", output_stride)
+        require(0 <= freeze_stages <= STAGES, "freeze_stages", f"must lie in [0, {STAGES}]", freeze_stages)
+        self.low_channels, self.channels, self.output_stride = low_channels, channels, output_stride
+        self.freeze_batchnorm, self.freeze_stages = freeze_batchnorm, freeze_stages
+        self.stages = nn.ModuleList(stages)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        for index, stage in enumerate(self.stages):
+            if freeze_batchnorm or index < freeze_stages:
+                freeze_norms(stage)
+            stage.requires_grad_(index >= freeze_stages)
+
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B Dl low_h low_w"], Float[Tensor, "B D high_h high_w"]]:
+        """Compute features.
+
+        Args:
+            images: RGB in [0, 1]; any size, 1 × 1 too.
+
+        Returns:
+            Features at stride 4 and features at the output stride, each size rounded up; both have passed a ReLU or a
+            residual sum, so they are not meant to be compared with each other.
+        """
+        features = (images - self.mean) / self.deviation
+        outputs: list[Tensor] = []
+        for index, stage in enumerate(self.stages):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= self.freeze_stages):
+                features = stage(features)
+            outputs.append(features)
+        return outputs[1], outputs[-1]
+
+
+def build_backbone(
+    name: str,
+    *,
+    output_stride: int = 16,
+    weights: str = "none",
+    freeze_batchnorm: bool | None = None,
+    freeze_stages: int = 0,
+) -> Backbone:
+    """Make a backbone by name.
+
+    Args:
+        name: A key of ``BACKBONES``.
+        output_stride: 32, 16 or 8; dilation takes the place of the strides left out.
+        weights: ``none`` (random), ``imagenet`` (torchvision's, downloaded) or the path of a state dict of the
+            torchvision classifier of that name.
+        freeze_batchnorm: Whether BatchNorm keeps its statistics; None freezes exactly when weights are loaded.
+        freeze_stages: So many of the first stages (0 … 5) don't learn.
+
+    Raises:
+        SettingsError: If a name or number is not possible, or the weights can't be read or don't fit.
+    """
+    require(name in BACKBONES, "network", f"must be one of {', '.join(BACKBONES)}", name)
+    body, loaded = BACKBONES[name], weights != "none"
+    require(body.pretrained or not loaded, "weights", f"must be none for {name}", weights)
+    require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
+    stages = body.stages(weights)
+    replace_stride_with_dilation(stages, output_stride)
+    return Backbone(
+        stages,
+        low_channels=body.low_channels,
+        channels=body.channels,
+        output_stride=output_stride,
+        freeze_batchnorm=loaded if freeze_batchnorm is None else freeze_batchnorm,
+        freeze_stages=freeze_stages,
+    )
+
+
+def replace_stride_with_dilation(stages: Sequence[nn.Module], output_stride: int) -> None:
+    """Take the stride out of the stages beyond the output stride and widen what follows (Chen et al., ICLR 2015).
+
+    The convolution that loses its stride keeps its own reach and all later ones reach twice as far, so at every second
+    position the features are exactly what the strided network computes there.
+
+    Args:
+        stages: The five stages, changed in place.
+        output_stride: Stride that remains.
+    """
+    dilation = 1
+    for index, stage in enumerate(stages):
+        excess = 2 ** (index + 1) > output_stride
+        for module in stage.modules():
+            if not isinstance(module, nn.Conv2d):
+                continue
+            reach = dilation
+            if excess and module.stride == (2, 2):
+                module.stride = (1, 1)
+                # a short cut's 1 × 1 stride is the same stride once more
+                if module.kernel_size != (1, 1):
+                    dilation *= 2
+            if module.kernel_size == (3, 3):
+                module.dilation = module.padding = (reach, reach)
+
+
+def _mobilenet_v2(weights: str) -> list[nn.Module]:
+    from torchvision import models
+
+    network = models.mobilenet_v2(weights=None)
+    if weights != "none":
+        load_weights(network, "mobilenet_v2", weights, head="classifier")
+    ends = (0, 2, 4, 7, 14, 19)
+    return [network.features[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _resnet(name: str, weights: str) -> list[nn.Module]:
+    from torchvision import models
+
+    network = models.get_model(name, weights=None)
+    if weights != "none":
+        load_weights(network, name, weights, head="fc")
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu)
+    return [stem, nn.Sequential(network.maxpool, network.layer1), network.layer2, network.layer3, network.layer4]
+
+
+BACKBONES: dict[str, Body] = {
+    "tiny": Body(lambda _: tiny_stages(), low_channels=32, channels=128, pretrained=False),
+    "mobilenet_v2": Body(_mobilenet_v2, low_channels=24, channels=1280),
+    "resnet18": Body(lambda weights: _resnet("resnet18", weights), low_channels=64, channels=512),
+    "resnet50": Body(lambda weights: _resnet("resnet50", weights), low_channels=256, channels=2048),
+}
+"""Backbones by name."""

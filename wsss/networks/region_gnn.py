@@ -1,0 +1,122 @@
+"""One network for the region graphs of all images: attention over neighbouring regions."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch_geometric.nn import GATv2Conv
+
+
+class RegionLayer(nn.Module):
+    """What the neighbours say, then a thought of one's own; each is normalised first and added on.
+
+    With no edge the first half adds exactly nothing, so the same layer without edges is a plain per-node network.
+
+    Args:
+        hidden: Channels of a node.
+        heads: Attention heads; must divide ``hidden``.
+        edge_channels: Channels of an edge.
+        dropout: Share of attention weights and of channels dropped in training.
+    """
+
+    def __init__(self, hidden: int, heads: int, edge_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.listen_norm = nn.LayerNorm(hidden)
+        # own state travels by the residual; a self loop or a bias would reach nodes without neighbours, too
+        self.listen = GATv2Conv(
+            hidden,
+            hidden // heads,
+            heads=heads,
+            dropout=dropout,
+            add_self_loops=False,
+            edge_dim=edge_channels,
+            bias=False,
+        )
+        self.think = nn.Sequential(
+            nn.LayerNorm(hidden),
+            nn.Linear(hidden, 2 * hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * hidden, hidden),
+            nn.Dropout(dropout),
+        )
+
+    def forward(
+        self,
+        nodes: Float[Tensor, "N hidden"],
+        edge_index: Int[Tensor, "2 E"],
+        edge_attr: Float[Tensor, "E edge_channels"],
+    ) -> Float[Tensor, "N hidden"]:
+        """Update the nodes."""
+        nodes = nodes + self.listen(self.listen_norm(nodes), edge_index, edge_attr)
+        return nodes + self.think(nodes)
+
+
+class RegionGNN(nn.Module):
+    """Names every region from its own features and its neighbours' (GATv2: Brody et al., ICLR 2022).
+
+    Args:
+        node_channels: Channels of ``x``.
+        cam_channels: Channels of ``cams``, a flag for hidden ones counted; 0 for a network that sees no CAM.
+        edge_channels: Channels of ``edge_attr``.
+        classes: Number K of labels, background included.
+        hidden: Channels of a node inside; a multiple of ``heads``.
+        layers: Number of steps along edges.
+        heads: Attention heads.
+        dropout: Share of channels and of attention weights dropped in training.
+    """
+
+    node_mean: Tensor
+    node_deviation: Tensor
+
+    def __init__(
+        self,
+        node_channels: int,
+        cam_channels: int,
+        edge_channels: int,
+        classes: int,
+        *,
+        hidden: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if hidden % heads:
+            raise ValueError(f"hidden must be a multiple of heads ({heads}), got {hidden}")
+        self.register_buffer("node_mean", torch.zeros(node_channels))
+        self.register_buffer("node_deviation", torch.ones(node_channels))
+        self.enter = nn.Sequential(nn.Dropout(dropout), nn.Linear(node_channels + cam_channels, hidden), nn.GELU())
+        self.layers = nn.ModuleList(RegionLayer(hidden, heads, edge_channels, dropout) for _ in range(layers))
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, classes))
+
+    def standardise_by(self, mean: Float[Tensor, " node_channels"], deviation: Float[Tensor, " node_channels"]) -> None:
+        """Set the statistics of the training set's nodes, by which ``x`` is shifted and scaled from then on.
+
+        They belong to the state dict. Without them a few colours outweigh a thousand L2-normalised features.
+
+        Args:
+            mean: Mean of each channel.
+            deviation: Standard deviation of each channel; a constant channel is only shifted.
+        """
+        self.node_mean.copy_(mean)
+        self.node_deviation.copy_(torch.where(deviation > 1e-6, deviation, 1))
+
+    def forward(
+        self,
+        x: Float[Tensor, "N node_channels"],
+        cams: Float[Tensor, "N cam_channels"],
+        edge_index: Int[Tensor, "2 E"],
+        edge_attr: Float[Tensor, "E edge_channels"],
+    ) -> Float[Tensor, "N K"]:
+        """Compute one logit a label for every node.
+
+        Args:
+            x: Features of the nodes.
+            cams: CAM scores of the nodes, hidden ones as the trainer hides them.
+            edge_index: From row 0 to row 1; may be empty.
+            edge_attr: Features of the edges.
+        """
+        nodes = self.enter(torch.cat([(x - self.node_mean) / self.node_deviation, cams], dim=1))
+        for layer in self.layers:
+            nodes = layer(nodes, edge_index, edge_attr)
+        return self.leave(nodes)

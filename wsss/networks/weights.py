@@ -1,0 +1,93 @@
+"""Pretrained weights: from torchvision, or from a file the user names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251  only the name of the error that torch.load raises
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from wsss.errors import SettingsError
+
+SHOWN_KEYS = 3
+"""So many keys of a file that does not fit are named in the error."""
+
+
+def load_weights(body: nn.Module, network: str, weights: str, *, head: str) -> None:
+    """Copy pretrained weights into a torchvision classifier, all but its head.
+
+    Args:
+        body: The torchvision classifier, changed in place.
+        network: Its torchvision name, as in ``torchvision.models.get_model``.
+        weights: ``imagenet`` (torchvision's own, downloaded once into torch's cache) or the path of a state dict of the
+            same torchvision classifier, ``.safetensors`` or whatever ``torch.load`` reads; float16 is widened.
+        head: First word of the head's keys. The head may be missing or made for other classes.
+
+    Raises:
+        SettingsError: If the weights can't be read or don't fit the network.
+    """
+    state = _download(network) if weights == "imagenet" else read_state(Path(weights))
+    given = {key: value for key, value in state.items() if _matters(key, head)}
+    wanted = {key: value for key, value in body.state_dict().items() if _matters(key, head)}
+    faults = _faults(given, wanted)
+    if faults:
+        shown = "; ".join(faults[:SHOWN_KEYS])
+        more = f" and {len(faults) - SHOWN_KEYS} more" if len(faults) > SHOWN_KEYS else ""
+        raise SettingsError("weights", f"'{weights}' does not fit {network}: {shown}{more}")
+    body.load_state_dict(given, strict=False)
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict without executing code from the file.
+
+    Raises:
+        SettingsError: If the file is missing, damaged, or holds something else than named tensors.
+    """
+    if not path.is_file():
+        raise SettingsError("weights", f"must be none, imagenet or a file, but there is no file '{path}'")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SettingsError("weights", f"'{path}' can't be read as a state dict: {reason}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SettingsError("weights", f"'{path}' must hold a state dict (names and tensors), not {_outline(state)}")
+    return state
+
+
+def _download(network: str) -> Mapping[str, Tensor]:
+    from torchvision import models
+
+    # the first set, because the published methods started from it
+    weights = models.get_model_weights(network)["IMAGENET1K_V1"]
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        cure = f"download {weights.url} elsewhere and set weights to that file"
+        raise SettingsError("weights", f"imagenet for {network} can't be downloaded ({error}): {cure}") from error
+
+
+def _matters(key: str, head: str) -> bool:
+    # files older than torch 0.4.1 have no counters, and nothing here reads them
+    return not key.startswith(f"{head}.") and not key.endswith("num_batches_tracked")
+
+
+def _faults(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    missing = [f"{key} is missing" for key in wanted if key not in given]
+    unknown = [f"{key} is unknown" for key in given if key not in wanted]
+    shapes = [
+        f"{key} is {tuple(given[key].shape)}, not {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    return missing + unknown + shapes
+
+
+def _outline(state: object) -> str:
+    if isinstance(state, Mapping):
+        return f"a dict of {', '.join(str(key) for key in list(state)[:SHOWN_KEYS])}"
+    return f"a {type(state).__name__}"
