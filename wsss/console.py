@@ -1,0 +1,205 @@
+"""The terminal: progress and notes go to the error stream, results to the output stream.
+
+Nothing else in the package writes to either, so the output of a command can be piped on.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Advance = Callable[..., None]
+"""Says that so many more items are done: ``advance()`` one, ``advance(n)`` several."""
+
+PAUSE = 10.0
+"""Seconds between two plain lines of one progress."""
+
+_quiet: ContextVar[bool] = ContextVar("wsss_quiet", default=False)
+_live: "ContextVar[Progress | None]" = ContextVar("wsss_live", default=None)
+
+
+@contextlib.contextmanager
+def quiet(on: bool = True) -> Iterator[None]:
+    """Show neither progress nor notes inside the block; results still come out.
+
+    Args:
+        on: False leaves everything as it is.
+    """
+    token = _quiet.set(on or _quiet.get())
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no result."""
+    if not _quiet.get():
+        _write(sys.stderr, text)
+
+
+def result(text: str) -> None:
+    """Give the user what was asked for."""
+    _write(sys.stdout, text)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show how far a long step has come.
+
+    A terminal gets a bar with rate and time left; a file gets a line at the start, at the end, and at most every ten
+    seconds between. A progress inside another one shares its terminal.
+
+    Args:
+        description: What is being done, in a few words.
+        total: How many items there are.
+
+    Yields:
+        The function to call when an item is done.
+    """
+    if _quiet.get():
+        yield _nothing
+    elif sys.stderr.isatty():
+        with _bar(description, total) as advance:
+            yield advance
+    else:
+        with _lines(description, total) as advance:
+            yield advance
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table to the output stream, laid out as by ``format_table``."""
+    result(format_table(title, columns, rows))
+
+
+def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out a table in columns.
+
+    Numbers stand to the right, floats with one decimal, yes and no as words; None is a dash.
+
+    >>> print(format_table("scores", ["class", "IoU"], [["cat", 61.25], ["sea lion", None]]))
+    scores
+    class      IoU
+    ────────  ────
+    cat       61.2
+    sea lion     –
+
+    Args:
+        title: A line above the table; may be empty.
+        columns: Names of the columns.
+        rows: As many cells a row as there are columns.
+
+    Returns:
+        Lines without a final line break.
+    """
+    texts = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+    right = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(cells, widths, right, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join([*([title] if title else []), line(columns), rule, *map(line, texts)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return str(value)
+
+
+def _is_numeric(values: Sequence[object]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def _nothing(items: int = 1) -> None:
+    """Take note of nothing."""
+
+
+@contextlib.contextmanager
+def _bar(description: str, total: int) -> Iterator[Advance]:
+    start, done = time.monotonic(), 0
+    with _terminal() as bars:
+        task = bars.add_task(description, total=total, rate="")
+
+        def advance(items: int = 1) -> None:
+            nonlocal done
+            done += items
+            bars.update(task, completed=done, rate=f"{done / max(time.monotonic() - start, 1e-9):.1f}/s")
+
+        yield advance
+        bars.stop_task(task)
+
+
+@contextlib.contextmanager
+def _terminal() -> "Iterator[Progress]":
+    """The bars on the screen: those already there, or new ones."""
+    shown = _live.get()
+    if shown is not None:
+        yield shown
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # results keep going to the output stream while bars are shown on the error stream
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bars:
+        token = _live.set(bars)
+        try:
+            yield bars
+        finally:
+            _live.reset(token)
+
+
+@contextlib.contextmanager
+def _lines(description: str, total: int) -> Iterator[Advance]:
+    start = said = time.monotonic()
+    done = 0
+    _write(sys.stderr, f"{description}: 0/{total}")
+
+    def advance(items: int = 1) -> None:
+        nonlocal done, said
+        done += items
+        now = time.monotonic()
+        if now - said >= PAUSE and done < total:
+            said = now
+            left = (total - done) * (now - start) / done
+            _write(sys.stderr, f"{description}: {done}/{total}, {done / (now - start):.1f}/s, {left:.0f} s left")
+
+    yield advance
+    seconds = time.monotonic() - start
+    _write(sys.stderr, f"{description}: {done}/{total} in {seconds:.1f} s ({done / max(seconds, 1e-9):.1f}/s)")

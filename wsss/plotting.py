@@ -1,0 +1,307 @@
+"""Pictures for people: overlays, strips of every step, curves, confusion matrices.
+
+The only module that imports matplotlib. It draws with the Agg canvas directly and never through pyplot, so the backend
+that a notebook or a script has chosen stays as it is. The same input gives the same bytes.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.store import voc_palette, write_atomically
+from wsss.types import IGNORE, Image, LabelMap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Picture = NDArray[np.uint8]
+"""RGB bytes, (H, W, 3)."""
+
+Palette = NDArray[np.uint8]
+"""The colour of each label, (256, 3)."""
+
+DPI = 150
+CELL = 1.6
+"""Width of a picture in a strip, in inches."""
+
+COLOUR_BLIND = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+"""Colours that people with any kind of colour vision tell apart (Okabe and Ito, 2002)."""
+
+
+def colour_blind_palette() -> Palette:
+    """Colours of Okabe and Ito for labels 1 to 7, then the same in lighter and darker shades; ``IGNORE`` white.
+
+    Returns:
+        (256, 3) bytes; background is black and no two labels share a colour.
+    """
+    base = np.array([[int(text[place : place + 2], 16) for place in (1, 3, 5)] for text in COLOUR_BLIND])
+    label = np.arange(254)
+    turn = label // len(base)
+    strength = (turn + 1) // 2 / (turn[-1] // 2 + 2)  # 0 for the pure colours, then ever nearer to white or black
+    end = np.where(turn % 2 == 1, 255, 0)
+    shades = base[label % len(base)] * (1 - strength[:, None]) + (end * strength)[:, None]
+    return np.concatenate([np.zeros((1, 3)), shades.round(), np.full((1, 3), 255)]).astype(np.uint8)
+
+
+PALETTES: dict[str, Callable[[], Palette]] = {"voc": voc_palette, "colour_blind": colour_blind_palette}
+
+
+def picture(image: Image) -> Picture:
+    """Turn a (3, H, W) image into a picture."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def overlay(image: Image, labels: LabelMap, opacity: float = 0.6, *, palette: str = "voc") -> Picture:
+    """Lay the colours of the labels over an image.
+
+    Args:
+        image: RGB bytes (3, H, W).
+        labels: (H, W); ``IGNORE`` is white.
+        opacity: 0 shows the image, 1 the colours alone.
+        palette: Name of a palette in ``PALETTES``.
+
+    Returns:
+        (H, W, 3) bytes.
+    """
+    colours = PALETTES[palette]()[labels.numpy()]
+    return _mixed(picture(image), colours, np.float32(opacity))
+
+
+def heat(image: Image, cam: Tensor, opacity: float = 0.6) -> Picture:
+    """Lay activations over an image.
+
+    Args:
+        image: RGB bytes (3, H, W).
+        cam: Activations in [0, 1], (h, w), or (C, h, w) of which the greatest counts; resized to the image.
+        opacity: 0 shows the image, 1 the colours alone.
+
+    Returns:
+        (H, W, 3) bytes.
+    """
+    import matplotlib as mpl
+
+    strongest = cam.float().amax(0) if cam.ndim == 3 else cam.float()
+    size = list(image.shape[1:])
+    resized = interpolate(strongest[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    colours = mpl.colormaps["turbo"](resized.clamp(0, 1).numpy(), bytes=True)[..., :3]
+    return _mixed(picture(image), colours, np.float32(opacity))
+
+
+def _mixed(below: Picture, above: Picture, opacity: np.float32) -> Picture:
+    return (below * (1 - opacity) + above * opacity).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One image on its way through the steps: a row of a figure.
+
+    Attributes:
+        title: Name of the row.
+        columns: A title and a picture for each step; None where there is none.
+        labels: Labels that the row shows, for the legend.
+    """
+
+    title: str
+    columns: tuple[tuple[str, Picture | None], ...]
+    labels: frozenset[int] = frozenset()
+
+
+def strip(columns: Sequence[tuple[str, Picture | None]], title: str = "", labels: Iterable[LabelMap] = ()) -> Strip:
+    """Make a row from pictures.
+
+    Args:
+        columns: A title and a picture for each step; None leaves the place empty.
+        title: Name of the row.
+        labels: Label maps that the pictures show.
+    """
+    shown = {int(label) for shown in labels for label in torch.unique(shown)}
+    return Strip(title, tuple(columns), frozenset(shown))
+
+
+def strip_of_maps(
+    image: Image,
+    maps: Sequence[tuple[str, Tensor | None]],
+    title: str = "",
+    *,
+    palette: str = "voc",
+    opacity: float = 0.6,
+) -> Strip:
+    """Make a row from an image and what was found in it.
+
+    Args:
+        image: RGB bytes (3, H, W); the first column.
+        maps: A title and a map for each step: floats are activations (see ``heat``), integers labels (see ``overlay``).
+        title: Name of the row.
+        palette: Name of a palette in ``PALETTES``.
+        opacity: Of the colours over the image.
+    """
+    columns: list[tuple[str, Picture | None]] = [("image", picture(image))]
+    for name, found in maps:
+        if found is None:
+            columns.append((name, None))
+        elif found.is_floating_point():
+            columns.append((name, heat(image, found, opacity)))
+        else:
+            columns.append((name, overlay(image, found, opacity, palette=palette)))
+    labels = [found for _, found in maps if found is not None and not found.is_floating_point()]
+    return strip(columns, title, labels)
+
+
+def draw_strips(strips: Sequence[Strip], path: Path, *, classes: Sequence[str] = (), palette: str = "voc") -> None:
+    """Draw several images on their way through the steps, one a row.
+
+    The columns are those of all rows, each title once, in the order in which they are met.
+
+    Args:
+        strips: The rows.
+        path: PNG to write.
+        classes: Names of the C foreground classes; the legend names those that are shown. Without names, no legend.
+        palette: Name of the palette that the pictures use.
+    """
+    titles = list(dict.fromkeys(name for row in strips for name, _ in row.columns))
+    heights = [
+        CELL * max((_aspect(shown) for _, shown in row.columns if shown is not None), default=1) for row in strips
+    ]
+    entries = _legend_entries(strips, classes)
+    margin, foot = 0.3, 0.1 + 0.25 * -(-len(entries) // max(1, len(titles)))
+    width = margin + (CELL + 0.05) * len(titles)
+    height = margin + sum(heights) + 0.05 * len(heights) + foot
+    figure = _figure(width, height)
+    axes = figure.subplots(
+        len(strips),
+        len(titles),
+        squeeze=False,
+        gridspec_kw={
+            "height_ratios": heights,
+            "left": margin / width,
+            "right": 1,
+            "top": 1 - margin / height,
+            "bottom": foot / height,
+            "wspace": 0.05 / CELL,
+            "hspace": 0.05 * len(heights) / sum(heights),
+        },
+    )
+    for row, places in zip(strips, axes, strict=True):
+        _draw_row(row, titles, places)
+    for title, place in zip(titles, axes[0], strict=True):
+        place.set_title(title, fontsize=8, pad=3)
+    _draw_legend(figure, entries, columns=len(titles), palette=palette)
+    _save(figure, path)
+
+
+def _aspect(shown: Picture) -> float:
+    """Height over width, kept within what a figure can show."""
+    return min(max(shown.shape[0] / shown.shape[1], 0.25), 4)
+
+
+def _draw_row(row: Strip, titles: Sequence[str], places: "Sequence[Axes]") -> None:
+    pictures = dict(row.columns)
+    for title, place in zip(titles, places, strict=True):
+        place.set_xticks([])
+        place.set_yticks([])
+        for side in place.spines.values():
+            side.set_visible(False)
+        shown = pictures.get(title)
+        if shown is not None:
+            place.imshow(shown, interpolation="nearest" if max(shown.shape) < 128 else "antialiased")
+    places[0].set_ylabel(row.title, fontsize=6)
+
+
+def _legend_entries(strips: Sequence[Strip], classes: Sequence[str]) -> list[tuple[int, str]]:
+    """Labels shown and their names; labels without a name are left out."""
+    if not classes:
+        return []
+    names = {0: "background", **dict(enumerate(classes, start=1)), IGNORE: "unknown"}
+    shown = sorted(frozenset().union(*(row.labels for row in strips)))
+    return [(label, names[label]) for label in shown if label in names]
+
+
+def _draw_legend(figure: "Figure", entries: Sequence[tuple[int, str]], *, columns: int, palette: str) -> None:
+    from matplotlib.patches import Patch
+
+    if not entries:
+        return
+    colours = PALETTES[palette]() / 255
+    handles = [Patch(facecolor=colours[label], edgecolor="black", linewidth=0.4, label=name) for label, name in entries]
+    figure.legend(handles=handles, loc="lower center", ncols=columns, fontsize=7, frameon=False, borderaxespad=0.2)
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "epoch") -> None:
+    """Draw how metrics went, one plot a metric and one line a stage.
+
+    Args:
+        rows: Rows of ``metrics.jsonl``; those without ``along`` are left out. Where an epoch stands twice, because a
+            killed run went on, the later row counts.
+        path: PNG to write.
+        along: Name of the number to draw along.
+    """
+    lines: dict[str, dict[str, dict[float, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if along in row and name != along and isinstance(value, int | float) and not isinstance(value, bool):
+                lines.setdefault(name, {}).setdefault(str(row.get("stage", "")), {})[row[along]] = value
+    across = min(3, max(1, len(lines)))
+    down = -(-max(1, len(lines)) // across)
+    figure = _figure(4 * across, 2.8 * down, layout="constrained")
+    places = figure.subplots(down, across, squeeze=False).ravel()
+    for place, (name, stages) in zip(places, lines.items(), strict=False):
+        for stage, points in stages.items():
+            place.plot(*zip(*sorted(points.items()), strict=True), marker=".", label=stage)
+        place.set_title(name, fontsize=9)
+        place.set_xlabel(along, fontsize=8)
+        place.tick_params(labelsize=7)
+        place.legend(fontsize=7, frameon=False)
+    for place in places[len(lines) :]:
+        place.set_axis_off()
+    _save(figure, path)
+
+
+def draw_confusion(confusion: Tensor, path: Path, names: Sequence[str]) -> None:
+    """Draw a confusion matrix, each true class as shares of its pixels.
+
+    Args:
+        confusion: (K, K + 1) pixel counts, truth in rows, prediction in columns, the last one for no prediction.
+        path: PNG to write.
+        names: Names of the K labels; rows without a pixel are left out.
+    """
+    counts = confusion.double()
+    seen = counts.sum(1) > 0
+    shares = (100 * counts[seen] / counts[seen].sum(1, keepdim=True)).numpy()
+    rows = [name for name, is_seen in zip(names, seen.tolist(), strict=True) if is_seen]
+    columns = [*names, "unknown"]
+    side = 0.28
+    figure = _figure(2 + side * len(columns), 1.6 + side * max(1, len(rows)), layout="constrained")
+    place = figure.subplots()
+    place.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    place.set_xticks(range(len(columns)), columns, rotation=90, fontsize=6)
+    place.set_yticks(range(len(rows)), rows, fontsize=6)
+    place.set_xlabel("label, % of the true class", fontsize=8)
+    place.set_ylabel("truth", fontsize=8)
+    for row, column in np.argwhere(shares >= 0.5):
+        dark = shares[row, column] > 50
+        place.text(
+            column, row, f"{shares[row, column]:.0f}", ha="center", va="center", fontsize=5, color="w" if dark else "k"
+        )
+    _save(figure, path)
+
+
+def _figure(width: float, height: float, layout: Any = None) -> "Figure":  # noqa: ANN401 - a name that matplotlib knows
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a PNG that says neither when nor with what it was made."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,244 @@
+"""The processes of one run: how they start, who is who, and how they agree."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed
+
+from wsss.errors import StageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PARENT = "WSSS_PARENT"
+
+
+@dataclass(frozen=True)
+class World:
+    """Which process this is.
+
+    Attributes:
+        rank: 0 for the process that leads.
+        size: How many processes share the work.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what exists once."""
+        return self.rank == 0
+
+
+def world() -> World:
+    """The processes that work together now."""
+    if distributed.is_available() and distributed.is_initialized():
+        return World(distributed.get_rank(), distributed.get_world_size())
+    return World()
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    broadcast(None)
+
+
+def broadcast(value: Item) -> Item:
+    """Hand the value of rank 0 to all processes."""
+    if world().size == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def started_outside() -> bool:
+    """Whether a launcher such as torchrun, or this package itself, has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def join(seconds: float = 86_400) -> None:
+    """Meet the other processes that the environment names, over gloo and, with CUDA, NCCL.
+
+    Args:
+        seconds: How long a process waits for the others before it gives up.
+    """
+    if distributed.is_initialized():
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(backend, timeout=timedelta(seconds=seconds))
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def gathered(size: int, arguments: Sequence[str], logs: Path) -> Iterator[None]:
+    """Work as rank 0 of several processes; the others run ``python -m wsss`` with the given arguments.
+
+    Args:
+        size: Number of processes, this one counted.
+        arguments: What the others are called with.
+        logs: Folder for the output of the others.
+
+    Raises:
+        StageError: If another process fails.
+    """
+    if size == 1 or started_outside():
+        if started_outside():
+            join()
+        try:
+            yield
+        finally:
+            leave()
+        return
+    logs.mkdir(parents=True, exist_ok=True)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(size)}
+    others = [_start(rank, arguments, address, logs) for rank in range(1, size)]
+    before = dict(os.environ)
+    os.environ.update(address | {"RANK": "0", "LOCAL_RANK": "0"})
+    try:
+        with _watched(others, logs):
+            join()
+            yield
+    finally:
+        leave()
+        os.environ.clear()
+        os.environ.update(before)
+        _end(others)
+
+
+def _start(rank: int, arguments: Sequence[str], address: dict[str, str], logs: Path) -> "subprocess.Popen[bytes]":
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
+    with (logs / f"rank{rank}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "wsss", *arguments],
+            env={**os.environ, **address, **own},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _end(others: "Sequence[subprocess.Popen[bytes]]") -> None:
+    for other in others:
+        try:
+            other.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            other.kill()
+            other.wait()
+
+
+@contextlib.contextmanager
+def _watched(others: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> Iterator[None]:
+    """Turn what goes wrong after another process has failed into that process's failure."""
+    try:
+        yield
+    except RuntimeError as error:
+        time.sleep(1)
+        failed = [rank for rank, other in enumerate(others, start=1) if other.poll() not in (None, 0)]
+        if not failed:
+            raise
+        log = logs / f"rank{failed[0]}.log"
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        raise StageError(f"process {failed[0]} failed ({last[0]}); its output lies in '{log}'") from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process soon after its parent has gone, however the parent went."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="die-with-parent").start()
+
+
+class Pool:
+    """Worker processes that start when they are first needed and stay for the whole run.
+
+    They are spawned, so they inherit no lock and no thread, and they die with this process.
+
+    Args:
+        workers: How many; with one, the work is done in this process.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Apply a function to each item and yield the results in the order of the items.
+
+        No more than a few items a worker are under way at once, so memory does not grow with their number.
+        """
+        if self.workers == 1 or len(items) <= 1:
+            yield from map(function, items)
+            return
+        executor = self._started()
+        ahead = 2 * self.workers
+        with _without_main():
+            waiting = [executor.submit(function, item) for item in items[:ahead]]
+        for item in items[ahead:]:
+            yield waiting.pop(0).result()
+            waiting.append(executor.submit(function, item))
+        for future in waiting:
+            yield future.result()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                self.workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
+            )
+        return self._executor
+
+    def close(self) -> None:
+        """Let the workers go."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+
+def _start_worker(parent: int) -> None:
+    die_with_parent(parent)
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep spawned workers from running the user's script again: they need nothing from it."""
+    main: Any = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
