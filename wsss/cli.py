@@ -1,0 +1,116 @@
+"""The command line: one verb a line; what the verbs do stands elsewhere, and is loaded when a verb is used."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsss import __version__, console
+from wsss.errors import WsssError
+
+SETTINGS = "settings as key=value, for example: experiment=voc21 data.root=PATH rounds=2 refine=[growing,crf]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    Args:
+        arguments: Words of the command line; those of this process if not given.
+
+    Returns:
+        The exit code: 0 done, 2 refused, 130 interrupted.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        given.verb(given)
+    except WsssError as error:
+        console.note(f"wsss: {error}")
+        return 2
+    except KeyboardInterrupt:
+        console.note("wsss: interrupted; run the same command again to go on")
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wsss",
+        description="From cheap labels to segmentation networks.",
+        epilog="`wsss run` runs the whole pipeline on synthetic images; `wsss config` shows every setting.",
+    )
+    parser.add_argument("--version", action="version", version=f"wsss {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    run = verbs.add_parser("run", help="run the pipeline, or what is left of it")
+    run.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
+    run.add_argument("--dry-run", action="store_true", help="only list the stages, their keys, and which are cached")
+    run.set_defaults(verb=_run)
+
+    config = verbs.add_parser("config", help="print the resolved settings as YAML, with the help of each")
+    config.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
+    config.set_defaults(verb=_config)
+
+    evaluate = verbs.add_parser("evaluate", help="score a folder of label PNGs against a folder of truth")
+    evaluate.add_argument("--labels", type=Path, required=True, metavar="DIR", help="PNGs to score")
+    evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true PNGs of the same names")
+    evaluate.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, as in a data set")
+    evaluate.add_argument(
+        "--convention",
+        choices=("union", "zero", "truth"),
+        default="union",
+        help="which classes the mean counts: seen in truth or labels (default), all (absent ones as 0), seen in truth",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    evaluate.set_defaults(verb=_evaluate)
+
+    show = verbs.add_parser("show", help="draw what became of a run's images, stage by stage")
+    show.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    show.add_argument("--split", choices=("train", "val"), default="train", help="which images (default: train)")
+    show.add_argument("--count", type=int, default=12, metavar="N", help="how many images (default: 12)")
+    show.add_argument("--out", type=Path, metavar="PNG", help="file to write (default: in the run's figures)")
+    show.set_defaults(verb=_show)
+
+    join = verbs.add_parser("join")
+    join.add_argument("run", type=Path)
+    join.set_defaults(verb=_join)
+    return parser
+
+
+def _run(given: argparse.Namespace) -> None:
+    from wsss.config import load
+    from wsss.runs import dry_run, run
+
+    config = load(given.settings)
+    if given.dry_run:
+        console.result(dry_run(config))
+    else:
+        console.result(run(config=config).table())
+
+
+def _config(given: argparse.Namespace) -> None:
+    from wsss.config import annotated_yaml, load
+
+    console.result(annotated_yaml(load(given.settings)))
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    import json
+
+    from wsss.data import read_class_names
+    from wsss.scoring import score_folders
+
+    names = read_class_names(given.classes) if given.classes else None
+    scores = score_folders(given.labels, given.truth, classes=names, convention=given.convention)
+    console.result(json.dumps(scores.to_dict(), indent=1) if given.json else scores.table())
+
+
+def _show(given: argparse.Namespace) -> None:
+    from wsss.figures import show_run
+    from wsss.runs import load_run
+
+    console.result(f"drawn: {show_run(load_run(given.run), given.split, given.count, given.out)}")
+
+
+def _join(given: argparse.Namespace) -> None:
+    from wsss.runs import join
+
+    join(given.run)

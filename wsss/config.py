@@ -1,0 +1,357 @@
+"""One tree of settings for the shell, the notebook and the tests.
+
+The settings stand as frozen dataclasses beside the code they steer; here they are only put together. Hydra composes the
+tree and understands the grammar of the overrides; the YAML files of ``experiments`` are lists of overrides with a name.
+"""
+
+import ast
+import difflib
+import inspect
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from wsss.data import DATASETS, DatasetSettings
+from wsss.errors import SettingsError, require
+from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.seeds import SeedSettings
+from wsss.functional.superpixels import SuperpixelSettings
+from wsss.refine import REFINERS
+from wsss.refine.settings import GrowingSettings
+from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
+from wsss.store import StoreSettings, digest_of
+from wsss.tasks.settings import ClassifierSettings, GraphSettings, SegmenterSettings, TrainerSettings
+from wsss.tracking import TrackingSettings
+
+DEFAULT_EXPERIMENT = "synthetic"
+"""What runs when neither an experiment nor a data set is named."""
+
+ELSEWHERE = ("store", "tracking", "trainer", "until", "start", "run", "experiment")
+"""Settings that can't change a result: where, how fast, how loud."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a run depends on."""
+
+    experiment: str | None = None
+    """Name of a file in experiments/, or a path to a YAML file: settings taken before those you give."""
+    seed: int = 0
+    """Where all randomness comes from."""
+    rounds: int = 2
+    """Trainings of the segmenter: the first on labels made from CAMs, each further one on labels made from its own scores."""
+    network: str = "mobilenet_v2"
+    """Backbone of the classifier and of the segmenter: tiny, mobilenet_v2, resnet18 or resnet50."""
+    refine: tuple[str, ...] = ("growing", "graph", "crf")
+    """What improves the labels, in this order: any list of growing, graph and crf."""
+    ceiling: bool = False
+    """Whether to train the same segmenter on the truth too, for percent of full supervision."""
+    until: str | None = None
+    """Last stage to run, `name` or `name:round`."""
+    start: str | None = None
+    """First stage to run, `name` or `name:round`; those before it must lie in the store."""
+    run: str | None = None
+    """Name of the run's folder; made from the experiment and the configuration's hash when not given."""
+    data: DatasetSettings = field(default_factory=DATASETS["synthetic"].settings)
+    """The images: data=synthetic, voc or folder."""
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    """How the classifier is trained."""
+    cams: CamSettings = field(default_factory=CamSettings)
+    """How class activation maps are made."""
+    seeds: SeedSettings = field(default_factory=SeedSettings)
+    """How class activation maps become scores and seeds."""
+    superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
+    """How images are cut into segments."""
+    growing: GrowingSettings = field(default_factory=GrowingSettings)
+    """Seeded region growing."""
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    """The region graph and the network that reads it."""
+    crf: CrfSettings = field(default_factory=CrfSettings)
+    """The dense CRF."""
+    pseudo_labels: PseudoLabelSettings = field(default_factory=PseudoLabelSettings)
+    """How the last refiner's scores become labels to train on."""
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    """How the segmenter is trained and how it predicts."""
+    self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
+    """How a segmenter's scores become the next round's evidence, and when rounds stop."""
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    """Devices, precision, processes."""
+    store: StoreSettings = field(default_factory=StoreSettings)
+    """Where everything is kept."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    """Experiment tracking with wandb."""
+
+    def __post_init__(self) -> None:
+        require(self.rounds >= 1, "rounds", "must be at least 1", self.rounds)
+        require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
+        for name in self.refine:
+            if name not in REFINERS:
+                raise unknown_name("refine", name, REFINERS)
+        require(len(set(self.refine)) == len(self.refine), "refine", "may name a refiner once", list(self.refine))
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set: synthetic, voc or folder."""
+        return next(name for name, entry in DATASETS.items() if type(self.data) is entry.settings)
+
+    @property
+    def hash(self) -> str:
+        """Hash of the settings that can change a result."""
+        return digest_of({name: value for name, value in to_dict(self).items() if name not in ELSEWHERE})[:12]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, the same in every process."""
+        label = Path(self.experiment).stem if self.experiment else self.dataset
+        return Path(self.store.root) / (self.run or f"{label}-{self.hash[:8]}")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Turn a configuration into plain values, the data set named as ``data.name``."""
+    plain = asdict(config)
+    plain["data"] = {"name": config.dataset, **plain["data"]}
+    return _listed(plain)
+
+
+def _listed(value: Any) -> Any:  # noqa: ANN401 - plain values of any kind
+    if isinstance(value, dict):
+        return {name: _listed(entry) for name, entry in value.items()}
+    return [_listed(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Read back what ``to_dict`` wrote.
+
+    Raises:
+        SettingsError: If a name is unknown or a value breaks its rule.
+    """
+    return load([f"{key}={written(value)}" for key, value in _leaves(values, groups=True)], defaults=False)
+
+
+def load(overrides: Sequence[str] = (), *, defaults: bool = True) -> Config:
+    """Compose the configuration.
+
+    Args:
+        overrides: ``key=value`` in Hydra's grammar: ``rounds=3``, ``refine=[growing,crf]``, ``experiment=voc21``.
+        defaults: Whether ``experiment=synthetic`` is meant when neither an experiment nor a data set is named.
+
+    Raises:
+        SettingsError: If a key, a name or a value is none that exists; the message names what is near.
+    """
+    given = [_split(override) for override in overrides]
+    named = dict(given)
+    if defaults and "experiment" not in named and "data" not in named:
+        given.insert(0, ("experiment", DEFAULT_EXPERIMENT))
+        named["experiment"] = DEFAULT_EXPERIMENT
+    experiment = named.get("experiment", "null").strip("'\"")
+    before = [] if experiment == "null" else _experiment_overrides(experiment)
+    merged = dict([*before, *given])
+    kind = merged.pop("data", "synthetic").strip("'\"")
+    if kind not in DATASETS:
+        raise unknown_name("data", kind, DATASETS)
+    merged.pop("data.name", None)
+    _check_keys(merged, kind)
+    return _compose(merged, kind)
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(repr(override), "is no setting; write key=value, for example rounds=3")
+    return key.strip(), value
+
+
+def _compose(merged: Mapping[str, str], kind: str) -> Config:
+    """Let Hydra parse, convert and check the values."""
+    from hydra import compose, initialize
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    node = OmegaConf.structured(Config(data=DATASETS[kind].settings.__call__()))
+    _open(node)
+    ConfigStore.instance().store(name="wsss", node=node)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize(version_base=None, config_path=None):
+            composed = compose("wsss", overrides=[f"{key}={value}" for key, value in merged.items()])
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _composition_error(error) from error
+    return _build(Config, {**plain, "data": plain["data"]}, kind)
+
+
+def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
+    """Take the read-only flag off at every level: frozen dataclasses set it, and Hydra could override nothing."""
+    from omegaconf import DictConfig, OmegaConf
+
+    OmegaConf.set_readonly(node, False)
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none():
+            _open(child)
+
+
+def _composition_error(error: Exception) -> SettingsError:
+    cause: BaseException = (
+        error.__cause__ if type(error).__name__ == "ConfigCompositionException" and error.__cause__ else error
+    )
+    key = getattr(cause, "full_key", None)
+    first = str(cause).strip().splitlines()[0]
+    return SettingsError(str(key) if key else "a setting", f"can't be read: {first}")
+
+
+def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") -> Any:  # noqa: ANN401 - an instance of cls
+    """Make the frozen objects; their own checks run here."""
+    hints = get_type_hints(cls)
+    made: dict[str, Any] = {}
+    for entry in fields(cls):
+        value = values[entry.name]
+        section = DATASETS[kind].settings if entry.name == "data" and cls is Config else hints[entry.name]
+        if is_dataclass(section):
+            made[entry.name] = _build(section, value, kind, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
+        else:
+            made[entry.name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return cls(**made)
+    except SettingsError as error:
+        raise SettingsError(f"{prefix}{error.field}", error.reason) from None
+
+
+def keys(kind: str) -> list[str]:
+    """All names of settings that a data set of this kind has, ``section.name``."""
+    return [key for key, _, _ in describe(Config(data=DATASETS[kind].settings.__call__()))]
+
+
+def describe(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Walk through the settings: full name, value, help."""
+    shown = False
+    for key, value, text in _describe(config, ""):
+        if key.startswith("data.") and not shown:
+            shown = True
+            yield "data", config.dataset, help_of(Config)["data"]
+        yield key, value, text
+
+
+def _describe(settings: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:  # noqa: ANN401 - any settings dataclass
+    helps = help_of(type(settings))
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            yield from _describe(value, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", value, helps[entry.name]
+
+
+@cache
+def help_of(cls: type) -> dict[str, str]:
+    """The one-line texts that stand below the fields of a settings class."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    helps = {base_name: text for base in cls.__mro__[1:-1] for base_name, text in help_of(base).items()}
+    for above, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            assert isinstance(above.target, ast.Name)
+            helps[above.target.id] = inspect.cleandoc(str(below.value.value)).replace("\n", " ")
+    return helps
+
+
+def _check_keys(merged: Mapping[str, str], kind: str) -> None:
+    known = keys(kind)
+    for key in merged:
+        if key not in known:
+            elsewhere = f"; data={kind} has none of that name" if key.startswith("data.") else ""
+            raise SettingsError(key, f"is no setting{elsewhere}{_near(key, known)}")
+
+
+def unknown_name(setting: str, name: str, known: "Mapping[str, Any] | Sequence[str]") -> SettingsError:
+    """Say that a setting names something that does not exist, and what is near."""
+    return SettingsError(setting, f"knows no {name!r}{_near(name, known)}")
+
+
+def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
+    """Name what was probably meant, on a line of its own, and where to look, on another."""
+    last = {name.rsplit(".", 1)[-1]: name for name in known}
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    near += [
+        last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2) if last[name] not in near
+    ]
+    meant = f"did you mean {' or '.join(near[:3])}?" if near else f"there are: {', '.join(list(known)[:12])} …"
+    return f"\n{meant}\nsee all with: wsss config"
+
+
+def experiments() -> dict[str, Path]:
+    """The experiments that can be named: those below the working folder, beside the code, and in the package."""
+    here = Path(__file__).resolve().parent
+    found: dict[str, Path] = {}
+    for folder in (here / "experiments", here.parent / "experiments", Path.cwd() / "experiments"):
+        found |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return found
+
+
+def _experiment_overrides(name: str) -> list[tuple[str, str]]:
+    known = experiments()
+    path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
+    if path is None or not path.is_file():
+        raise unknown_name("experiment", name, known)
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError("experiment", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
+    require(isinstance(content, dict), "experiment", "must be a file of settings, name: value", os.fspath(path))
+    return [(key, written(value)) for key, value in _leaves(content, groups=True)]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "", *, groups: bool = False) -> Iterator[tuple[str, Any]]:
+    """Flatten nested settings; ``data: voc`` and ``data: {name: voc, …}`` both name the data set."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            if groups and name == "data" and "name" in value:
+                yield "data", value["name"]
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
+    """Write a value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(written(entry) for entry in value)}]"
+    return repr(value)
+
+
+def annotated_yaml(config: Config) -> str:
+    """Write the configuration as YAML, the help of each setting behind it."""
+    lines: list[str] = []
+    section: str | None = None
+    for key, value, text in describe(config):
+        above, _, name = key.rpartition(".")
+        name = "name" if key == "data" else name
+        above = "data" if key == "data" else above
+        if above != (section or ""):
+            section = above
+            lines.append(f"{above}:")
+        indent = "  " if above else ""
+        shown = yaml.safe_dump(_listed(value), default_flow_style=True, width=10_000).splitlines()[0]
+        lines.append(f"{indent}{name}: {shown}  # {text}")
+    return "\n".join(lines)
+
+
+def to_yaml(config: Config) -> str:
+    """Write the configuration as YAML that ``load`` can read as an experiment."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,266 @@
+"""Carrying out a plan: stage after stage, measured, with rounds that end when they stop helping."""
+
+import contextlib
+import os
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsss import console, ranks
+from wsss.config import Config, unknown_name
+from wsss.data.base import Dataset
+from wsss.errors import StageError
+from wsss.pipeline import CEILING, Plan, Round, Step
+from wsss.self_training import Verdict, judge
+from wsss.stages.base import Outcome, Stage, Workbench, carry_out, is_done
+from wsss.stages.evaluate import Counts, read_counts
+from wsss.stages.measure_signal import Signal, read_signal
+from wsss.summary import Row, compare_with_ceiling, environment, label_rows, segmenter_row
+from wsss.tracking import Tracker, track
+
+
+class Watcher:
+    """Tells the terminal, the metrics file and wandb how a stage goes; only the leading process has anything to tell.
+
+    Attributes:
+        tracker: Where metrics of the present stage go; None while there is nothing to track.
+    """
+
+    def __init__(self) -> None:
+        self.tracker: Tracker | None = None
+
+    def progress(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Show that work of a known length goes on."""
+        if not ranks.world().leads or not total:
+            return contextlib.nullcontext(_nothing)
+        return console.progress(description, total)
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Keep one row of measurements."""
+        if self.tracker is not None:
+            self.tracker.log(row)
+
+    def say(self, text: str) -> None:
+        """Tell the user one thing."""
+        if ranks.world().leads:
+            console.note(text)
+
+
+def _nothing(done: int) -> None:
+    """Say nothing of what is done."""
+
+
+@dataclass
+class Report:
+    """What a run has come to so far.
+
+    Attributes:
+        rows: Every measured label map, in order.
+        work: Every stage, in order.
+        verdicts: What the rule said of each round.
+        signals: What it looked at, of every round.
+        kept: Signals of the rounds that stand.
+        final: The round whose segmenter stands.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    work: list[Row] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    kept: list[Signal] = field(default_factory=list)
+    segmenters: dict[int, Counts | None] = field(default_factory=dict)
+    ceiling: Counts | None = None
+    final: int | None = None
+
+
+class Execution:
+    """Carries out a plan.
+
+    Args:
+        config: The configuration.
+        dataset: The images.
+        plan: The stages.
+        bench: What stages work with.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, plan: Plan, bench: Workbench, watcher: Watcher) -> None:
+        self.config, self.dataset, self.plan, self.bench, self.watcher = config, dataset, plan, bench, watcher
+        self.report = Report()
+        self.classes = len(dataset.classes) + 1
+        steps = [step.stage for step in plan]
+        self.until = find_stage(steps, config.until, "until") if config.until else len(steps) - 1
+        self.start = find_stage(steps, config.start, "start") if config.start else 0
+        self._place = 0
+
+    def run(self) -> Report:
+        """Carry out the rounds, then the ceiling."""
+        for turn in self.plan.rounds:
+            if not self._round(turn):
+                break
+        self._place = sum(len(turn.steps) for turn in self.plan.rounds)
+        for step in self.plan.ceiling:
+            self._step(step)
+        return self.report
+
+    def _round(self, turn: Round) -> bool:
+        """Carry out one round; say whether another may follow."""
+        for step in turn.steps:
+            if not self._step(step):
+                return False
+        if turn.signal is None:
+            self.report.final = turn.index
+            return True
+        signal = read_signal(self.bench.read(turn.signal))
+        verdict = judge(self.report.kept, signal, self.config.self_training)
+        self.report.verdicts.append(verdict)
+        self.report.signals.append(signal)
+        if verdict.kept:
+            self.report.final = turn.index
+            self.report.kept.append(signal)
+        else:
+            self.watcher.say(f"round {turn.index} is taken back: {verdict.reason}")
+        return verdict.kept
+
+    def _step(self, step: Step) -> bool:
+        """Carry out one stage and measure its labels; say whether to go on."""
+        place, self._place = self._place, self._place + 1
+        if place > self.until:
+            return False
+        if place < self.start and not is_done(self.bench.store, step.stage):
+            raise StageError(
+                f"start={self.config.start} needs {step.stage.title}, which is not in the store; "
+                f"run with start={step.stage.title}, or without start"
+            )
+        outcome = self._tracked(step)
+        if ranks.world().leads:
+            self._link(step.stage, place)
+            self._note(step, outcome)
+        return True
+
+    def _tracked(self, step: Step) -> Outcome:
+        """Carry out a stage; what is cached starts no tracking."""
+        stage = step.stage
+        done = ranks.broadcast(is_done(self.bench.store, stage))
+        if done or not ranks.world().leads:
+            outcome = carry_out(stage, self.bench)
+            self._measure(step)
+            return outcome
+        settings = {"key": stage.key, "round": stage.round, **stage.settings}
+        self.watcher.say(f"{stage.title} [{stage.key}]")
+        with track(self.config.tracking, self.config.folder, self.config.folder.name, stage.title, settings) as tracker:
+            self.watcher.tracker = tracker
+            try:
+                outcome = carry_out(stage, self.bench)
+                self._measure(step)
+                self._track_scores(step, tracker)
+            finally:
+                self.watcher.tracker = None
+        return outcome
+
+    def _measure(self, step: Step) -> None:
+        if step.scored is not None:
+            carry_out(step.scored, self.bench)
+
+    def _track_scores(self, step: Step, tracker: Tracker) -> None:
+        if step.scored is None:
+            return
+        for name, scores in label_rows(step.stage.name, self.bench.read(step.scored), self.classes):
+            tracker.log({f"{name}/{key}": value for key, value in scores.items() if value is not None})
+
+    def _link(self, stage: Stage, place: int) -> None:
+        """Put a numbered link to the artefact into the run folder."""
+        folder = self.config.folder
+        link = folder / f"{place + 1:02d}_{stage.name}_{stage.round}"
+        target = os.path.relpath(self.bench.read(stage).folder, folder)
+        if link.is_symlink() and link.readlink() == Path(target):
+            return
+        link.unlink(missing_ok=True)
+        link.symlink_to(target, target_is_directory=True)
+
+    def _note(self, step: Step, outcome: Outcome) -> None:
+        """Add what is to be said of a stage to the report."""
+        stage = step.stage
+        images = len(self.dataset.ids("val" if stage.name in ("predictions", CEILING) else "train"))
+        effort = {
+            "seconds": round(outcome.seconds, 2),
+            "images_per_second": None if outcome.cached else round(images / max(outcome.seconds, 1e-6), 2),
+            "peak_memory_mb": peak_memory(),
+            "cached": outcome.cached,
+        }
+        self.report.work.append({"name": stage.name, "round": stage.round, "key": stage.key, **effort})
+        if step.scored is None:
+            return
+        scored = self.bench.read(step.scored)
+        if stage.name == "predictions":
+            self.report.segmenters[stage.round] = read_counts(scored, self.classes)
+            return
+        if stage.name == CEILING:
+            self.report.ceiling = read_counts(scored, self.classes)
+            return
+        for name, scores in label_rows(stage.name, scored, self.classes):
+            self.report.rows.append({"name": name, "round": stage.round, "split": "train", **scores, **effort})
+
+
+def peak_memory() -> float:
+    """Most memory that this process, or its GPU, has held so far, in MB."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if torch.cuda.is_available():
+        held = max(held, torch.cuda.max_memory_allocated() / 2**20)
+    return round(held, 1)
+
+
+def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:
+    """Place of the stage that ``name`` or ``name:round`` means; without a round, the first of that name.
+
+    Raises:
+        SettingsError: If there is none.
+    """
+    for place, stage in enumerate(stages):
+        if wanted in (stage.name, stage.title):
+            return place
+    raise unknown_name(setting, wanted, [name for stage in stages for name in (stage.name, stage.title)])
+
+
+def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench) -> dict[str, Any]:
+    """Put together what the run says about itself."""
+    weak = report.segmenters.get(report.final) if report.final is not None else None
+    row = segmenter_row(weak, dataset.classes, background=dataset.background)
+    compared = compare_with_ceiling(weak, report.ceiling)
+    return {
+        "run": config.folder.name,
+        "config": config.hash,
+        "seed": config.seed,
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint("train"),
+            "train": len(dataset.ids("train")),
+            "val": len(dataset.ids("val")),
+        },
+        "environment": environment(bench.device, ranks.world().size, bench.precision),
+        "stages": report.rows,
+        "work": report.work,
+        "rounds": list(_rounds(report, dataset)),
+        "segmenter": {"round": report.final, "split": "val", **row} if row else None,
+        **compared,
+    }
+
+
+def _rounds(report: Report, dataset: Dataset) -> Iterator[Row]:
+    """A row for each round: its segmenter's score, and what the rule made of it."""
+    for index, counts in sorted(report.segmenters.items()):
+        row = segmenter_row(counts, dataset.classes, background=dataset.background)
+        found: Row = {
+            "round": index,
+            "miou": row["miou"] if row else None,
+            "interval95": row["interval95"] if row else None,
+        }
+        if index < len(report.verdicts):
+            found |= asdict(report.verdicts[index])
+        if index < len(report.signals):
+            found["signal"] = {name: round(value, 4) for name, value in report.signals[index].to_dict().items()}
+        yield found

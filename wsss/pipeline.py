@@ -1,0 +1,182 @@
+"""The method: the stages in the order they run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wsss.config import Config
+from wsss.data.base import Dataset
+from wsss.refine import REFINERS
+from wsss.refine.base import Refiner
+from wsss.stages.base import Stage
+from wsss.stages.build_graphs import GraphStages, build_graphs
+from wsss.stages.evaluate import evaluate, evaluate_cams
+from wsss.stages.fit_refiner import fit_refiner
+from wsss.stages.make_cams import make_cams
+from wsss.stages.make_pseudo_labels import make_pseudo_labels
+from wsss.stages.make_scores import make_predictions, make_scores
+from wsss.stages.make_seeds import make_network_seeds, make_seeds
+from wsss.stages.make_superpixels import make_superpixels
+from wsss.stages.measure_signal import measure_signal
+from wsss.stages.networks import NetworkSettings
+from wsss.stages.refine import Trail, refine
+from wsss.stages.train_classifier import train_classifier
+from wsss.stages.train_segmenter import SegmenterPlan, train_on_pseudo_labels, train_on_truth
+
+
+CEILING = "ceiling_predictions"
+"""What the ceiling's labels of the validation images are called."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage and how its labels are measured.
+
+    Attributes:
+        stage: The stage.
+        scored: The stage that measures its labels, where they are a row of the table.
+    """
+
+    stage: Stage
+    scored: Stage | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: from evidence to a segmenter.
+
+    Attributes:
+        index: 0 for the round that starts from CAMs.
+        steps: Its stages, in order.
+        segmenter: The stage that trains the segmenter.
+        predictions: Its labels of the validation images, measured.
+        signal: What the rule that ends self-training looks at.
+    """
+
+    index: int
+    steps: tuple[Step, ...]
+    segmenter: Stage
+    predictions: Step
+    signal: Stage | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a run.
+
+    Attributes:
+        rounds: The rounds, were none of them taken back.
+        ceiling: Training on the truth, and its measured predictions.
+    """
+
+    rounds: tuple[Round, ...]
+    ceiling: tuple[Step, ...]
+
+    def __iter__(self) -> Iterator[Step]:
+        """All steps in the order in which they run."""
+        for turn in self.rounds:
+            yield from turn.steps
+        yield from self.ceiling
+
+
+class Method:
+    """Plans the stages of a configuration; reads like the method section of a paper.
+
+    Args:
+        config: The configuration.
+        dataset: The images.
+        precision: The resolved precision.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, precision: str) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.precision = precision
+        self.refiners: dict[str, Refiner] = {name: REFINERS[name](config) for name in config.refine}
+        self.classifier_network = NetworkSettings(config.network, config.classifier, config.classifier.weights)
+        weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
+        segmenter_network = NetworkSettings(config.network, config.segmenter, weights)
+        self.segmenters = SegmenterPlan(
+            dataset, segmenter_network, config.segmenter, config.self_training, config.rounds, config.seed, precision
+        )
+        self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
+
+    def plan(self) -> Plan:
+        """Plan all rounds and the ceiling."""
+        first = self.first_round()
+        rounds = [first]
+        for index in range(1, self.config.rounds):
+            rounds.append(self.next_round(index, rounds[-1], first))
+        return Plan(tuple(rounds), self.ceiling() if self.config.ceiling else ())
+
+    def first_round(self) -> Round:
+        """Image tags → classifier → CAMs → seeds → refiners → pseudo labels → segmenter."""
+        config, dataset = self.config, self.dataset
+        cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
+        seeds = make_seeds(dataset, config.seeds, cams)
+        trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams")
+        before = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
+        return self.finish_round(0, before, trail, first_seeds=seeds)
+
+    def next_round(self, index: int, last: Round, first: Round) -> Round:
+        """The last segmenter's scores, restricted to the known tags → seeds → refiners → pseudo labels → segmenter."""
+        config, dataset = self.config, self.dataset
+        scores = make_scores(self.segmenters, last.segmenter, index)
+        seeds = make_network_seeds(dataset, config.self_training, scores, index)
+        trail = Trail(scores=scores, seeds=seeds, labels=seeds, source="network")
+        first_seeds = next(step.stage for step in first.steps if step.stage.name == "seeds")
+        return self.finish_round(index, (self.scored(scores), self.scored(seeds)), trail, first_seeds=first_seeds)
+
+    def finish_round(self, index: int, before: tuple[Step, ...], trail: Trail, first_seeds: Stage) -> Round:
+        """Refiners → pseudo labels → segmenter."""
+        config, dataset = self.config, self.dataset
+        refined, trail = self.refined(trail, index)
+        labels = make_pseudo_labels(dataset, config.pseudo_labels, trail, index)
+        segmenter = train_on_pseudo_labels(self.segmenters, labels, index)
+        predictions = self.predicted(segmenter)
+        signal = measure_signal(self.segmenters, segmenter, first_seeds) if config.rounds > 1 else None
+        after = (self.scored(labels), Step(segmenter), predictions, *((Step(signal),) if signal else ()))
+        return Round(index, (*before, *refined, *after), segmenter, predictions, signal)
+
+    def refined(self, trail: Trail, index: int) -> tuple[tuple[Step, ...], Trail]:
+        """Let each refiner of the list improve the evidence; one that must be fitted is fitted before."""
+        steps: list[Step] = []
+        for name, refiner in self.refiners.items():
+            graphs, fitted = None, None
+            if refiner.fitted:
+                graphs = self.graphs()
+                fitted = fit_refiner(
+                    name, refiner, self.dataset, trail, graphs, self.config.seed, self.precision, index
+                )
+                steps += [] if index else [Step(graphs.superpixels), Step(graphs.graphs)]
+                steps.append(Step(fitted))
+            stage = refine(name, refiner, self.dataset, trail, index, graphs=graphs, fitted=fitted)
+            steps.append(self.scored(stage))
+            trail = trail.after(refiner, stage)
+        return tuple(steps), trail
+
+    def graphs(self) -> GraphStages:
+        """Superpixels and region graphs, the same for all rounds."""
+        superpixels = make_superpixels(self.dataset, self.config.superpixels)
+        neighbours = self.config.graph.neighbours
+        return build_graphs(
+            self.dataset, self.classifier_network, neighbours, superpixels, self.classifier, self.precision
+        )
+
+    def ceiling(self) -> tuple[Step, ...]:
+        """Full masks → segmenter: the same network, schedule, images and seed."""
+        trained = train_on_truth(self.segmenters)
+        return Step(trained), self.predicted(trained, CEILING)
+
+    def predicted(self, segmenter: Stage, name: str = "predictions") -> Step:
+        """Label the validation images, and measure."""
+        predictions = make_predictions(self.segmenters, segmenter, name)
+        return Step(predictions, evaluate(self.dataset, predictions, "val", boundary=True))
+
+    def scored(self, stage: Stage) -> Step:
+        """Measure a stage's labels of the training images."""
+        return Step(stage, evaluate(self.dataset, stage, "train"))
+
+
+def plan(config: Config, dataset: Dataset, precision: str) -> Plan:
+    """Plan a run without doing any of it."""
+    return Method(config, dataset, precision).plan()

@@ -1,0 +1,117 @@
+"""The region graph as a refiner: one network for all images changes the scores."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from safetensors.torch import load_file
+
+from wsss.functional.seeds import restrict_scores
+from wsss.refine.base import Refiner, Source, View
+from wsss.store import resize_scores
+from wsss.tasks.settings import GraphSettings
+from wsss.types import Evidence, ScoreMap
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from wsss.networks.region_gnn import RegionGNN
+    from wsss.tasks.regions import RegionTask
+
+WEIGHTS_FILE = "network.safetensors"
+
+
+@dataclass(frozen=True)
+class Graph(Refiner):
+    """Lets regions be judged by their looks and by their neighbours, with one network for all images.
+
+    Attributes:
+        settings: The graph, the network and how it learns.
+        folder: Where the fitted network lies; None before it is fitted.
+    """
+
+    settings: GraphSettings
+    folder: Path | None = None
+
+    version = 1
+    changes = "scores"
+    pooled = False
+    fitted = True
+
+    def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
+        """All settings; what only training needs steers the weights, which the stage reads."""
+        return asdict(self.settings)
+
+    def load(self, folder: Path) -> Self:
+        """Read back the fitted network."""
+        return replace(self, folder=folder)
+
+    def refine(self, evidence: Evidence, view: View) -> Evidence:
+        """Give every region the scores that the network finds; the seeds pass through unchanged."""
+        from wsss.tasks.regions import predict_regions
+
+        assert view.segments is not None, "the graph refiner needs segments"
+        graph = self.describe(evidence, view)
+        found = predict_regions(self.network(graph), graph, self.settings, seed=0)
+        scores = found.T[:, view.segments]
+        return Evidence(restrict_scores(scores, view.tags, background=view.background), evidence.seeds)
+
+    def describe(self, evidence: Evidence, view: View) -> "Data":
+        """Put the evidence about an image onto the nodes of its graph: scores, targets, possible labels."""
+        from wsss.functional.region_graph import majority_labels, pool_regions
+
+        assert view.graph is not None, "the graph refiner needs the region graph"
+        assert view.segments is not None, "the graph refiner needs segments"
+        classes = len(evidence.scores)
+        graph = view.graph.clone()
+        possible = torch.zeros(classes, dtype=torch.bool)
+        possible[view.possible(classes - 1)] = True
+        graph.cams = pool_regions(_full(evidence.scores, view), view.segments).float()
+        graph.targets = majority_labels(evidence.seeds, view.segments, classes=classes).long()
+        graph.possible = possible.expand(len(graph.x), -1)
+        return graph
+
+    def network(self, graph: "Data") -> "RegionGNN":
+        """The fitted network, for graphs like the given one."""
+        return self._load(graph.x.shape[1], graph.cams.shape[1])
+
+    @cached_property
+    def _load(self) -> "Callable[[int, int], RegionGNN]":
+        """Loads the network at the first call and keeps it."""
+        from functools import cache
+
+        @cache
+        def loaded(node_channels: int, classes: int) -> "RegionGNN":
+            from wsss.tasks.regions import region_network
+
+            assert self.folder is not None, "the graph refiner must be fitted first"
+            network = region_network(self.settings, node_channels=node_channels, classes=classes)
+            network.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
+            return network.eval()
+
+        return loaded
+
+
+def _full(scores: ScoreMap, view: View) -> ScoreMap:
+    return resize_scores(scores, view.size)
+
+
+def make_task(settings: GraphSettings, graphs: Any, classes: int) -> "RegionTask":  # noqa: ANN401 - see tasks.regions.Graphs
+    """Make what is fitted, with the statistics of the graphs it is fitted on.
+
+    Args:
+        settings: The network and how it learns.
+        graphs: Described graphs with targets, by number.
+        classes: Number K of labels.
+    """
+    from wsss.tasks.regions import RegionTask, inverse_root_weights, region_network, standardise
+
+    network = region_network(settings, node_channels=graphs[0].x.shape[1], classes=classes)
+    standardise(network, (graphs[index] for index in range(len(graphs))))
+    weights = None
+    if settings.class_weights:
+        weights = inverse_root_weights((graphs[index] for index in range(len(graphs))), classes)
+    return RegionTask(network, settings, class_weights=weights)

@@ -1,0 +1,226 @@
+"""Runs: one configuration carried through all stages, and what is left of it in its folder."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from wsss import console, ranks
+from wsss.config import Config, from_dict, load, to_yaml, written
+from wsss.data import open_dataset
+from wsss.data.base import Dataset
+from wsss.errors import SettingsError, StoreError, WsssError
+from wsss.execution import Execution, Watcher, summarise
+from wsss.figures import draw_run
+from wsss.pipeline import Plan, plan
+from wsss.ranks import Pool
+from wsss.stages.base import Workbench, is_done
+from wsss.store import Artefact, Store, write_atomically
+from wsss.summary import FILE as SUMMARY
+from wsss.summary import write_summary
+from wsss.tasks.devices import resolve_precision
+
+CONFIG = "run.yaml"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended, or has come as far as it did.
+
+    Attributes:
+        folder: Where it lies.
+    """
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> Config:
+        """Its configuration."""
+        return from_dict(yaml.safe_load((self.folder / CONFIG).read_text()))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What it says about itself; see ``summary.json``."""
+        return json.loads((self.folder / SUMMARY).read_bytes())
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Its images."""
+        return open_dataset(self.config.data)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Its stages."""
+        return plan(
+            self.config, self.dataset, resolve_precision(self.config.trainer.precision, self.config.trainer.accelerator)
+        )
+
+    def artefact(self, stage: str, turn: int = 0) -> Artefact | None:
+        """What a stage has written; None if the plan has no such stage or it is not finished."""
+        store = Store(Path(self.config.store.root))
+        for step in self.plan:
+            if (step.stage.name, step.stage.round) == (stage, turn) and is_done(store, step.stage):
+                return store.artefact(stage, step.stage.key)
+        return None
+
+    def table(self) -> str:
+        """The table of stages, the segmenter's score and where everything lies, as plain text."""
+        return "\n\n".join(_report(self.summary, self.folder))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self.table()}</pre>"
+
+
+def run(*overrides: str, config: Config | None = None, **settings: object) -> Run:
+    """Carry one configuration through all stages; what the store has is not computed again.
+
+    Args:
+        overrides: Settings as on the command line, ``"experiment=voc21"``, ``"rounds=1"``.
+        config: A configuration instead of overrides.
+        settings: More settings by name, ``rounds=1``, ``refine=["growing", "crf"]``.
+
+    Returns:
+        The run.
+
+    Raises:
+        WsssError: If something can't be done; the message says what to do.
+    """
+    if config is not None and (overrides or settings):
+        raise SettingsError("config", "must be given alone, without other settings")
+    if config is None:
+        config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
+    write_atomically(config.folder / CONFIG, to_yaml(config).encode())
+    others = ["join", os.fspath(config.folder / CONFIG)]
+    with _threads(config), ranks.gathered(config.trainer.devices, others, config.folder / "logs"):
+        take_part(config)
+    return Run(config.folder)
+
+
+def take_part(config: Config) -> None:
+    """Do this process's part of a run."""
+    dataset = open_dataset(config.data)
+    precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
+    planned = plan(config, dataset, precision)
+    watcher = Watcher()
+    pool = Pool(max(1, (os.cpu_count() or 1) // ranks.world().size))
+    bench = Workbench(
+        store=Store(Path(config.store.root)),
+        dataset=dataset,
+        pool=pool,
+        trainer=config.trainer,
+        precision=precision,
+        seed=config.seed,
+        watcher=watcher,
+    )
+    try:
+        execution = Execution(config, dataset, planned, bench, watcher)
+        report = execution.run()
+        if ranks.world().leads:
+            write_summary(config.folder, summarise(config, dataset, report, bench))
+            draw_run(config.folder, dataset, planned, bench.store, redraw=not all(row["cached"] for row in report.work))
+    except WsssError:
+        watcher.say(
+            f"to go on from here, run the same command again; everything finished is kept in '{config.store.root}'"
+        )
+        raise
+    finally:
+        pool.close()
+
+
+@contextmanager
+def _threads(config: Config) -> Iterator[None]:
+    """Share the cores out among the processes of a run."""
+    before = torch.get_num_threads()
+    count = config.trainer.threads or max(1, (os.cpu_count() or 1) // config.trainer.devices)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def join(path: Path) -> None:
+    """Take part in a run that another process leads.
+
+    Args:
+        path: The ``run.yaml`` of the run.
+    """
+    config = from_dict(yaml.safe_load(path.read_text()))
+    parent = os.environ.get(ranks.PARENT)
+    if parent:
+        ranks.die_with_parent(int(parent))
+    with console.quiet(), _threads(config):
+        ranks.join()
+        try:
+            take_part(config)
+        finally:
+            ranks.leave()
+
+
+def load_run(path: str | Path) -> Run:
+    """Open the folder of a run.
+
+    Raises:
+        StoreError: If there is no run.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        raise StoreError(
+            f"'{folder}' is no run (it has no {CONFIG}); runs lie in the folder store.root, named at the end of each"
+        )
+    return Run(folder)
+
+
+def dry_run(config: Config) -> str:
+    """The table of what a run would do: stage, round, key, cached or not."""
+    dataset = open_dataset(config.data)
+    planned = plan(config, dataset, resolve_precision(config.trainer.precision, config.trainer.accelerator))
+    store = Store(Path(config.store.root))
+    rows = [[step.stage.title, step.stage.key, "cached" if is_done(store, step.stage) else "to do"] for step in planned]
+    return console.format_table(f"run {config.folder}", ["stage", "key", "store"], rows)
+
+
+def _report(summary: dict[str, Any], folder: Path) -> Iterator[str]:
+    columns = ["stage", "round", "mIoU", "coverage", "precision", "seconds", "cached"]
+    scores = {(row["name"], row["round"]): row for row in summary["stages"]}
+    rows: list[Sequence[object]] = []
+    for work in summary["work"]:
+        rows.append(_line(work, scores.get((work["name"], work["round"]), {})))
+        if work["name"] == "cams":
+            rows += [
+                _line({**row, "seconds": None, "cached": None}, row)
+                for row in summary["stages"]
+                if row["name"] == "cams_oracle"
+            ]
+    yield console.format_table("", columns, rows)
+    yield "\n".join(_conclusion(summary))
+    yield f"all of it lies in {folder} (summary.json, metrics.jsonl, run.yaml, figures/, numbered links to the artefacts)"
+
+
+def _line(work: dict[str, Any], scores: dict[str, Any]) -> list[object]:
+    found = [scores.get(name) for name in ("miou", "coverage", "precision")]
+    return [work["name"], work["round"], *found, work["seconds"], work["cached"]]
+
+
+def _conclusion(summary: dict[str, Any]) -> Iterator[str]:
+    segmenter = summary["segmenter"]
+    if segmenter is None:
+        yield (
+            "no segmenter was measured"
+            if summary["data"]["val"]
+            else "no validation images, so no segmenter was measured"
+        )
+        return
+    low, high = segmenter["interval95"]
+    yield f"segmenter of round {segmenter['round']} on val: mIoU {segmenter['miou']:.1f} (95 %: {low:.1f} to {high:.1f})"
+    if summary["percent_of_full"] is not None:
+        low, high = summary["percent_of_full_interval95"]
+        full = summary["full_supervision"]["miou"]
+        yield f"full supervision: mIoU {full:.1f}; reached {summary['percent_of_full']:.1f} % of it (95 %: {low:.1f} to {high:.1f})"

@@ -1,0 +1,230 @@
+"""Scores of label maps against the truth: of two folders, or of counts already made."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from wsss import console
+from wsss.data.images import read_label_png
+from wsss.errors import DataError
+from wsss.functional.boundary import boundary_counts, boundary_iou
+from wsss.functional.confusion import (
+    Confusion,
+    Confusions,
+    Convention,
+    bootstrap_interval,
+    class_iou,
+    confusion_matrix,
+    coverage,
+    mean_iou,
+    pixel_accuracy,
+    precision,
+)
+from wsss.types import IGNORE, LabelMap
+
+BACKGROUND_NAME = "background"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """How good a set of label maps is; all scores are percent.
+
+    Attributes:
+        images: How many label maps were scored.
+        convention: Which classes the mean counts; see ``mean_iou``.
+        miou: Mean intersection over union, pooled over the images.
+        interval95: Bounds of 95 % of the mean IoUs of other draws of the images; None by another convention than
+            ``union``.
+        pixel_accuracy: Pixels labelled right.
+        coverage: Pixels labelled at all.
+        precision: Labelled pixels that are right; None when none is labelled.
+        boundary_iou: Mean intersection over union of the bands along the outlines.
+        per_class: Intersection over union by the name of the class; None where it was seen in neither map.
+    """
+
+    images: int
+    convention: Convention
+    miou: float
+    interval95: tuple[float, float] | None
+    pixel_accuracy: float
+    coverage: float
+    precision: float | None
+    boundary_iou: float
+    per_class: dict[str, float | None]
+
+    def rows(self) -> list[tuple[str, float | None]]:
+        """Lay the scores out as rows of a name and percent."""
+        return [
+            ("mIoU", self.miou),
+            ("pixel accuracy", self.pixel_accuracy),
+            ("coverage", self.coverage),
+            ("precision", self.precision),
+            ("boundary IoU", self.boundary_iou),
+            *((f"IoU {name}", share) for name, share in self.per_class.items()),
+        ]
+
+    def table(self) -> str:
+        """Lay the scores out as text."""
+        title = f"{self.images} label maps, classes counted: {self.convention}"
+        if self.interval95:
+            title += f"; 95 % interval of mIoU {self.interval95[0]:.1f} – {self.interval95[1]:.1f}"
+        return console.format_table(title, ["score", "%"], self.rows())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the scores as JSON can hold them."""
+        return asdict(self)
+
+
+def score_folders(
+    labels: Path,
+    truth: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    convention: Convention = "union",
+    workers: int | None = None,
+) -> Scores:
+    """Score every PNG of a folder against the truth of the same name.
+
+    Args:
+        labels: Folder of the label PNGs to judge, one byte per pixel; 255 where no label was given.
+        truth: Folder of the PNGs to judge by; 255 where pixels do not count.
+        classes: Names of the C foreground classes; None takes as many as the highest label seen.
+        convention: Which classes the mean counts; see ``mean_iou``.
+        workers: Threads that read and count; None takes as many as torch does.
+
+    Raises:
+        DataError: If a truth is missing, sizes differ, a PNG is no label map or a label belongs to no class.
+    """
+    pairs = pair_up(labels, truth)
+    names = None if classes is None else (BACKGROUND_NAME, *classes)
+    count = partial(_count_files, classes=None if names is None else len(names))
+    workers = workers or torch.get_num_threads()
+    with console.progress("scoring", len(pairs)) as advance, _single_threaded_torch():
+        counts = list(_in_threads(count, pairs, workers, advance))
+    if names is None:
+        names = (BACKGROUND_NAME, *map(str, range(1, max(len(confusion) for confusion, _ in counts))))
+    confusions = torch.stack([_widened(confusion, len(names)) for confusion, _ in counts])
+    boundaries = torch.stack([pad(boundary, (0, 0, 0, len(names) - len(boundary))) for _, boundary in counts])
+    if not confusions.any():
+        raise DataError(f"the truth in '{truth}' is {IGNORE} everywhere; nothing can be scored against it")
+    return judge(confusions, boundaries.sum(0), names, convention=convention)
+
+
+def judge(
+    confusions: Confusions, boundary: Tensor, names: Sequence[str], *, convention: Convention = "union"
+) -> Scores:
+    """Read all scores from the counts of the images.
+
+    Args:
+        confusions: The confusion of each image, (N, K, K + 1).
+        boundary: Intersection and union of the boundary bands, added up over the images, (K, 2).
+        names: Names of the K labels, background included.
+        convention: Which classes the mean counts; see ``mean_iou``.
+
+    Raises:
+        ValueError: If no pixel has a truth.
+    """
+    pooled = confusions.sum(0)
+    interval = bootstrap_interval(confusions) if convention == "union" else None
+    shares = class_iou(pooled)
+    return Scores(
+        images=len(confusions),
+        convention=convention,
+        miou=100 * mean_iou(pooled, convention=convention),
+        interval95=interval and (100 * interval[0], 100 * interval[1]),
+        pixel_accuracy=100 * pixel_accuracy(pooled),
+        coverage=100 * coverage(pooled),
+        precision=100 * precision(pooled) if pooled[:, :-1].any() else None,
+        boundary_iou=100 * boundary_iou(boundary),
+        per_class={name: None if share is None else 100 * share for name, share in zip(names, shares, strict=True)},
+    )
+
+
+def pair_up(labels: Path, truth: Path) -> list[tuple[Path, Path]]:
+    """Find the truth of every PNG of a folder.
+
+    Returns:
+        Pairs of a label file and a truth file, sorted by name.
+
+    Raises:
+        DataError: If a folder or a truth is missing, or there is nothing to score.
+    """
+    for folder in (labels, truth):
+        if not folder.is_dir():
+            raise DataError(f"'{folder}' is no folder; name one that holds label PNGs")
+    files = sorted(path for path in labels.glob("*.png") if not path.name.startswith("."))
+    if not files:
+        raise DataError(f"'{labels}' holds no PNG; name the folder that holds the label PNGs themselves")
+    missing = [path.name for path in files if not (truth / path.name).is_file()]
+    if missing:
+        others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
+        raise DataError(
+            f"'{truth / missing[0]}'{others} is missing, the truth of '{labels / missing[0]}'; "
+            "add it, or move the labels without truth elsewhere"
+        )
+    return [(path, truth / path.name) for path in files]
+
+
+def _count_files(pair: tuple[Path, Path], classes: int | None) -> tuple[Confusion, Tensor]:
+    labels, truth = (_read(path, classes) for path in pair)
+    if labels.shape != truth.shape:
+        (height, width), (true_height, true_width) = labels.shape, truth.shape
+        raise DataError(
+            f"'{pair[0]}' is {width} × {height}, but its truth '{pair[1]}' is {true_width} × {true_height}; "
+            "resize the labels to the truth, by nearest neighbour"
+        )
+    known = classes or 1 + max(_highest(labels), _highest(truth))
+    return confusion_matrix(labels, truth, classes=known), boundary_counts(labels, truth, classes=known)
+
+
+def _read(path: Path, classes: int | None) -> LabelMap:
+    labels = read_label_png(path)
+    if classes is not None and _highest(labels) >= classes:
+        raise DataError(
+            f"'{path}' holds label {_highest(labels)}; labels must be below {classes} or {IGNORE}, "
+            "so name all classes in the --classes file"
+        )
+    return labels
+
+
+def _highest(labels: LabelMap) -> int:
+    """The highest label that is not ``IGNORE``; 0 where there is none."""
+    return int(torch.where(labels == IGNORE, 0, labels).max())
+
+
+def _widened(confusion: Confusion, classes: int) -> Confusion:
+    """Make room for classes that this image does not have."""
+    more = classes - len(confusion)
+    return torch.cat([pad(confusion[:, :-1], (0, more, 0, more)), pad(confusion[:, -1:], (0, 0, 0, more))], dim=1)
+
+
+def _in_threads(
+    count: Callable[[tuple[Path, Path]], tuple[Confusion, Tensor]],
+    pairs: Sequence[tuple[Path, Path]],
+    workers: int,
+    advance: console.Advance,
+) -> Iterator[tuple[Confusion, Tensor]]:
+    # Pillow and torch let go of the interpreter while they work, and threads, unlike processes, start at once
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        for counted in threads.map(count, pairs):
+            advance()
+            yield counted
+
+
+@contextmanager
+def _single_threaded_torch() -> Iterator[None]:
+    """Keep each operation on one core: on maps this small, sharing one costs more than it gains."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

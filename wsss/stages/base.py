@@ -1,0 +1,239 @@
+"""What a stage is, what it works with, and how it is carried out once."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+
+from wsss import ranks
+from wsss.data.base import Dataset
+from wsss.data.units import plan_units
+from wsss.errors import StageError
+from wsss.ranks import Pool
+from wsss.store import Artefact, Store, digest_of
+from wsss.tasks.devices import autocast, choose_device
+from wsss.tasks.settings import TrainerSettings
+
+SHORT = 16
+"""Digits of a key: enough for every stage that a disk can hold."""
+
+
+class Watcher(Protocol):
+    """Who is told how a stage goes: the terminal, the tracker, the metrics file."""
+
+    def progress(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Show that work of a known length goes on; the function given back counts what is done."""
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Keep one row of measurements."""
+
+    def say(self, text: str) -> None:
+        """Tell the user one thing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """What stages work with, whatever the stage.
+
+    Attributes:
+        store: Where artefacts lie.
+        dataset: The images.
+        pool: Worker processes.
+        trainer: Devices and precision.
+        precision: The resolved precision.
+        seed: Where all randomness comes from.
+        watcher: Who is told how it goes.
+    """
+
+    store: Store
+    dataset: Dataset
+    pool: Pool
+    trainer: TrainerSettings
+    precision: str
+    seed: int
+    watcher: Watcher
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        return choose_device(self.trainer.accelerator)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Arithmetic of networks that only look."""
+        return autocast(self.precision, self.device)
+
+    def read(self, stage: "Stage") -> Artefact:
+        """Open what an earlier stage wrote."""
+        return self.store.artefact(stage.name, stage.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of the method: what it depends on, and its work.
+
+    Attributes:
+        name: What the step is called, in the store and in tables.
+        version: Raised whenever the same inputs give another result.
+        work: Reads from the store and writes to the artefact.
+        settings: What of the configuration changes the result.
+        reads: The stages it builds upon, by the part they play.
+        data: Fingerprints of the data it reads.
+        round: Round of self-training; it is no part of the key.
+        label: Name shown to users, where it differs from the store's.
+    """
+
+    name: str
+    version: int
+    work: Callable[[Workbench, Artefact], None] = field(repr=False, compare=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reads: Mapping[str, "Stage"] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    round: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that the result depends on."""
+        depends = {
+            "stage": self.name,
+            "version": self.version,
+            "settings": dict(self.settings),
+            "reads": {part: stage.key for part, stage in self.reads.items()},
+            "data": dict(self.data),
+        }
+        return digest_of(depends)[:SHORT]
+
+    @property
+    def title(self) -> str:
+        """The name with its round, as ``until`` and ``start`` accept it."""
+        return f"{self.name}:{self.round}"
+
+
+def science(settings: Any, *without: str) -> dict[str, Any]:  # noqa: ANN401 - any settings dataclass
+    """The settings as plain values, less those that can't change a result."""
+    return {name: value for name, value in asdict(settings).items() if name not in without}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage went.
+
+    Attributes:
+        stage: The stage.
+        cached: Whether nothing was left to do.
+        seconds: What it took now.
+    """
+
+    stage: Stage
+    cached: bool
+    seconds: float
+
+
+def is_done(store: Store, stage: Stage) -> bool:
+    """Whether the store has all of the stage's result."""
+    return store.artefact(stage.name, stage.key).complete
+
+
+def carry_out(stage: Stage, bench: Workbench) -> Outcome:
+    """Do the work of a stage unless the store has its result; the processes of the run decide it together.
+
+    Raises:
+        StageError: If the work fails for a reason that lies in the machine.
+    """
+    begun = time.perf_counter()
+    if not ranks.world().leads:
+        return _follow(stage, bench, begun)
+    artefact = bench.store.artefact(stage.name, stage.key)
+    if artefact.complete:
+        artefact.sweep()
+        ranks.broadcast(True)
+        return Outcome(stage, True, time.perf_counter() - begun)
+    waiting = f"{stage.title} is being made by another run; waiting for it"
+    with bench.store.locked(stage.name, stage.key, lambda: bench.watcher.say(waiting)):
+        done = ranks.broadcast(artefact.complete)
+        if not done:
+            _work(stage, bench, artefact)
+            artefact.finish(stage.name, stage.key, stage.version)
+            ranks.barrier()
+    return Outcome(stage, done, time.perf_counter() - begun)
+
+
+def _follow(stage: Stage, bench: Workbench, begun: float) -> Outcome:
+    done = ranks.broadcast(False)
+    if not done:
+        _work(stage, bench, bench.store.artefact(stage.name, stage.key))
+        ranks.barrier()
+    return Outcome(stage, done, time.perf_counter() - begun)
+
+
+def _work(stage: Stage, bench: Workbench, artefact: Artefact) -> None:
+    try:
+        stage.work(bench, artefact)
+    except BrokenProcessPool as error:
+        raise StageError(
+            f"{stage.title} lost a worker process (killed, or out of memory); "
+            "give it fewer with trainer.workers and run the same command to go on"
+        ) from error
+    ranks.barrier()
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A unit of work: the images that are done together.
+
+    Attributes:
+        name: Name of the unit, unique in its stage.
+        ids: Its images.
+        size: Height and width at which networks see them; (0, 0) where no network looks.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    size: tuple[int, int] = (0, 0)
+
+
+def portions(ids: Sequence[str], size: int = 8) -> list[Portion]:
+    """Cut a list of images into units of the same number, whatever the number of processes."""
+    return [Portion(f"{start:07d}", tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
+
+
+def batches(dataset: Dataset, ids: Sequence[str], size: int) -> list[Portion]:
+    """Cut a list of images into units of like size, which a network sees together."""
+    units = plan_units(ids, [dataset.size(image) for image in ids], size)
+    return [Portion(f"{unit.index:07d}", unit.ids, unit.size) for unit in units]
+
+
+def share_out(bench: Workbench, out: Artefact, planned: Sequence[Portion]) -> list[Portion]:
+    """The units that are left for this process to do."""
+    here = ranks.world()
+    return [portion for portion in planned[here.rank :: here.size] if not out.unit_done(portion.name)]
+
+
+def for_each(
+    bench: Workbench,
+    out: Artefact,
+    planned: Sequence[Portion],
+    work: Callable[[Portion], None],
+    *,
+    description: str,
+    pooled: bool = False,
+) -> None:
+    """Do each unit once, spread over processes and, if asked for, over the workers of the pool.
+
+    Args:
+        bench: What stages work with.
+        out: The artefact written.
+        planned: All units of the stage.
+        work: Does one unit and writes its files; picklable if ``pooled``.
+        description: What the progress bar says.
+        pooled: Whether to use the pool.
+    """
+    left = share_out(bench, out, planned)
+    with bench.watcher.progress(description, sum(len(portion.ids) for portion in left)) as advance:
+        done = bench.pool.map(work, left) if pooled else map(work, left)
+        for portion, _ in zip(left, done, strict=True):
+            advance(len(portion.ids))

@@ -1,0 +1,115 @@
+"""The region graph of every training image: superpixels as nodes, described by the classifier's features."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from wsss.data.base import Dataset
+from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
+from wsss.stages.make_superpixels import read_segments
+from wsss.stages.networks import NetworkSettings, load_classifier, on_grid
+from wsss.store import Artefact
+from wsss.types import Segments
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+BATCH = 8
+"""Most images of like size whose features are computed together."""
+
+
+@dataclass(frozen=True)
+class GraphStages:
+    """The stages that write superpixels and graphs."""
+
+    superpixels: Stage
+    graphs: Stage
+
+    @property
+    def reads(self) -> dict[str, Stage]:
+        """What a stage reads that needs both."""
+        return {"superpixels": self.superpixels, "graphs": self.graphs}
+
+    def open(self, bench: Workbench) -> "Graphs":
+        """Open the artefacts."""
+        return Graphs(bench.read(self.superpixels), bench.read(self.graphs))
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Superpixels and region graphs, read image by image."""
+
+    superpixels: Artefact
+    graphs: Artefact
+
+    def segments(self, image: str) -> Segments:
+        """Superpixels of one image."""
+        return read_segments(self.superpixels, image)
+
+    def graph(self, image: str) -> "Data":
+        """Region graph of one image: ``x``, ``edge_index`` and ``edge_attr``."""
+        from torch_geometric.data import Data
+
+        path = self.graphs.path("graphs", image, ".safetensors")
+        tensors = self.graphs.read_tensors(path.relative_to(self.graphs.folder).as_posix())
+        return Data(
+            x=tensors["x"].float(),
+            edge_index=tensors["edge_index"].long(),
+            edge_attr=tensors["edge_attr"].float(),
+        )
+
+
+def build_graphs(
+    dataset: Dataset,
+    network: NetworkSettings,
+    neighbours: int,
+    superpixels: Stage,
+    classifier: Stage,
+    precision: str,
+) -> GraphStages:
+    """Plan the region graphs.
+
+    Args:
+        dataset: The images.
+        network: The classifier whose features describe the regions.
+        neighbours: Look-alikes that each region is joined to.
+        superpixels: The stage that cuts the images.
+        classifier: The stage that trains the classifier.
+        precision: The resolved precision.
+    """
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        from wsss.functional.region_graph import build_region_graph
+
+        model = load_classifier(network, len(dataset.classes), bench.read(classifier), bench.device)
+        segments = bench.read(superpixels)
+
+        def one(portion: Portion) -> None:
+            images = [dataset.image(image) for image in portion.ids]
+            with torch.inference_mode(), bench.autocast():
+                features = model.features(on_grid(images, portion.size, bench.device)).float().cpu()
+            with out.unit(portion.name) as unit:
+                for image, pixels, seen in zip(portion.ids, images, features, strict=True):
+                    cut = read_segments(segments, image)
+                    graph = build_region_graph(
+                        pixels, cut, seen, neighbours=neighbours, adjacency=True, similarity=True
+                    )
+                    path = out.path("graphs", image, ".safetensors").relative_to(out.folder).as_posix()
+                    tensors = {
+                        "x": graph.x.half(),
+                        "edge_index": graph.edge_index.to(torch.int32),
+                        "edge_attr": graph.edge_attr.half(),
+                    }
+                    unit.write_tensors(path, tensors)
+
+        for_each(bench, out, batches(dataset, dataset.ids("train"), BATCH), one, description="region graphs")
+
+    graphs = Stage(
+        name="graphs",
+        version=1,
+        work=work,
+        settings={"neighbours": neighbours, "precision": precision},
+        reads={"superpixels": superpixels, "classifier": classifier},
+    )
+    return GraphStages(superpixels, graphs)

@@ -1,0 +1,197 @@
+"""Measuring label maps against the truth; nothing measured here flows back into a method."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from wsss.data.base import Dataset
+from wsss.errors import StoreError
+from wsss.functional.boundary import boundary_counts
+from wsss.functional.confusion import confusion_matrix
+from wsss.functional.seeds import SeedSettings, cam_scores
+from wsss.refine.base import best_labels
+from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
+from wsss.store import Artefact, resize_scores
+from wsss.types import LabelMap
+
+ORACLE_STEPS = 100
+"""Constant thresholds that are tried, 0.00 to 0.99."""
+
+CHUNK = 64
+"""Images whose counts lie in one file."""
+
+
+def evaluate(dataset: Dataset, labels: Stage, split: str, *, boundary: bool = False) -> Stage:
+    """Plan the measuring of a stage's labels.
+
+    Args:
+        dataset: Truth and classes.
+        labels: The stage that wrote ``labels``.
+        split: The split that the labels belong to.
+        boundary: Whether to measure along boundaries too.
+    """
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        one = partial(_count_labels, dataset, bench.read(labels), boundary, out)
+        planned = portions(dataset.ids(split), CHUNK)
+        for_each(bench, out, planned, one, description=f"scores of {labels.name}", pooled=boundary)
+
+    return Stage(
+        name="evaluate",
+        version=1,
+        work=work,
+        settings={"boundary": boundary, "split": split},
+        reads={"labels": labels},
+        data={"truth": dataset.fingerprint(split, truth=True)},
+        round=labels.round,
+    )
+
+
+def _count_labels(dataset: Dataset, labels: Artefact, boundary: bool, out: Artefact, portion: Portion) -> None:
+    classes = len(dataset.classes) + 1
+    matrices: list[Tensor] = []
+    bands: list[Tensor] = []
+    for image in portion.ids:
+        truth = dataset.truth(image)
+        if truth is None:
+            continue
+        predicted = labels.read_labels(image)
+        matrices.append(confusion_matrix(predicted, truth, classes=classes))
+        if boundary:
+            bands.append(boundary_counts(predicted, truth, classes=classes))
+    with out.unit(portion.name) as unit:
+        counts = _pack(matrices, classes)
+        if boundary:
+            counts["boundary"] = torch.stack(bands) if bands else torch.zeros((0, classes, 2), dtype=torch.int64)
+        unit.write_tensors(f"counts/{portion.name}.safetensors", counts)
+
+
+def _pack(matrices: Sequence[Tensor], classes: int) -> dict[str, Tensor]:
+    """Keep the cells of the matrices that are not zero: an image has few classes."""
+    stacked = torch.stack(list(matrices)) if matrices else torch.zeros((0, classes, classes + 1), dtype=torch.int64)
+    cells = stacked.nonzero()
+    return {"cells": cells.to(torch.int32), "counts": stacked[tuple(cells.T)], "images": torch.tensor(len(matrices))}
+
+
+def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stage:
+    """Plan the measuring of CAMs: by the configured background rule, and at every constant threshold."""
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        one = partial(_count_cams, dataset, settings, bench.read(cams), out)
+        for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="scores of cams")
+
+    return Stage(
+        name="evaluate_cams",
+        version=1,
+        work=work,
+        settings=science(settings, "foreground_threshold", "margin"),
+        reads={"cams": cams},
+        data={"truth": dataset.fingerprint("train", truth=True)},
+    )
+
+
+def _count_cams(dataset: Dataset, settings: SeedSettings, cams: Artefact, out: Artefact, portion: Portion) -> None:
+    classes = len(dataset.classes) + 1
+    matrices: list[Tensor] = []
+    oracle = torch.zeros((ORACLE_STEPS, classes, classes + 1), dtype=torch.int64)
+    for image in portion.ids:
+        truth = dataset.truth(image)
+        if truth is None:
+            continue
+        full = resize_scores(cams.read_scores(image, classes), dataset.size(image))[1:].clamp(0, 1)
+        scores = cam_scores(full, dataset.tags(image), settings, background=dataset.background)
+        matrices.append(confusion_matrix(best_labels(scores, dataset.possible(image)), truth, classes=classes))
+        oracle += threshold_confusions(full, truth, possible=dataset.possible(image))
+    with out.unit(portion.name) as unit:
+        unit.write_tensors(f"counts/{portion.name}.safetensors", _pack(matrices, classes) | {"oracle": oracle})
+
+
+def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[int]) -> Tensor:
+    """Count the confusion at every constant background threshold in one pass over the pixels.
+
+    Args:
+        cams: (C, H, W) in [0, 1].
+        truth: (H, W).
+        possible: Labels that the tags allow.
+
+    Returns:
+        (``ORACLE_STEPS``, K, K + 1); in step t, pixels whose best CAM is at most t / ``ORACLE_STEPS`` are background.
+    """
+    classes = len(cams) + 1
+    foreground = [label for label in possible if label > 0]
+    labels = torch.zeros(truth.shape, dtype=torch.int64)
+    peaks = torch.zeros(truth.shape)
+    if foreground:
+        peaks, best = cams[[label - 1 for label in foreground]].max(0)
+        labels = torch.tensor(foreground)[best]
+    # the step from which on the pixel is background; labels hold before it
+    turns = (peaks * ORACLE_STEPS).ceil().long().clamp(0, ORACLE_STEPS)
+    valid = truth.long() < classes
+    codes = ((turns * classes + truth.long()) * classes + labels)[valid]
+    counted = torch.bincount(codes, minlength=(ORACLE_STEPS + 1) * classes**2).view(-1, classes, classes)
+    before = counted.flip(0).cumsum(0).flip(0)[1:]
+    after = (
+        (counted.sum(0) - before).sum(2) if 0 in possible else torch.zeros((ORACLE_STEPS, classes), dtype=torch.int64)
+    )
+    confusions = torch.zeros((ORACLE_STEPS, classes, classes + 1), dtype=torch.int64)
+    confusions[:, :, :classes] = before
+    confusions[:, :, 0] += after
+    return confusions
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted, for each image that has a truth.
+
+    Attributes:
+        confusions: (N, K, K + 1).
+        boundary: (N, K, 2), intersections and unions along boundaries; None where not measured.
+    """
+
+    confusions: Tensor
+    boundary: Tensor | None
+
+    @property
+    def pooled(self) -> Tensor:
+        """One confusion matrix for all images, (K, K + 1)."""
+        return self.confusions.sum(0)
+
+
+def read_pooled(artefact: Artefact, classes: int) -> Tensor | None:
+    """Sum the confusion of all images, (K, K + 1); None where no image has a truth."""
+    pooled, images = torch.zeros((classes, classes + 1), dtype=torch.int64), 0
+    for counts in _files(artefact):
+        cells = counts["cells"].long()
+        pooled.index_put_((cells[:, 1], cells[:, 2]), counts["counts"], accumulate=True)
+        images += int(counts["images"])
+    return pooled if images else None
+
+
+def read_oracle(artefact: Artefact) -> Tensor:
+    """Sum the confusion of all images at each threshold, (``ORACLE_STEPS``, K, K + 1)."""
+    return torch.stack([counts["oracle"] for counts in _files(artefact)]).sum(0)
+
+
+def read_counts(artefact: Artefact, classes: int) -> Counts | None:
+    """Read the counts of every image; None where no image has a truth."""
+    matrices: list[Tensor] = []
+    bands: list[Tensor] = []
+    for counts in _files(artefact):
+        dense = torch.zeros((int(counts["images"]), classes, classes + 1), dtype=torch.int64)
+        dense[tuple(counts["cells"].long().T)] = counts["counts"]
+        matrices.append(dense)
+        if "boundary" in counts:
+            bands.append(counts["boundary"])
+    confusions = torch.cat(matrices) if matrices else torch.zeros((0, classes, classes + 1))
+    return Counts(confusions, torch.cat(bands) if bands else None) if len(confusions) else None
+
+
+def _files(artefact: Artefact) -> Iterator[dict[str, Tensor]]:
+    names = sorted(name for name in artefact.files if name.startswith("counts/"))
+    if not artefact.complete:
+        raise StoreError(f"'{artefact.folder}' is not finished; run the same command again")
+    for name in names:
+        yield artefact.read_tensors(name)

@@ -1,0 +1,137 @@
+"""How stages make, keep and load networks, and how they show them images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from wsss.errors import DataError
+from wsss.store import Artefact, digest
+from wsss.types import Image
+
+if TYPE_CHECKING:
+    from wsss.networks.backbones import Backbone
+    from wsss.networks.classifier import Classifier
+    from wsss.networks.deeplabv3plus import DeepLabV3Plus
+    from wsss.tasks.settings import ImageLearningSettings, SegmenterSettings
+
+GRID = 32
+"""Images are shown at multiples of this many pixels, so that images of like size fit into one batch."""
+
+WEIGHTS_FILE = "network.safetensors"
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A backbone and where it starts.
+
+    Attributes:
+        backbone: Name of the backbone.
+        learning: How it is trained; says the output stride and what is frozen.
+        weights: none, imagenet, or the path of a file.
+    """
+
+    backbone: str
+    learning: "ImageLearningSettings"
+    weights: str
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What the start depends on: a file's content, not its place."""
+        if self.weights in ("none", "imagenet"):
+            return {"backbone": self.backbone, "weights": self.weights}
+        try:
+            return {"backbone": self.backbone, "weights": digest(Path(self.weights).read_bytes())}
+        except OSError as error:
+            raise DataError(
+                f"weights '{self.weights}' can't be read ({error.strerror}); give none, imagenet or the path of a file"
+            ) from error
+
+
+def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = False) -> "Classifier":
+    """Make a classifier.
+
+    Args:
+        network: Backbone and start.
+        classes: Number C of foreground classes.
+        trained: Whether its weights come from a finished stage, so that nothing else is loaded.
+    """
+    from wsss.networks.classifier import Classifier
+
+    return Classifier(_backbone(network, trained=trained), classes)
+
+
+def build_segmenter(
+    network: NetworkSettings, settings: "SegmenterSettings", labels: int, *, trained: bool = False
+) -> "DeepLabV3Plus":
+    """Make a segmentation network.
+
+    Args:
+        network: Backbone and start.
+        settings: Width, dropout and crop.
+        labels: Number K of labels, background included.
+        trained: Whether its weights come from a finished stage.
+    """
+    from wsss.networks.deeplabv3plus import DeepLabV3Plus, aspp_rates
+
+    rates = aspp_rates(settings.output_stride, settings.crop)
+    backbone = _backbone(network, trained=trained)
+    return DeepLabV3Plus(backbone, labels, width=settings.width, rates=rates, dropout=settings.dropout)
+
+
+def _backbone(network: NetworkSettings, *, trained: bool) -> "Backbone":
+    from wsss.networks.backbones import build_backbone
+
+    learning = network.learning
+    return build_backbone(
+        network.backbone,
+        output_stride=learning.output_stride,
+        weights="none" if trained else network.weights,
+        freeze_batchnorm=True if trained else learning.freeze_batchnorm,
+        freeze_stages=0 if trained else learning.freeze_stages,
+    )
+
+
+def load_classifier(network: NetworkSettings, classes: int, artefact: Artefact, device: torch.device) -> "Classifier":
+    """Load a trained classifier for inference."""
+    return _ready(build_classifier(network, classes, trained=True), artefact, device)
+
+
+def load_segmenter(
+    network: NetworkSettings, settings: "SegmenterSettings", labels: int, artefact: Artefact, device: torch.device
+) -> "DeepLabV3Plus":
+    """Load a trained segmenter for inference."""
+    return _ready(build_segmenter(network, settings, labels, trained=True), artefact, device)
+
+
+def _ready(model: Network, artefact: Artefact, device: torch.device) -> Network:
+    model.load_state_dict(artefact.read_tensors(WEIGHTS_FILE))
+    return model.eval().to(device=device, memory_format=torch.channels_last)
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network as they are kept: on the CPU, in one memory layout."""
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+
+
+def on_grid(images: Sequence[Image], size: tuple[int, int], device: torch.device, scale: float = 1.0) -> Tensor:
+    """Show images of like size as one batch.
+
+    Args:
+        images: RGB bytes.
+        size: Height and width that the unit has in common, multiples of ``GRID``.
+        device: Where the batch goes.
+        scale: Multiple of the size.
+
+    Returns:
+        (B, 3, H, W) in [0, 1], channels last.
+    """
+    height, width = (max(GRID, round(side * scale / GRID) * GRID) for side in size)
+    batch = [interpolate(image[None].float(), (height, width), mode="bilinear", antialias=True) for image in images]
+    return torch.cat(batch).div(255).to(device=device, memory_format=torch.channels_last)

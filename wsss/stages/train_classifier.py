@@ -1,0 +1,57 @@
+"""Training the classifier on image tags; part of them is held out and only measured against."""
+
+import torch
+
+from wsss.data.base import Dataset
+from wsss.data.holdout import stratified_holdout
+from wsss.errors import StageError
+from wsss.stages.base import Stage, Workbench, science
+from wsss.stages.networks import NetworkSettings, build_classifier
+from wsss.stages.training import keep_network, loading, steps_of, train
+from wsss.store import Artefact
+from wsss.tasks.settings import ClassifierSettings
+
+
+def train_classifier(
+    dataset: Dataset, network: NetworkSettings, settings: ClassifierSettings, seed: int, precision: str
+) -> Stage:
+    """Plan the training of the classifier.
+
+    Args:
+        dataset: Images and tags.
+        network: Backbone and start.
+        settings: How it is trained.
+        seed: Where the randomness comes from.
+        precision: The resolved precision.
+    """
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        from wsss.data.datamodule import DataModule
+        from wsss.tasks.classification import ClassificationTask
+
+        ids = dataset.ids("train")
+        tags = [dataset.tags(image) for image in ids]
+        if all(known is None for known in tags):
+            raise StageError(
+                f"'{dataset.name}' has no image with known tags, so no classifier can be trained; "
+                "see data.tags for where tags are read from"
+            )
+        kept, held_out = stratified_holdout(tags, settings.held_out, seed)
+        torch.manual_seed(seed)
+        task = ClassificationTask(build_classifier(network, len(dataset.classes)), settings)
+        module = DataModule(
+            dataset,
+            [ids[index] for index in kept],
+            held_out_ids=[ids[index] for index in held_out],
+            **loading(bench, settings),
+        )
+        train(task, module, bench, out, steps=steps_of(len(kept), settings), description="classifier")
+        keep_network(task, out)
+
+    return Stage(
+        name="classifier",
+        version=1,
+        work=work,
+        settings=science(settings, "weights") | network.fingerprint | {"seed": seed, "precision": precision},
+        data={"train": dataset.fingerprint("train")},
+    )

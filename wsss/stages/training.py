@@ -1,0 +1,94 @@
+"""What the stages that train have in common."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wsss import ranks
+from wsss.stages.base import Workbench
+from wsss.stages.networks import WEIGHTS_FILE, weights_of
+from wsss.store import Artefact
+from wsss.tasks.settings import ImageLearningSettings, LearningSettings
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from wsss.tasks.base import Task
+
+
+def train(
+    task: "Task",
+    loaders: "pl.LightningDataModule | Any",
+    bench: Workbench,
+    out: Artefact,
+    *,
+    steps: int,
+    description: str,
+) -> None:
+    """Train to the end of the schedule, going on from the last epoch if the stage was interrupted.
+
+    Args:
+        task: The network, its loss and its settings.
+        loaders: What it learns from.
+        bench: What stages work with.
+        out: The artefact; it keeps the checkpoint until the stage is finished.
+        steps: Steps of the whole schedule, for the progress bar.
+        description: What is trained.
+    """
+    from wsss.tasks.training import fit
+
+    if ranks.world().leads:
+        out.progress.mkdir(parents=True, exist_ok=True)
+    with bench.watcher.progress(f"training the {description}", steps) as advance:
+        fit(
+            task,
+            loaders,
+            bench.trainer,
+            epochs=task.settings.epochs,
+            folder=out.progress,
+            seed=bench.seed,
+            precision=bench.precision,
+            on_metrics=bench.watcher.metrics,
+            on_step=_counted(advance),
+            description=description,
+        )
+
+
+def keep_network(task: "Task", out: Artefact) -> None:
+    """Write the final weights and a row for each epoch; all processes have the same, so the first writes them."""
+    if ranks.world().leads:
+        with out.unit("network") as unit:
+            unit.write_tensors(WEIGHTS_FILE, weights_of(task.network))
+            unit.write_json("history.json", task.history)
+
+
+def loading(bench: Workbench, settings: ImageLearningSettings) -> dict[str, Any]:
+    """What a data module is told of the settings and of the processes."""
+    from wsss.data.transforms import TransformSettings
+
+    here = ranks.world()
+    transform = TransformSettings(crop=settings.crop, scale=settings.scale, flip=settings.flip, jitter=settings.jitter)
+    return {
+        "transform": transform,
+        "batch_size": settings.batch_size,
+        "seed": bench.seed,
+        "workers": bench.trainer.workers,
+        "rank": here.rank,
+        "world_size": here.size,
+    }
+
+
+def steps_of(images: int, settings: LearningSettings) -> int:
+    """Steps of a schedule whose epochs are filled up to whole batches."""
+    return settings.epochs * -(-images // settings.batch_size)
+
+
+def _counted(advance: Callable[[int], None]) -> Callable[[int, int], None]:
+    """Turn the number of steps done into steps to advance by."""
+    seen = 0
+
+    def on_step(done: int, total: int) -> None:  # noqa: ARG001 - the bar knows its length
+        nonlocal seen
+        advance(done - seen)
+        seen = done
+
+    return on_step

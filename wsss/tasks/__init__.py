@@ -1,0 +1,1 @@
+"""What learns: LightningModules, how they are trained, and how what they learnt predicts."""

@@ -1,0 +1,166 @@
+"""What every training has in common: one loss for all processes, an optimizer, a schedule."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, distributed, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from wsss.tasks.settings import LearningSettings
+
+Metrics = dict[str, float]
+"""One row of measurements: epoch, step, loss and whatever a task measures."""
+
+SMALLEST = 1e-12
+"""Stands in for a count of nothing, so that the loss of nothing is 0."""
+
+
+class Task(pl.LightningModule, ABC):
+    """A network with a loss; subclasses say what the loss of a batch is.
+
+    Attributes:
+        network: What learns.
+        settings: How it learns.
+        total_steps: Length of the schedule; ``fit`` sets it.
+        history: One row an epoch, those before a resumption included.
+        shared: Whether the batches are spread over the processes. Where they are not, the first process learns alone
+            and hands the weights to the others.
+    """
+
+    shared: ClassVar[bool] = True
+
+    def __init__(self, network: nn.Module, settings: LearningSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.total_steps = 1
+        self.history: list[Metrics] = []
+        self._running = torch.zeros(2, dtype=torch.float64)
+
+    @abstractmethod
+    def losses(self, batch: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - each task has its own batches
+        """Sum the losses of a batch and count what was summed.
+
+        Returns:
+            The sum, from which gradients flow, and the count: pixels, tags or regions, each by its weight. Both are 0
+            where there is nothing to learn from.
+        """
+
+    def held_out_metrics(self) -> Metrics:
+        """Measure what was held out, after its batches have passed through ``validation_step``."""
+        return {}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401, ARG002 - Lightning's signature
+        """Compute this process's part of the loss; the parts of all processes add up to the mean over all samples."""
+        total, count = self.losses(batch)
+        here = torch.stack([total.detach(), count.detach()]).double()
+        self._running = here + self._running.to(here.device)
+        everywhere = self.over_processes(here[1])
+        return total / everywhere.clamp(min=SMALLEST).to(total.dtype)
+
+    def over_processes(self, value: Tensor) -> Tensor:
+        """Sum a tensor over the processes that train together."""
+        if self.trainer.world_size == 1:
+            return value
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    def finish_epoch(self) -> float:
+        """Mean loss since the last call, over all processes; 0 if nothing was counted."""
+        total, count = self.over_processes(self._running).tolist()
+        self._running = torch.zeros_like(self._running)
+        return total / count if count else total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002 - Lightning's signature
+        """Shorten long gradients, here because Lightning's own clipping refuses fused optimizers."""
+        if self.settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters(), self.settings.gradient_clip)
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of nine types
+        """Set up the optimizer, and the schedule that moves at each step."""
+        optimizer = make_optimizer(self.parameter_groups(), self.settings)
+        scheduler = LambdaLR(optimizer, partial(_factor, settings=self.settings, total=self.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Sort the parameters by step width and weight decay."""
+        return decayed_groups(self.network.named_parameters(), lambda _: 1.0, self.settings)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the rows of the epochs so far."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the rows of the epochs before the resumption."""
+        self.history = checkpoint["history"]
+
+
+class ImageTask(Task):
+    """A task on images: channels-last, and what lies beyond the network's backbone learns in larger steps."""
+
+    def __init__(self, network: nn.Module, settings: LearningSettings, *, head_multiplier: float) -> None:
+        super().__init__(network.to(memory_format=torch.channels_last), settings)
+        self.head_multiplier = head_multiplier
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Give the head wider steps than the backbone."""
+        return decayed_groups(
+            self.network.named_parameters(),
+            lambda name: 1.0 if name.startswith("backbone.") else self.head_multiplier,
+            self.settings,
+        )
+
+
+def decayed_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]], multiplier: Callable[[str], float], settings: LearningSettings
+) -> list[dict[str, Any]]:
+    """Group parameters that share a step width and a weight decay; frozen ones are left out.
+
+    Args:
+        parameters: Names and parameters.
+        multiplier: Step width of a parameter, in multiples of the settings'.
+        settings: Step width and weight decay; vectors and scalars do not decay.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((settings.learning_rate * multiplier(name), decay), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+
+
+def make_optimizer(groups: list[dict[str, Any]], settings: LearningSettings) -> Optimizer:
+    """Make the optimizer of the settings, one kernel for all parameters of a group."""
+    if settings.optimizer == "sgd":
+        return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True)
+    return AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def rate_factor(progress: float, settings: LearningSettings) -> float:
+    """Step width of a schedule as a share of its start.
+
+    Args:
+        progress: Share of the steps that are done, in [0, 1].
+        settings: Which schedule; poly is (1 - progress)^power (Liu et al., 2015).
+    """
+    if progress < settings.warmup:
+        return progress / settings.warmup
+    progress = (progress - settings.warmup) / (1 - settings.warmup)
+    if settings.schedule == "constant":
+        return 1.0
+    if settings.schedule == "cosine":
+        return (1 + math.cos(math.pi * progress)) / 2
+    return (1 - progress) ** settings.power
+
+
+def _factor(step: int, *, settings: LearningSettings, total: int) -> float:
+    # the first step of a warm-up would else have no width at all
+    shift = 0.5 if settings.warmup else 0.0
+    return rate_factor(min((step + shift) / total, 1.0), settings)

@@ -1,0 +1,58 @@
+"""Where networks run, and in which arithmetic; nothing here loads Lightning."""
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from wsss.errors import SettingsError
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Find this process's device.
+
+    Args:
+        accelerator: auto, cpu or cuda.
+
+    Raises:
+        SettingsError: If CUDA is asked for and there is none.
+    """
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("accelerator", "must be auto or cpu on this machine, got 'cuda'")
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def resolve_precision(precision: str, accelerator: str = "auto") -> str:
+    """Choose the arithmetic.
+
+    Args:
+        precision: auto, bf16-mixed or 32-true.
+        accelerator: auto, cpu or cuda.
+
+    Returns:
+        ``bf16-mixed`` or ``32-true``. ``auto`` becomes ``bf16-mixed`` only where the hardware computes with bfloat16:
+        elsewhere it is imitated, and slower than float32.
+    """
+    if precision != "auto":
+        return precision
+    if choose_device(accelerator).type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        fast = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16-mixed" if fast else "32-true"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Compute with the arithmetic of ``fit`` outside of it.
+
+    Args:
+        precision: ``bf16-mixed`` or ``32-true``.
+        device: Where the network lies.
+    """
+    if precision == "32-true":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

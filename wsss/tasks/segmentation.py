@@ -1,0 +1,75 @@
+"""Learning the label of each pixel, from labels that may be missing, wrong and unsure."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from wsss.functional.losses import pixel_cross_entropy
+from wsss.tasks.base import ImageTask
+from wsss.tasks.settings import SegmenterSettings
+from wsss.tasks.views import quarter, views_of
+from wsss.types import BACKGROUND
+
+
+class SegmentationTask(ImageTask):
+    """Cross entropy at the labels' resolution; ``IGNORE`` does not count, and each pixel counts by its weight.
+
+    Args:
+        network: From images to logits (B, K, h, w) at any stride.
+        settings: How it learns.
+        background: Whether the data set has a background class; if not, its channel takes no part.
+    """
+
+    def __init__(self, network: nn.Module, settings: SegmenterSettings, *, background: bool = True) -> None:
+        super().__init__(network, settings, head_multiplier=settings.head_multiplier)
+        self.background = background
+
+    def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Judge the pixels of a batch."""
+        labels = batch["labels"]
+        logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
+        logits = interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
+        logits = without_background(logits.float()) if not self.background else logits
+        return pixel_cross_entropy(logits, labels, batch.get("weights"))
+
+
+def without_background(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
+    """Make the background channel impossible."""
+    mask = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    mask[BACKGROUND] = True
+    return logits.masked_fill(mask[None, :, None, None], torch.finfo(logits.dtype).min)
+
+
+def predict_scores(
+    network: nn.Module,
+    images: Float[Tensor, "B 3 H W"],
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    background: bool = True,
+) -> Float[Tensor, "B K h w"]:
+    """Average a segmenter's probabilities over several views of the same images.
+
+    Args:
+        network: A segmenter in evaluation mode, where the images are.
+        images: RGB in [0, 1].
+        scales: Sizes at which they are shown, as multiples of their own.
+        flip: Whether they are shown mirrored as well.
+        background: Whether the data set has a background class; if not, its channel is 0.
+
+    Returns:
+        Probabilities in float32 at a quarter of the images' size, rounded up; they sum to 1.
+    """
+    total = torch.zeros(())
+    size, views = quarter(images), 0
+    for shown, mirrored in views_of(images, scales, flip=flip):
+        logits = network(shown).float()
+        probabilities = (logits if background else without_background(logits)).softmax(dim=1)
+        for part, is_mirrored in zip(probabilities.chunk(len(mirrored)), mirrored, strict=True):
+            upright = part.flip(-1) if is_mirrored else part
+            total = total.to(part.device) + interpolate(upright, size, mode="bilinear", align_corners=False)
+            views += 1
+    return total / views

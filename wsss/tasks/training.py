@@ -1,0 +1,185 @@
+"""Training: the same weights at the end, whether or not it was killed on the way, whatever the number of processes."""
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import deterministic
+
+from wsss import ranks
+from wsss.errors import SettingsError, StageError
+from wsss.ranks import World
+from wsss.tasks.base import Metrics, Task
+from wsss.tasks.callbacks import EpochEnd, Epochs, EpochStart, Loader, Steps
+from wsss.tasks.checkpoints import CHECKPOINT, SafeCheckpoints
+from wsss.tasks.devices import choose_device
+from wsss.tasks.settings import TrainerSettings
+from wsss.tasks.strategy import SumStrategy, copy_from_first
+
+
+def fit(
+    task: Task,
+    loaders: pl.LightningDataModule | Loader,
+    settings: TrainerSettings | None = None,
+    *,
+    epochs: int,
+    folder: Path,
+    seed: int,
+    precision: str = "32-true",
+    on_metrics: Callable[[Metrics], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+    description: str = "the network",
+) -> None:
+    """Train a task to the end of its schedule; afterwards ``task.network`` holds the final weights, on the CPU.
+
+    A checkpoint lies in the folder after each epoch, and a training that was killed goes on from it to the very same
+    weights. Processes that have met before (``ranks.join``) train together.
+
+    Args:
+        task: The network, its loss and its settings.
+        loaders: A data module, or the batches of an epoch; a sampler with ``set_epoch`` is told the epoch.
+        settings: Where to train.
+        epochs: Length of the schedule.
+        folder: Where the checkpoint lies; it belongs to this training alone.
+        seed: Where the randomness of each epoch comes from; the global generators are seeded from it.
+        precision: ``bf16-mixed`` or ``32-true``, see ``resolve_precision``.
+        on_metrics: Told one row after each epoch, in the first process. ``task.history`` has all rows in the end,
+            those before a resumption too.
+        on_step: Told the steps done and the steps of the whole schedule after each step.
+        description: What is trained, for errors.
+
+    Raises:
+        StoreError: If the checkpoint is damaged or can't be written.
+        StageError: If the loss stops being a number, or there is nothing to train on.
+        SettingsError: If BatchNorm would have to be synchronised between processes on CPUs.
+    """
+    here = ranks.world()
+    world = here if task.shared else World()
+    if task.shared or here.leads:
+        device = choose_device((settings or TrainerSettings()).accelerator)
+        with _batches(loaders) as (train, held_out), _undisturbed(), _deterministic(device):
+            if not len(train):
+                raise StageError(f"{description} has nothing to train on")
+            task.total_steps = epochs * len(train)
+            callbacks = [EpochStart(train, seed), EpochEnd(folder / CHECKPOINT, on_metrics, description)]
+            trainer = _trainer(device, world, precision, epochs, [*callbacks, *([Steps(on_step)] if on_step else [])])
+            with _synchronised(task, device, world):
+                trainer.fit(task.train(), train, held_out, ckpt_path=_resumable(folder, world))
+    if here.size > world.size:
+        copy_from_first(task)
+    task.eval()
+
+
+def _trainer(
+    device: torch.device, world: World, precision: str, epochs: int, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """Make a trainer that leaves everything but the loop to us."""
+    return pl.Trainer(
+        accelerator=device.type,
+        devices=1,
+        strategy=SumStrategy(device, world),
+        # named, so that Lightning does not look for a cluster of its own
+        plugins=[SafeCheckpoints(), LightningEnvironment()],
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        benchmark=False,
+    )
+
+
+def _resumable(folder: Path, world: World) -> str | None:
+    """Path of the checkpoint if there is one; the first process decides for all."""
+    path = folder / CHECKPOINT
+    found = path.exists()
+    return str(path) if (ranks.broadcast(found) if world.size > 1 else found) else None
+
+
+@contextmanager
+def _batches(loaders: pl.LightningDataModule | Loader) -> Iterator[tuple[Epochs, Any]]:
+    """Training batches and held-out batches."""
+    if not isinstance(loaders, pl.LightningDataModule):
+        yield Epochs(loaders), None
+        return
+    loaders.prepare_data()
+    loaders.setup("fit")
+    try:
+        yield Epochs(loaders.train_dataloader()), loaders.val_dataloader()
+    finally:
+        loaders.teardown("fit")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep Lightning from talking, and from turning Ctrl-C into an exit that nobody above can catch."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")
+            yield
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Forbid CUDA the faster sums whose order changes from run to run; CPUs have none."""
+    if device.type == "cpu":
+        yield
+        return
+    before, fill = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    # cuBLAS reads it when it starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _synchronised(task: Task, device: torch.device, world: World) -> Iterator[None]:
+    """Let BatchNorm layers that still learn their statistics see the batches of all processes.
+
+    Raises:
+        SettingsError: If they would have to on CPUs, for which torch has no such layer.
+    """
+    if world.size == 1 or not any(isinstance(m, _BatchNorm) and m.training for m in task.train().modules()):
+        yield
+        return
+    if device.type == "cpu":
+        raise SettingsError("freeze_batchnorm", f"must be true for {world.size} processes on CPUs, got false")
+    synchronise = TorchSyncBatchNorm()
+    synchronise.apply(task)
+    try:
+        yield
+    finally:
+        synchronise.revert(task)
