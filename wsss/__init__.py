@@ -1,4 +1,4 @@
-"""Weakly supervised semantic segmentation: from cheap labels to a segmentation network, every step stored and measured."""
+"""Weakly supervised semantic segmentation: from cheap labels to a network, every step stored and measured."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -95,19 +95,18 @@ def _config(given: argparse.Namespace) -> None:
 def _evaluate(given: argparse.Namespace) -> None:
     import json
 
-    from wsss.data import read_class_names
+    from wsss.data.files import read_classes
     from wsss.scoring import score_folders
 
-    names = read_class_names(given.classes) if given.classes else None
+    names = read_classes(given.classes) if given.classes else None
     scores = score_folders(given.labels, given.truth, classes=names, convention=given.convention)
     console.result(json.dumps(scores.to_dict(), indent=1) if given.json else scores.table())
 
 
 def _show(given: argparse.Namespace) -> None:
-    from wsss.figures import show_run
     from wsss.runs import load_run
 
-    console.result(f"drawn: {show_run(load_run(given.run), given.split, given.count, given.out)}")
+    console.result(f"drawn: {load_run(given.run).show(given.split, given.count, given.out)}")
 
 
 def _join(given: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ class Config:
     seed: int = 0
     """Where all randomness comes from."""
     rounds: int = 2
-    """Trainings of the segmenter: the first on labels made from CAMs, each further one on labels made from its own scores."""
+    """Trainings of the segmenter: the first on labels from CAMs, each later one on labels from its own scores."""
     network: str = "mobilenet_v2"
     """Backbone of the classifier and of the segmenter: tiny, mobilenet_v2, resnet18 or resnet50."""
     refine: tuple[str, ...] = ("growing", "graph", "crf")
@@ -183,10 +183,10 @@ def _compose(merged: Mapping[str, str], kind: str) -> Config:
     try:
         with initialize(version_base=None, config_path=None):
             composed = compose("wsss", overrides=[f"{key}={value}" for key, value in merged.items()])
-        plain = OmegaConf.to_container(composed, resolve=True)
+        plain: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise _composition_error(error) from error
-    return _build(Config, {**plain, "data": plain["data"]}, kind)
+    return _build(Config, plain, kind)
 
 
 def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
@@ -217,7 +217,7 @@ def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") ->
         value = values[entry.name]
         section = DATASETS[kind].settings if entry.name == "data" and cls is Config else hints[entry.name]
         if is_dataclass(section):
-            made[entry.name] = _build(section, value, kind, f"{prefix}{entry.name}.")  # type: ignore[arg-type]
+            made[entry.name] = _build(section, value, kind, f"{prefix}{entry.name}.")
         else:
             made[entry.name] = tuple(value) if isinstance(value, list) else value
     try:
@@ -242,7 +242,8 @@ def describe(config: Config) -> Iterator[tuple[str, Any, str]]:
 
 
 def _describe(settings: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:  # noqa: ANN401 - any settings dataclass
-    helps = help_of(type(settings))
+    cls: type = type(settings)
+    helps = help_of(cls)
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if is_dataclass(value):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from wsss.config import Config
 from wsss.data.base import Dataset
 from wsss.refine import REFINERS
-from wsss.refine.base import Refiner
+from wsss.refine.base import FittedRefiner, Refiner
 from wsss.stages.base import Stage
-from wsss.stages.build_graphs import GraphStages, build_graphs
+from wsss.stages.build_graphs import build_graphs
 from wsss.stages.evaluate import evaluate, evaluate_cams
 from wsss.stages.fit_refiner import fit_refiner
 from wsss.stages.make_cams import make_cams
@@ -16,12 +16,13 @@ from wsss.stages.make_pseudo_labels import make_pseudo_labels
 from wsss.stages.make_scores import make_predictions, make_scores
 from wsss.stages.make_seeds import make_network_seeds, make_seeds
 from wsss.stages.make_superpixels import make_superpixels
+from wsss.stages.materials import GraphStages, Trail
 from wsss.stages.measure_signal import measure_signal
 from wsss.stages.networks import NetworkSettings
-from wsss.stages.refine import Trail, refine
+from wsss.stages.refine import refine
+from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.train_classifier import train_classifier
-from wsss.stages.train_segmenter import SegmenterPlan, train_on_pseudo_labels, train_on_truth
-
+from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_truth
 
 CEILING = "ceiling_predictions"
 """What the ceiling's labels of the validation images are called."""
@@ -142,7 +143,7 @@ class Method:
         steps: list[Step] = []
         for name, refiner in self.refiners.items():
             graphs, fitted = None, None
-            if refiner.fitted:
+            if isinstance(refiner, FittedRefiner):
                 graphs = self.graphs()
                 fitted = fit_refiner(
                     name, refiner, self.dataset, trail, graphs, self.config.seed, self.precision, index

@@ -18,7 +18,7 @@ from wsss.data import open_dataset
 from wsss.data.base import Dataset
 from wsss.errors import SettingsError, StoreError, WsssError
 from wsss.execution import Execution, Watcher, summarise
-from wsss.figures import draw_run
+from wsss.figures import draw_images, draw_run, spread
 from wsss.pipeline import Plan, plan
 from wsss.ranks import Pool
 from wsss.stages.base import Workbench, is_done
@@ -69,6 +69,22 @@ class Run:
             if (step.stage.name, step.stage.round) == (stage, turn) and is_done(store, step.stage):
                 return store.artefact(stage, step.stage.key)
         return None
+
+    def show(self, split: str = "train", count: int = 12, out: str | Path | None = None) -> Path:
+        """Draw what became of some images, evenly spread over a split.
+
+        Args:
+            split: ``train`` or ``val``.
+            count: How many images.
+            out: PNG to write; in the run's figures if not given.
+
+        Returns:
+            The file.
+        """
+        path = Path(out) if out else self.folder / "figures" / f"show_{split}.png"
+        store = Store(Path(self.config.store.root))
+        draw_images(path, self.dataset, self.plan, store, spread(self.dataset.ids(split), count))
+        return path
 
     def table(self) -> str:
         """The table of stages, the segmenter's score and where everything lies, as plain text."""
@@ -201,7 +217,7 @@ def _report(summary: dict[str, Any], folder: Path) -> Iterator[str]:
             ]
     yield console.format_table("", columns, rows)
     yield "\n".join(_conclusion(summary))
-    yield f"all of it lies in {folder} (summary.json, metrics.jsonl, run.yaml, figures/, numbered links to the artefacts)"
+    yield f"all of it lies in {folder}: summary.json, metrics.jsonl, run.yaml, figures/, links to the artefacts"
 
 
 def _line(work: dict[str, Any], scores: dict[str, Any]) -> list[object]:
@@ -219,8 +235,9 @@ def _conclusion(summary: dict[str, Any]) -> Iterator[str]:
         )
         return
     low, high = segmenter["interval95"]
-    yield f"segmenter of round {segmenter['round']} on val: mIoU {segmenter['miou']:.1f} (95 %: {low:.1f} to {high:.1f})"
+    yield f"segmenter of round {segmenter['round']}, on val: mIoU {segmenter['miou']:.1f} (95 %: {low:.1f}–{high:.1f})"
     if summary["percent_of_full"] is not None:
         low, high = summary["percent_of_full_interval95"]
         full = summary["full_supervision"]["miou"]
-        yield f"full supervision: mIoU {full:.1f}; reached {summary['percent_of_full']:.1f} % of it (95 %: {low:.1f} to {high:.1f})"
+        share = f"{summary['percent_of_full']:.1f} % of it (95 %: {low:.1f}–{high:.1f})"
+        yield f"full supervision: mIoU {full:.1f}; the segmenter reaches {share}"

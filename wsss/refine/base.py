@@ -10,7 +10,11 @@ import torch
 from wsss.types import IGNORE, Evidence, Image, LabelMap, ScoreMap, Segments, Tags, possible_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch_geometric.data import Data
+
+    from wsss.tasks.base import Task
 
 Source = Literal["cams", "network"]
 """Where scores come from: thresholds that suit a network's softmax don't suit activation maps."""
@@ -53,13 +57,11 @@ class Refiner(ABC):
         version: Raised whenever the same evidence gives another result.
         changes: Whether the refiner changes the seeds or the scores.
         pooled: Whether images are refined by several worker processes at once.
-        fitted: Whether it must first be fitted on the whole training set, which needs the region graph.
     """
 
     version: ClassVar[int]
     changes: ClassVar[Literal["seeds", "scores"]]
     pooled: ClassVar[bool] = True
-    fitted: ClassVar[bool] = False
 
     @abstractmethod
     def refine(self, evidence: Evidence, view: View) -> Evidence:
@@ -69,16 +71,32 @@ class Refiner(ABC):
     def depends(self, source: Source) -> dict[str, Any]:
         """The settings that steer the result, given where the scores come from."""
 
-    def load(self, folder: Path) -> Self:
-        """Read back what a fit has written; a refiner that needs none is ready as it is."""
-        assert not self.fitted, folder
-        return self
-
     def labels(self, evidence: Evidence, view: View) -> LabelMap:
         """Read the labels off refined evidence, (H, W) uint8."""
         if self.changes == "seeds":
             return evidence.seeds
         return best_labels(evidence.scores, view.possible(len(evidence.scores) - 1))
+
+
+class FittedRefiner(Refiner):
+    """A refiner with a network, fitted on the region graphs of the whole training set before it refines."""
+
+    @abstractmethod
+    def describe(self, evidence: Evidence, view: View) -> "Data":
+        """Put the evidence about an image onto the nodes of its graph."""
+
+    @abstractmethod
+    def task(self, graphs: "Sequence[Data]", classes: int) -> "Task":
+        """Make what is fitted.
+
+        Args:
+            graphs: The described graphs of the training images.
+            classes: Number K of labels, background included.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path) -> Self:
+        """Read back the fitted network from the folder that holds it."""
 
 
 def best_labels(scores: ScoreMap, labels: list[int]) -> LabelMap:

@@ -1,8 +1,8 @@
 """The region graph as a refiner: one network for all images changes the scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from wsss.functional.seeds import restrict_scores
-from wsss.refine.base import Refiner, Source, View
-from wsss.store import resize_scores
+from wsss.refine.base import FittedRefiner, Source, View
 from wsss.tasks.settings import GraphSettings
-from wsss.types import Evidence, ScoreMap
+from wsss.types import Evidence
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -25,7 +24,7 @@ WEIGHTS_FILE = "network.safetensors"
 
 
 @dataclass(frozen=True)
-class Graph(Refiner):
+class Graph(FittedRefiner):
     """Lets regions be judged by their looks and by their neighbours, with one network for all images.
 
     Attributes:
@@ -39,7 +38,6 @@ class Graph(Refiner):
     version = 1
     changes = "scores"
     pooled = False
-    fitted = True
 
     def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
         """All settings; what only training needs steers the weights, which the stage reads."""
@@ -69,10 +67,19 @@ class Graph(Refiner):
         graph = view.graph.clone()
         possible = torch.zeros(classes, dtype=torch.bool)
         possible[view.possible(classes - 1)] = True
-        graph.cams = pool_regions(_full(evidence.scores, view), view.segments).float()
+        graph.cams = pool_regions(evidence.scores, view.segments).float()
         graph.targets = majority_labels(evidence.seeds, view.segments, classes=classes).long()
         graph.possible = possible.expand(len(graph.x), -1)
         return graph
+
+    def task(self, graphs: "Sequence[Data]", classes: int) -> "RegionTask":
+        """Make the network, with the statistics of the graphs it is fitted on, and its loss."""
+        from wsss.tasks.regions import RegionTask, inverse_root_weights, region_network, standardise
+
+        network = region_network(self.settings, node_channels=graphs[0].x.shape[1], classes=classes)
+        standardise(network, graphs)
+        weights = inverse_root_weights(graphs, classes) if self.settings.class_weights else None
+        return RegionTask(network, self.settings, class_weights=weights)
 
     def network(self, graph: "Data") -> "RegionGNN":
         """The fitted network, for graphs like the given one."""
@@ -81,37 +88,12 @@ class Graph(Refiner):
     @cached_property
     def _load(self) -> "Callable[[int, int], RegionGNN]":
         """Loads the network at the first call and keeps it."""
-        from functools import cache
+        return cache(self._read)
 
-        @cache
-        def loaded(node_channels: int, classes: int) -> "RegionGNN":
-            from wsss.tasks.regions import region_network
+    def _read(self, node_channels: int, classes: int) -> "RegionGNN":
+        from wsss.tasks.regions import region_network
 
-            assert self.folder is not None, "the graph refiner must be fitted first"
-            network = region_network(self.settings, node_channels=node_channels, classes=classes)
-            network.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
-            return network.eval()
-
-        return loaded
-
-
-def _full(scores: ScoreMap, view: View) -> ScoreMap:
-    return resize_scores(scores, view.size)
-
-
-def make_task(settings: GraphSettings, graphs: Any, classes: int) -> "RegionTask":  # noqa: ANN401 - see tasks.regions.Graphs
-    """Make what is fitted, with the statistics of the graphs it is fitted on.
-
-    Args:
-        settings: The network and how it learns.
-        graphs: Described graphs with targets, by number.
-        classes: Number K of labels.
-    """
-    from wsss.tasks.regions import RegionTask, inverse_root_weights, region_network, standardise
-
-    network = region_network(settings, node_channels=graphs[0].x.shape[1], classes=classes)
-    standardise(network, (graphs[index] for index in range(len(graphs))))
-    weights = None
-    if settings.class_weights:
-        weights = inverse_root_weights((graphs[index] for index in range(len(graphs))), classes)
-    return RegionTask(network, settings, class_weights=weights)
+        assert self.folder is not None, "the graph refiner must be fitted first"
+        network = region_network(self.settings, node_channels=node_channels, classes=classes)
+        network.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
+        return network.eval()

@@ -207,7 +207,7 @@ def batches(dataset: Dataset, ids: Sequence[str], size: int) -> list[Portion]:
     return [Portion(f"{unit.index:07d}", unit.ids, unit.size) for unit in units]
 
 
-def share_out(bench: Workbench, out: Artefact, planned: Sequence[Portion]) -> list[Portion]:
+def share_out(out: Artefact, planned: Sequence[Portion]) -> list[Portion]:
     """The units that are left for this process to do."""
     here = ranks.world()
     return [portion for portion in planned[here.rank :: here.size] if not out.unit_done(portion.name)]
@@ -232,7 +232,7 @@ def for_each(
         description: What the progress bar says.
         pooled: Whether to use the pool.
     """
-    left = share_out(bench, out, planned)
+    left = share_out(out, planned)
     with bench.watcher.progress(description, sum(len(portion.ids) for portion in left)) as advance:
         done = bench.pool.map(work, left) if pooled else map(work, left)
         for portion, _ in zip(left, done, strict=True):

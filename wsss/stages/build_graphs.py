@@ -1,63 +1,20 @@
 """The region graph of every training image: superpixels as nodes, described by the classifier's features."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from wsss.data.base import Dataset
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
-from wsss.stages.make_superpixels import read_segments
+from wsss.stages.materials import GraphStages, read_segments
 from wsss.stages.networks import NetworkSettings, load_classifier, on_grid
 from wsss.store import Artefact
-from wsss.types import Segments
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    pass
 
 BATCH = 8
 """Most images of like size whose features are computed together."""
-
-
-@dataclass(frozen=True)
-class GraphStages:
-    """The stages that write superpixels and graphs."""
-
-    superpixels: Stage
-    graphs: Stage
-
-    @property
-    def reads(self) -> dict[str, Stage]:
-        """What a stage reads that needs both."""
-        return {"superpixels": self.superpixels, "graphs": self.graphs}
-
-    def open(self, bench: Workbench) -> "Graphs":
-        """Open the artefacts."""
-        return Graphs(bench.read(self.superpixels), bench.read(self.graphs))
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """Superpixels and region graphs, read image by image."""
-
-    superpixels: Artefact
-    graphs: Artefact
-
-    def segments(self, image: str) -> Segments:
-        """Superpixels of one image."""
-        return read_segments(self.superpixels, image)
-
-    def graph(self, image: str) -> "Data":
-        """Region graph of one image: ``x``, ``edge_index`` and ``edge_attr``."""
-        from torch_geometric.data import Data
-
-        path = self.graphs.path("graphs", image, ".safetensors")
-        tensors = self.graphs.read_tensors(path.relative_to(self.graphs.folder).as_posix())
-        return Data(
-            x=tensors["x"].float(),
-            edge_index=tensors["edge_index"].long(),
-            edge_attr=tensors["edge_attr"].float(),
-        )
 
 
 def build_graphs(

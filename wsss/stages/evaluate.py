@@ -37,7 +37,7 @@ def evaluate(dataset: Dataset, labels: Stage, split: str, *, boundary: bool = Fa
     def work(bench: Workbench, out: Artefact) -> None:
         one = partial(_count_labels, dataset, bench.read(labels), boundary, out)
         planned = portions(dataset.ids(split), CHUNK)
-        for_each(bench, out, planned, one, description=f"scores of {labels.name}", pooled=boundary)
+        for_each(bench, out, planned, one, description=f"scores of {labels.name}", pooled=True)
 
     return Stage(
         name="evaluate",
@@ -81,7 +81,7 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
 
     def work(bench: Workbench, out: Artefact) -> None:
         one = partial(_count_cams, dataset, settings, bench.read(cams), out)
-        for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="scores of cams")
+        for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="scores of cams", pooled=True)
 
     return Stage(
         name="evaluate_cams",

@@ -1,15 +1,16 @@
 """Fitting a refiner on the whole training set: the network on region graphs."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from wsss.data.base import Dataset
-from wsss.refine.graph import Graph, make_task
+from wsss.refine.base import FittedRefiner
 from wsss.stages.base import Stage, Workbench
-from wsss.stages.build_graphs import GraphStages
-from wsss.stages.refine import Material, Trail
+from wsss.stages.materials import GraphStages, Material, Trail
 from wsss.stages.training import keep_network, steps_of, train
 from wsss.store import Artefact
 
@@ -17,30 +18,48 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 
-@dataclass(frozen=True)
-class DescribedGraphs:
-    """The graphs of all training images with the evidence on their nodes, read when asked for.
+KEPT_BYTES = 1 << 30
+"""Graphs are kept in memory up to this size; those beyond it are read anew each time."""
 
-    Attributes:
+
+class DescribedGraphs(Sequence["Data"]):
+    """The graphs of all training images with the evidence on their nodes, read when they are first asked for.
+
+    Args:
         refiner: Puts the evidence onto the nodes.
         material: Where evidence and graphs lie.
         ids: The images.
     """
 
-    refiner: Graph
-    material: Material
-    ids: tuple[str, ...]
+    def __init__(self, refiner: FittedRefiner, material: Material, ids: Sequence[str]) -> None:
+        self.refiner, self.material, self.ids = refiner, material, ids
+        self._kept: dict[int, Data] = {}
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> "Data":
+    def __getitem__(self, index: int) -> "Data":  # type: ignore[override]
+        if index in self._kept:
+            return self._kept[index]
         image = self.ids[index]
-        return self.refiner.describe(self.material.evidence(image), self.material.view(image))
+        graph = self.refiner.describe(self.material.evidence(image), self.material.view(image))
+        size = sum(value.nbytes for _, value in graph if isinstance(value, Tensor))
+        if self._bytes + size <= KEPT_BYTES:
+            self._kept[index] = graph
+            self._bytes += size
+        return graph
 
 
 def fit_refiner(
-    name: str, refiner: Graph, dataset: Dataset, trail: Trail, graphs: GraphStages, seed: int, precision: str, turn: int
+    name: str,
+    refiner: FittedRefiner,
+    dataset: Dataset,
+    trail: Trail,
+    graphs: GraphStages,
+    seed: int,
+    precision: str,
+    turn: int,
 ) -> Stage:
     """Plan the fitting of a refiner.
 
@@ -61,9 +80,9 @@ def fit_refiner(
         material = replace(trail.open(bench), graphs=graphs.open(bench))
         described = DescribedGraphs(refiner, material, dataset.ids("train"))
         torch.manual_seed(seed)
-        task = make_task(refiner.settings, described, len(dataset.classes) + 1)
-        loader = GraphLoader(described, refiner.settings.batch_size, seed=seed)
-        train(task, loader, bench, out, steps=steps_of(len(described), refiner.settings), description=f"{name} network")
+        task = refiner.task(described, len(dataset.classes) + 1)
+        loader = GraphLoader(described, task.settings.batch_size, seed=seed)
+        train(task, loader, bench, out, steps=steps_of(len(described), task.settings), description=f"{name} network")
         keep_network(task, out)
 
     return Stage(

@@ -14,7 +14,7 @@ def make_seeds(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stage:
 
     def work(bench: Workbench, out: Artefact) -> None:
         one = partial(_seed_from_cams, dataset, settings, bench.read(cams), out)
-        for_each(bench, out, portions(dataset.ids("train")), one, description="seeds")
+        for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
     return Stage(
         name="seeds",
@@ -42,7 +42,7 @@ def make_network_seeds(dataset: Dataset, settings: SelfTrainingSettings, scores:
 
     def work(bench: Workbench, out: Artefact) -> None:
         one = partial(_seed_from_scores, dataset, settings, bench.read(scores), out)
-        for_each(bench, out, portions(dataset.ids("train")), one, description="seeds")
+        for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
     thresholds = {"foreground": settings.foreground_threshold, "background": settings.background_threshold}
     return Stage(

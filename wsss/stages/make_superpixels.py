@@ -1,17 +1,12 @@
 """Superpixels of every training image, cut once and kept for all rounds."""
 
-import io
 from functools import partial
-
-import numpy as np
-import torch
-from PIL import Image as PillowImage
 
 from wsss.data.base import Dataset
 from wsss.functional.superpixels import SuperpixelSettings, slic_segments
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
+from wsss.stages.materials import write_segments
 from wsss.store import Artefact
-from wsss.types import Segments
 
 
 def make_superpixels(dataset: Dataset, settings: SuperpixelSettings) -> Stage:
@@ -28,13 +23,4 @@ def make_superpixels(dataset: Dataset, settings: SuperpixelSettings) -> Stage:
 def _cut_portion(dataset: Dataset, settings: SuperpixelSettings, out: Artefact, portion: Portion) -> None:
     with out.unit(portion.name) as unit:
         for image in portion.ids:
-            segments = slic_segments(dataset.image(image), settings).numpy().astype(np.uint16)
-            buffer = io.BytesIO()
-            PillowImage.fromarray(segments).save(buffer, format="PNG", compress_level=4)
-            unit.write(out.path("segments", image, ".png"), buffer.getvalue())
-
-
-def read_segments(artefact: Artefact, image: str) -> Segments:
-    """Read the segments of one image, (H, W) int64."""
-    content = artefact.read(artefact.path("segments", image, ".png"))
-    return torch.from_numpy(np.array(PillowImage.open(io.BytesIO(content))).astype(np.int64))
+            write_segments(unit, image, slic_segments(dataset.image(image), settings))

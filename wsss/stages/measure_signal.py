@@ -7,8 +7,7 @@ from torch import Tensor
 
 from wsss.data.base import Dataset
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
-from wsss.stages.make_scores import BATCH, Seer
-from wsss.stages.train_segmenter import SegmenterPlan
+from wsss.stages.segmenters import BATCH, Seer, SegmenterPlan
 from wsss.store import Artefact
 from wsss.types import IGNORE, LabelMap, Tags
 

@@ -112,7 +112,7 @@ def load_segmenter(
 
 def _ready(model: Network, artefact: Artefact, device: torch.device) -> Network:
     model.load_state_dict(artefact.read_tensors(WEIGHTS_FILE))
-    return model.eval().to(device=device, memory_format=torch.channels_last)
+    return model.eval().to(device).to(memory_format=torch.channels_last)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

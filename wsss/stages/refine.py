@@ -1,75 +1,13 @@
 """One refiner over the whole training set: evidence in, evidence out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from wsss.data.base import Dataset
-from wsss.refine.base import Refiner, Source, View
+from wsss.refine.base import FittedRefiner, Refiner
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
-from wsss.stages.build_graphs import Graphs, GraphStages
+from wsss.stages.materials import GraphStages, Material, Trail
 from wsss.store import Artefact
-from wsss.types import Evidence
-
-
-@dataclass(frozen=True)
-class Trail:
-    """Where the evidence of a round lies after some refiners.
-
-    Attributes:
-        scores: Stage that wrote the scores last.
-        seeds: Stage that wrote the seeds last.
-        labels: Stage whose labels are the last word.
-        source: Where the scores of the round came from.
-    """
-
-    scores: Stage
-    seeds: Stage
-    labels: Stage
-    source: Source
-
-    def after(self, refiner: Refiner, stage: Stage) -> "Trail":
-        """The trail with one more refiner behind it."""
-        if refiner.changes == "seeds":
-            return replace(self, seeds=stage, labels=stage)
-        return replace(self, scores=stage, labels=stage)
-
-    def open(self, bench: Workbench) -> "Material":
-        """Open the artefacts."""
-        return Material(bench.dataset, bench.read(self.scores), bench.read(self.seeds), self.source)
-
-
-@dataclass(frozen=True)
-class Material:
-    """The evidence of a data set, read image by image.
-
-    Attributes:
-        dataset: The images and their tags.
-        scores: Artefact that holds the scores.
-        seeds: Artefact that holds the seeds.
-        source: Where the scores came from.
-        graphs: Superpixels and region graphs, for refiners that need them.
-    """
-
-    dataset: Dataset
-    scores: Artefact
-    seeds: Artefact
-    source: Source
-    graphs: Graphs | None = None
-
-    def evidence(self, image: str) -> Evidence:
-        """Read the evidence about one image."""
-        return Evidence(self.scores.read_scores(image, len(self.dataset.classes) + 1), self.seeds.read_labels(image))
-
-    def view(self, image: str) -> View:
-        """Read what a refiner may look at besides."""
-        return View(
-            image=self.dataset.image(image),
-            tags=self.dataset.tags(image),
-            background=self.dataset.background,
-            source=self.source,
-            segments=self.graphs.segments(image) if self.graphs else None,
-            graph=self.graphs.graph(image) if self.graphs else None,
-        )
 
 
 def refine(
@@ -96,7 +34,7 @@ def refine(
 
     def work(bench: Workbench, out: Artefact) -> None:
         material = replace(trail.open(bench), graphs=graphs.open(bench) if graphs else None)
-        ready = refiner.load(bench.read(fitted).folder) if fitted else refiner
+        ready = refiner.load(bench.read(fitted).folder) if fitted and isinstance(refiner, FittedRefiner) else refiner
         one = partial(_refine_portion, ready, material, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description=name, pooled=refiner.pooled)
 

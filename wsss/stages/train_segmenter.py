@@ -1,72 +1,20 @@
 """Training the segmenter: on pseudo labels, or, for the ceiling, on the truth."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from wsss.data.base import Dataset
-from wsss.data.holdout import stratified_holdout
 from wsss.errors import StageError
-from wsss.stages.base import Stage, Workbench, science
-from wsss.stages.make_pseudo_labels import read_target
-from wsss.stages.networks import NetworkSettings, build_segmenter
-from wsss.stages.settings import SelfTrainingSettings
+from wsss.stages.base import Stage, Workbench
+from wsss.stages.materials import read_target
+from wsss.stages.networks import build_segmenter
+from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
-from wsss.tasks.settings import SegmenterSettings
 from wsss.types import LabelMap
-
-WATCH_SEED = 1
-"""Added to the seed that chooses the watched images, so that they are not those held out from the classifier."""
-
-
-@dataclass(frozen=True)
-class SegmenterPlan:
-    """How every segmenter of a run is made, the ceiling's too: same network, images, schedule and seed.
-
-    Attributes:
-        dataset: The images.
-        network: Backbone and start.
-        settings: How it is trained and predicts.
-        self_training: Which images no segmenter is trained on.
-        rounds: Rounds of the run; with a single one there is nothing to watch, and all images are trained on.
-        seed: Where the randomness comes from.
-        precision: The resolved precision.
-    """
-
-    dataset: Dataset
-    network: NetworkSettings
-    settings: SegmenterSettings
-    self_training: SelfTrainingSettings
-    rounds: int
-    seed: int
-    precision: str
-
-    def split(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The training images to learn from, and those to watch."""
-        ids = self.dataset.ids("train")
-        if self.rounds == 1:
-            return ids, ()
-        tags = [self.dataset.tags(image) for image in ids]
-        kept, watched = stratified_holdout(tags, self.self_training.watched, self.seed + WATCH_SEED)
-        return tuple(ids[index] for index in kept), tuple(ids[index] for index in watched)
-
-    def science(self) -> dict[str, object]:
-        """The settings that steer the training."""
-        learning = science(self.settings, "weights", "test_scales", "test_flip")
-        watched = self.self_training.watched if self.rounds > 1 else 0.0
-        return (
-            learning
-            | self.network.fingerprint
-            | {
-                "watched": watched,
-                "seed": self.seed,
-                "precision": self.precision,
-            }
-        )
 
 
 def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Stage:

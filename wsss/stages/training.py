@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from wsss.tasks.base import Task
+    from wsss.tasks.training import Loader
 
 
 def train(
     task: "Task",
-    loaders: "pl.LightningDataModule | Any",
+    loaders: "pl.LightningDataModule | Loader",
     bench: Workbench,
     out: Artefact,
     *,
