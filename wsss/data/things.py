@@ -18,15 +18,14 @@ PAINT: tuple[Colour, ...] = (
     (0.17, 0.32, 0.74),
     (0.93, 0.72, 0.15),
     (0.16, 0.55, 0.47),
-    (0.55, 0.25, 0.60),
     (0.92, 0.92, 0.92),
 )
 LEAVES: tuple[Colour, ...] = ((0.13, 0.34, 0.14), (0.20, 0.42, 0.12), (0.10, 0.30, 0.22))
 ROCKS: tuple[Colour, ...] = ((0.45, 0.43, 0.42), (0.60, 0.55, 0.50), (0.36, 0.36, 0.40))
-BALLS: tuple[Colour, ...] = ((0.90, 0.30, 0.55), (0.25, 0.60, 0.90), (0.95, 0.55, 0.15), (0.55, 0.85, 0.30))
+BALLS: tuple[Colour, ...] = ((0.90, 0.30, 0.55), (0.25, 0.45, 0.85), (0.95, 0.55, 0.15), (0.94, 0.94, 0.94))
 WOOD: Colour = (0.40, 0.26, 0.15)
 DARK: Colour = (0.08, 0.08, 0.09)
-GLASS: Colour = (0.70, 0.88, 0.95)
+GLASS: Colour = (0.45, 0.95, 0.98)
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,16 @@ def paint_cat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
     for x in (0.28, 0.50):
         figure.plate([(x - 0.08, -0.70), (x + 0.10, -0.70), (x + 0.01, -0.95)], fur)
     figure.blob((0.40, -0.64), 0.20, 0.17, fur)
-    for x in (0.33, 0.49):
-        figure.blob((x, -0.66), 0.055, 0.06, Coat((0.62, 0.95, 0.20)))
-        figure.limb((x, -0.69), (x, -0.63), 0.012, Coat(DARK))
-    figure.blob((0.42, -0.57), 0.04, 0.025, Coat((0.95, 0.50, 0.60)))
+    for x in (0.31, 0.49):
+        figure.blob((x, -0.66), 0.075, 0.075, Coat((0.60, 1.0, 0.15)))
+        figure.limb((x, -0.70), (x, -0.62), 0.014, Coat(DARK))
+    figure.blob((0.41, -0.55), 0.05, 0.03, Coat((0.95, 0.50, 0.60)))
 
 
 def paint_dog(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
-    """Paint fur with hanging ears, a long snout and a red collar."""
+    """Paint fur with hanging ears, a long snout and a purple collar."""
     fur = _animal(figure, rng, colour)
-    figure.limb((0.22, -0.58), (0.40, -0.42), 0.05, Coat((0.88, 0.10, 0.15)))
+    figure.limb((0.20, -0.56), (0.40, -0.40), 0.075, Coat((0.72, 0.15, 0.90)))
     figure.blob((0.40, -0.64), 0.18, 0.16, fur)
     figure.blob((0.55, -0.58), 0.15, 0.09, Coat(_mixed(colour, (1.0, 0.95, 0.85), 0.5), "fur", 0.08))
     figure.blob((0.67, -0.61), 0.05, 0.045, Coat(DARK))
@@ -138,10 +137,10 @@ def paint_car(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
     figure.plate([(-0.27, -0.33), (-0.04, -0.33), (-0.04, -roof + 0.05), (-0.20, -roof + 0.05)], Coat(GLASS))
     figure.plate([(0.01, -0.33), (0.22, -0.33), (0.13, -roof + 0.05), (0.01, -roof + 0.05)], Coat(GLASS))
     figure.plate([(-0.52, -0.10), (0.52, -0.10), (0.50, -0.30), (0.30, -0.34), (-0.46, -0.34), (-0.52, -0.28)], lacquer)
-    figure.blob((0.48, -0.25), 0.045, 0.04, Coat((1.0, 0.95, 0.55)))
+    figure.blob((0.47, -0.25), 0.05, 0.05, Coat((1.0, 0.95, 0.55)))
     for x in (-0.29, 0.29):
-        figure.blob((x, -0.11), 0.115, 0.115, Coat(DARK))
-        figure.blob((x, -0.11), 0.05, 0.05, Coat((0.75, 0.76, 0.80)))
+        figure.blob((x, -0.13), 0.135, 0.135, Coat(DARK))
+        figure.blob((x, -0.13), 0.065, 0.065, Coat((0.97, 0.97, 1.0)))
 
 
 def paint_boat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:

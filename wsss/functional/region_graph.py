@@ -17,9 +17,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from torch_geometric.data import Data
 
-REGION_FEATURES = 11
-"""How many numbers `region_features` gives a region."""
-
 EDGE_FEATURES = 4
 """How many numbers `build_region_graph` gives an edge."""
 
@@ -116,7 +113,7 @@ def majority_labels(labels: LabelMap, segments: Segments, *, classes: int) -> In
     return known.argmax(dim=1).where(known.any(dim=1), IGNORE)
 
 
-def region_features(image: Image, segments: Segments) -> Float[Tensor, "S {REGION_FEATURES}"]:
+def region_features(image: Image, segments: Segments) -> Float[Tensor, "S 11"]:
     """Describe the colour, the place and the extent of each region.
 
     Args:

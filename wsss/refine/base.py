@@ -56,12 +56,10 @@ class Refiner(ABC):
     Attributes:
         version: Raised whenever the same evidence gives another result.
         changes: Whether the refiner changes the seeds or the scores.
-        pooled: Whether images are refined by several worker processes at once.
     """
 
     version: ClassVar[int]
     changes: ClassVar[Literal["seeds", "scores"]]
-    pooled: ClassVar[bool] = True
 
     @abstractmethod
     def refine(self, evidence: Evidence, view: View) -> Evidence:

@@ -37,7 +37,6 @@ class Graph(FittedRefiner):
 
     version = 1
     changes = "scores"
-    pooled = False
 
     def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
         """All settings; what only training needs steers the weights, which the stage reads."""

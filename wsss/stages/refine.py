@@ -36,7 +36,7 @@ def refine(
         material = replace(trail.open(bench), graphs=graphs.open(bench) if graphs else None)
         ready = refiner.load(bench.read(fitted).folder) if fitted and isinstance(refiner, FittedRefiner) else refiner
         one = partial(_refine_portion, ready, material, out)
-        for_each(bench, out, portions(dataset.ids("train")), one, description=name, pooled=refiner.pooled)
+        for_each(bench, out, portions(dataset.ids("train")), one, description=name, pooled=True)
 
     reads = {"scores": trail.scores, "seeds": trail.seeds}
     reads |= graphs.reads if graphs else {}

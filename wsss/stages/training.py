@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from wsss.tasks.base import Task
-    from wsss.tasks.training import Loader
+    from wsss.tasks.callbacks import Loader
 
 
 def train(
