@@ -50,9 +50,8 @@ def test_a_band_of_one_pixel_is_drawn_by_hand() -> None:
 
 def test_a_shifted_square_is_counted_by_hand() -> None:
     truth, labels = picture("111100", "111100", "111100", "111100"), picture("011110", "011110", "011110", "011110")
-    # class 1, band of one pixel: the 4 × 4 square without its inner 2 × 2, at columns 0-3 and at columns 1-4: columns
-    # 1 and 2 have their outer rows in both (4 pixels), column 3 is whole in the truth and has its outer rows in the
-    # labels (2), column 1 the other way round (its 2 outer rows are counted already)
+    # class 1: each band is a square of 4 × 4 pixels without its inner 2 × 2, so 12 pixels; both bands hold the outer
+    # rows of columns 1 to 3, so 6
     assert boundary_counts(labels, truth, classes=2)[1].tolist() == [6, 18]
 
 

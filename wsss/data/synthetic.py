@@ -154,14 +154,14 @@ class Scene:
         horizon = self.height * rng.uniform(0.22, 0.38)
         self._ground("sky", 0, self.height)
         ground = str(rng.choice(["grass", "sand", "stone", "snow"]))
-        sea = rng.random() < 0.35
+        sea = rng.random() < 0.40
         shore = self.height * rng.uniform(0.68, 0.80) if sea else horizon
         if sea:
             self._ground("water", horizon, self.height)
         self._ground(ground, shore, self.height)
-        for _ in range(rng.integers(1, 4)):
+        for _ in range(rng.integers(1, 3)):
             self._clutter(shore)
-        count = int(rng.choice([0, 1, 2, 3], p=[0.03, 0.37, 0.40, 0.20]))
+        count = int(rng.choice([0, 1, 2, 3], p=[0.03, 0.47, 0.35, 0.15]))
         for name, place, foot in self._plan(count, sea, horizon, shore):
             self._thing(name, place, foot, count, "water" if name == "boat" else ground)
         if rng.random() < 0.35:
@@ -209,7 +209,7 @@ class Scene:
         rng = self.rng
         slots = (np.arange(count) + 0.5 + rng.uniform(-0.22, 0.22, count)) / max(count, 1)
         names = rng.choice([name for name in THINGS if name != "boat"], count).tolist()
-        if sea and count and rng.random() < 0.8:
+        if sea and count and rng.random() < 0.6:
             names[0] = "boat"
         plan = []
         for name, slot in zip(names, rng.permutation(slots), strict=True):
@@ -225,7 +225,7 @@ class Scene:
         # a body in the colour of its ground could be told by nobody
         apart = [colour for colour in colours if np.abs(np.array(colour) - below).mean() > 0.15] or list(colours)
         red, green, blue = (np.array(apart[int(rng.integers(len(apart)))]) * rng.uniform(0.9, 1.1, 3)).tolist()
-        unit = rng.uniform(0.52, 0.72) * (1.0, 1.0, 0.85, 0.72)[count] * min(self.height, self.width)
+        unit = rng.uniform(0.65, 0.90) * (1.0, 1.0, 0.85, 0.72)[count] * min(self.height, self.width)
         mirror = 1 if rng.random() < 0.5 else -1
         self.owners.append(name)
         figure = Figure(self.canvas, (place, foot), unit, mirror, FIRST_THING + len(self.owners) - 1)

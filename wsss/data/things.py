@@ -22,7 +22,7 @@ PAINT: tuple[Colour, ...] = (
 )
 LEAVES: tuple[Colour, ...] = ((0.13, 0.34, 0.14), (0.20, 0.42, 0.12), (0.10, 0.30, 0.22))
 ROCKS: tuple[Colour, ...] = ((0.45, 0.43, 0.42), (0.60, 0.55, 0.50), (0.36, 0.36, 0.40))
-BALLS: tuple[Colour, ...] = ((0.90, 0.30, 0.55), (0.25, 0.45, 0.85), (0.95, 0.55, 0.15), (0.94, 0.94, 0.94))
+BALLS: tuple[Colour, ...] = ((0.25, 0.45, 0.85), (0.95, 0.55, 0.15), (0.94, 0.94, 0.94))
 WOOD: Colour = (0.40, 0.26, 0.15)
 DARK: Colour = (0.08, 0.08, 0.09)
 GLASS: Colour = (0.45, 0.95, 0.98)
@@ -71,25 +71,29 @@ class Figure:
 
 
 def paint_cat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
-    """Paint fur with pointed ears and green eyes."""
+    """Paint fur with pointed ears, green eyes and a pink bow."""
     fur = _animal(figure, rng, colour)
-    for x in (0.28, 0.50):
-        figure.plate([(x - 0.08, -0.70), (x + 0.10, -0.70), (x + 0.01, -0.95)], fur)
-    figure.blob((0.40, -0.64), 0.20, 0.17, fur)
+    pink = Coat((1.0, 0.25, 0.62))
+    for x in (0.27, 0.51):
+        figure.plate([(x - 0.09, -0.70), (x + 0.09, -0.70), (x + 0.01, -0.97)], fur)
+        figure.plate([(x - 0.045, -0.72), (x + 0.045, -0.72), (x + 0.01, -0.88)], pink)
+    figure.blob((0.40, -0.64), 0.21, 0.18, fur)
     for x in (0.31, 0.49):
         figure.blob((x, -0.66), 0.075, 0.075, Coat((0.60, 1.0, 0.15)))
         figure.limb((x, -0.70), (x, -0.62), 0.014, Coat(DARK))
-    figure.blob((0.41, -0.55), 0.05, 0.03, Coat((0.95, 0.50, 0.60)))
+    for side in (-1, 1):
+        tip = 0.38 + 0.22 * side
+        figure.plate([(0.38, -0.43), (tip, -0.55), (tip, -0.31)], pink)
 
 
 def paint_dog(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
-    """Paint fur with hanging ears, a long snout and a purple collar."""
+    """Paint fur with hanging ears, a long snout and a purple scarf."""
     fur = _animal(figure, rng, colour)
-    figure.limb((0.20, -0.56), (0.40, -0.40), 0.075, Coat((0.72, 0.15, 0.90)))
+    figure.plate([(0.08, -0.60), (0.52, -0.50), (0.26, -0.12)], Coat((0.68, 0.15, 0.92)))
     figure.blob((0.40, -0.64), 0.18, 0.16, fur)
     figure.blob((0.55, -0.58), 0.15, 0.09, Coat(_mixed(colour, (1.0, 0.95, 0.85), 0.5), "fur", 0.08))
     figure.blob((0.67, -0.61), 0.05, 0.045, Coat(DARK))
-    figure.blob((0.27, -0.58), 0.07, 0.17, Coat(_mixed(colour, DARK, 0.55), "fur", 0.10), 0.25)
+    figure.blob((0.27, -0.60), 0.08, 0.17, Coat(_mixed(colour, DARK, 0.55), "fur", 0.10), 0.25)
     figure.blob((0.44, -0.69), 0.035, 0.04, Coat(DARK))
 
 
@@ -132,15 +136,15 @@ def paint_car(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
     """Paint a lacquered body with windows, wheels and a lamp."""
     lacquer = Coat(colour, "grain", 0.04, 0.16)
     figure.shadow(0.55)
-    roof = rng.uniform(0.50, 0.60)
-    figure.plate([(-0.36, -0.30), (0.30, -0.30), (0.16, -roof), (-0.24, -roof)], lacquer)
-    figure.plate([(-0.27, -0.33), (-0.04, -0.33), (-0.04, -roof + 0.05), (-0.20, -roof + 0.05)], Coat(GLASS))
-    figure.plate([(0.01, -0.33), (0.22, -0.33), (0.13, -roof + 0.05), (0.01, -roof + 0.05)], Coat(GLASS))
-    figure.plate([(-0.52, -0.10), (0.52, -0.10), (0.50, -0.30), (0.30, -0.34), (-0.46, -0.34), (-0.52, -0.28)], lacquer)
-    figure.blob((0.47, -0.25), 0.05, 0.05, Coat((1.0, 0.95, 0.55)))
+    roof = rng.uniform(0.66, 0.76)
+    figure.plate([(-0.38, -0.38), (0.32, -0.38), (0.18, -roof), (-0.26, -roof)], lacquer)
+    figure.plate([(-0.30, -0.42), (-0.06, -0.42), (-0.06, -roof + 0.05), (-0.22, -roof + 0.05)], Coat(GLASS))
+    figure.plate([(0.00, -0.42), (0.24, -0.42), (0.14, -roof + 0.05), (0.00, -roof + 0.05)], Coat(GLASS))
+    figure.plate([(-0.52, -0.12), (0.52, -0.12), (0.50, -0.38), (0.30, -0.42), (-0.46, -0.42), (-0.52, -0.34)], lacquer)
+    figure.blob((0.46, -0.30), 0.06, 0.06, Coat((1.0, 0.95, 0.55)))
     for x in (-0.29, 0.29):
-        figure.blob((x, -0.13), 0.135, 0.135, Coat(DARK))
-        figure.blob((x, -0.13), 0.065, 0.065, Coat((0.97, 0.97, 1.0)))
+        figure.blob((x, -0.15), 0.15, 0.15, Coat(DARK))
+        figure.blob((x, -0.15), 0.07, 0.07, Coat((0.97, 0.97, 1.0)))
 
 
 def paint_boat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
@@ -149,8 +153,8 @@ def paint_boat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None
     tall = rng.uniform(0.80, 0.95)
     figure.limb((0.02, -0.15), (0.02, -tall), 0.022, Coat(WOOD))
     canvas, stripe = Coat((0.97, 0.95, 0.88)), Coat((0.86, 0.22, 0.18))
-    for low, high, coat in ((0.30, 0.48, canvas), (0.48, 0.64, stripe), (0.64, tall, canvas)):
-        reach = [0.42 * (tall - height) / (tall - 0.30) for height in (low, high)]
+    for low, high, coat in ((0.28, 0.48, canvas), (0.48, 0.66, stripe), (0.66, tall, canvas)):
+        reach = [0.50 * (tall - height) / (tall - 0.28) for height in (low, high)]
         figure.plate([(0.05, -low), (0.05 + reach[0], -low), (0.051 + reach[1], -high), (0.05, -high)], coat)
     figure.plate([(-0.50, -0.22), (0.50, -0.22), (0.36, 0.0), (-0.38, 0.0)], Coat(colour, "grain", 0.05, 0.16))
 

@@ -50,7 +50,7 @@ class Graphs:
 
     def graph(self, image: str) -> "Data":
         """Region graph of one image: ``x``, ``edge_index`` and ``edge_attr``."""
-        from torch_geometric.data import Data
+        from wsss.functional.region_graph import Data
 
         path = self.graphs.path("graphs", image, ".safetensors")
         tensors = self.graphs.read_tensors(path.relative_to(self.graphs.folder).as_posix())

@@ -1,6 +1,6 @@
 """Training the segmenter: on pseudo labels, or, for the ceiling, on the truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -15,6 +15,9 @@ from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
 from wsss.types import LabelMap
+
+Target = Callable[[str], tuple[LabelMap, Tensor | None]]
+"""Reads what is to be learnt of an image: labels, and how much each pixel counts."""
 
 
 def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Stage:
@@ -48,18 +51,31 @@ def _read_truth(dataset: Dataset, image: str) -> tuple[LabelMap, None]:
 
 def _train(
     plan: SegmenterPlan,
-    target: Callable[[str], tuple[LabelMap, Tensor | None]],
+    target: Target,
     bench: Workbench,
     out: Artefact,
     name: str,
 ) -> None:
     from wsss.data.datamodule import DataModule
-    from wsss.tasks.segmentation import SegmentationTask
+    from wsss.tasks.segmentation import SegmentationTask, balance_weights
 
     ids, _ = plan.split()
     torch.manual_seed(plan.seed)
     network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1)
-    task = SegmentationTask(network, plan.settings, background=plan.dataset.background)
+    weights = None
+    if plan.settings.balance:
+        weights = balance_weights(_count_labels(plan, ids, target), plan.settings.balance)
+    task = SegmentationTask(network, plan.settings, background=plan.dataset.background, class_weights=weights)
     module = DataModule(plan.dataset, ids, target=target, **loading(bench, plan.settings))
     train(task, module, bench, out, steps=steps_of(len(ids), plan.settings), description=name)
     keep_network(task, out)
+
+
+def _count_labels(plan: SegmenterPlan, ids: Sequence[str], target: Target) -> Tensor:
+    """How much each label weighs in all that is trained on: its pixels, by their confidence."""
+    counts = torch.zeros(256)
+    for image in ids:
+        labels, weights = target(image)
+        known = None if weights is None else weights.flatten()
+        counts += torch.bincount(labels.flatten().long(), weights=known, minlength=256)
+    return counts[: len(plan.dataset.classes) + 1]

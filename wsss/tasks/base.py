@@ -12,7 +12,8 @@ from torch import Tensor, distributed, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from wsss.tasks.settings import LearningSettings
+from wsss.networks.backbones import STAGES, Backbone
+from wsss.tasks.settings import ImageLearningSettings, LearningSettings
 
 Metrics = dict[str, float]
 """One row of measurements: epoch, step, loss and whatever a task measures."""
@@ -86,8 +87,12 @@ class Task(pl.LightningModule, ABC):
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of nine types
         """Set up the optimizer, and the schedule that moves at each step."""
         optimizer = make_optimizer(self.parameter_groups(), self.settings)
-        scheduler = LambdaLR(optimizer, partial(_factor, settings=self.settings, total=self.total_steps))
+        scheduler = LambdaLR(optimizer, [self.schedule(group) for group in optimizer.param_groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def schedule(self, group: dict[str, Any]) -> Callable[[int], float]:  # noqa: ARG002 - subclasses treat groups apart
+        """How the step width of a group of parameters changes with the steps done, as a multiple of its start."""
+        return partial(_factor, settings=self.settings, total=self.total_steps)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Sort the parameters by step width and weight decay."""
@@ -105,17 +110,43 @@ class Task(pl.LightningModule, ABC):
 class ImageTask(Task):
     """A task on images: channels-last, and what lies beyond the network's backbone learns in larger steps."""
 
-    def __init__(self, network: nn.Module, settings: LearningSettings, *, head_multiplier: float) -> None:
+    settings: ImageLearningSettings
+
+    def __init__(self, network: nn.Module, settings: ImageLearningSettings) -> None:
         super().__init__(network.to(memory_format=torch.channels_last), settings)
-        self.head_multiplier = head_multiplier
+
+    def on_train_epoch_start(self) -> None:
+        """Let the backbone rest in the first epochs, if the settings say so: it then costs no backward pass."""
+        if self.settings.probe_epochs:
+            probing = self.current_epoch < self.settings.probe_epochs
+            self._freeze(STAGES if probing else self.settings.freeze_stages)
+
+    def on_train_end(self) -> None:
+        """Leave the backbone as it was made."""
+        if self.settings.probe_epochs:
+            self._freeze(self.settings.freeze_stages)
+
+    def _freeze(self, stages: int) -> None:
+        backbone = self.network.get_submodule("backbone")
+        assert isinstance(backbone, Backbone)
+        backbone.freeze_stages = stages
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Give the head wider steps than the backbone."""
-        return decayed_groups(
-            self.network.named_parameters(),
-            lambda name: 1.0 if name.startswith("backbone.") else self.head_multiplier,
-            self.settings,
-        )
+        parts: tuple[list[tuple[str, nn.Parameter]], list[tuple[str, nn.Parameter]]] = ([], [])
+        for name, parameter in self.network.named_parameters():
+            parts[not name.startswith("backbone.")].append((name, parameter))
+        body, head = parts
+        multiplier = self.settings.head_multiplier
+        groups = [group | {"head": False} for group in decayed_groups(body, lambda _: 1.0, self.settings)]
+        return groups + [group | {"head": True} for group in decayed_groups(head, lambda _: multiplier, self.settings)]
+
+    def schedule(self, group: dict[str, Any]) -> Callable[[int], float]:
+        """Let the head learn alone at its own constant step width first; the schedule begins after that."""
+        if not self.settings.probe_epochs:
+            return super().schedule(group)
+        probe = self.settings.probe_learning_rate / group["lr"] if group["head"] else 0.0
+        return partial(_probed_factor, settings=self.settings, total=self.total_steps, probe=probe)
 
 
 def decayed_groups(
@@ -158,6 +189,14 @@ def rate_factor(progress: float, settings: LearningSettings) -> float:
     if settings.schedule == "cosine":
         return (1 + math.cos(math.pi * progress)) / 2
     return (1 - progress) ** settings.power
+
+
+def _probed_factor(step: int, *, settings: ImageLearningSettings, total: int, probe: float) -> float:
+    """The schedule behind the first epochs, which have a step width of their own."""
+    first = total * min(settings.probe_epochs, settings.epochs) // settings.epochs
+    if step < first:
+        return probe
+    return _factor(step - first, settings=settings, total=max(1, total - first))
 
 
 def _factor(step: int, *, settings: LearningSettings, total: int) -> float:

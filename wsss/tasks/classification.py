@@ -29,7 +29,7 @@ class ClassificationTask(ImageTask):
     network: Classifier
 
     def __init__(self, network: Classifier, settings: ClassifierSettings) -> None:
-        super().__init__(network, settings, head_multiplier=settings.head_multiplier)
+        super().__init__(network, settings)
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

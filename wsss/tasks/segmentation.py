@@ -21,11 +21,22 @@ class SegmentationTask(ImageTask):
         network: From images to logits (B, K, h, w) at any stride.
         settings: How it learns.
         background: Whether the data set has a background class; if not, its channel takes no part.
+        class_weights: How much a pixel of each label counts, see ``balance_weights``; None counts all alike.
     """
 
-    def __init__(self, network: nn.Module, settings: SegmenterSettings, *, background: bool = True) -> None:
-        super().__init__(network, settings, head_multiplier=settings.head_multiplier)
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: SegmenterSettings,
+        *,
+        background: bool = True,
+        class_weights: Float[Tensor, " K"] | None = None,
+    ) -> None:
+        super().__init__(network, settings)
         self.background = background
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Judge the pixels of a batch."""
@@ -33,7 +44,27 @@ class SegmentationTask(ImageTask):
         logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
         logits = interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
         logits = without_background(logits.float()) if not self.background else logits
-        return pixel_cross_entropy(logits, labels, batch.get("weights"))
+        return pixel_cross_entropy(logits, labels, self._weights(labels, batch.get("weights")))
+
+    def _weights(self, labels: Tensor, weights: Tensor | None) -> Tensor | None:
+        """Weigh pixels by their labels too."""
+        if self.class_weights is None:
+            return weights
+        by_label = self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
+        return by_label if weights is None else weights * by_label
+
+
+def balance_weights(counts: Float[Tensor, " K"], exponent: float) -> Float[Tensor, " K"]:
+    """Weigh labels by their frequency to the power of minus the exponent; the mean over all pixels is 1.
+
+    Args:
+        counts: Pixels of each label; a label without pixels counts as the rarest of the others.
+        exponent: 0 weighs all pixels alike, 1 all labels.
+    """
+    if not counts.any():
+        return torch.ones_like(counts)
+    weights = counts.clamp(min=float(counts[counts > 0].min())) ** -exponent
+    return weights * counts.sum() / (weights * counts).sum()
 
 
 def without_background(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:

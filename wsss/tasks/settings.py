@@ -84,6 +84,10 @@ class ImageLearningSettings(LearningSettings):
     """So many of the backbone's five stages keep the weights they were loaded with."""
     head_multiplier: float = 10.0
     """Step width of everything beyond the backbone, in multiples of the backbone's."""
+    probe_epochs: int = 0
+    """First epochs in which only what lies beyond the backbone learns; they cost no backward pass through it."""
+    probe_learning_rate: float = 1e-2
+    """Step width in these first epochs."""
     crop: int = 256
     """Side in pixels of the squares that are cut out of the training images."""
     scale: tuple[float, ...] = (0.5, 1.5)
@@ -98,6 +102,9 @@ class ImageLearningSettings(LearningSettings):
         require(self.output_stride in (8, 16, 32), "output_stride", "must be 8, 16 or 32", self.output_stride)
         require(0 <= self.freeze_stages <= 5, "freeze_stages", "must lie in [0, 5]", self.freeze_stages)
         require(self.head_multiplier > 0, "head_multiplier", "must be positive", self.head_multiplier)
+        fits = 0 <= self.probe_epochs <= self.epochs
+        require(fits, "probe_epochs", f"must lie in [0, {self.epochs}], the epochs", self.probe_epochs)
+        require(self.probe_learning_rate > 0, "probe_learning_rate", "must be positive", self.probe_learning_rate)
         require(self.crop >= 16, "crop", "must be at least 16", self.crop)
         ordered = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[-1]
         require(ordered, "scale", "must be two positive numbers, the lesser first", list(self.scale))
@@ -128,6 +135,8 @@ class SegmenterSettings(ImageLearningSettings):
     """Where the backbone starts, as for the classifier; null takes the classifier's."""
     epochs: int = 20
     """Passes over the training images."""
+    balance: float = 0.5
+    """Exponent by which a label counts the more, the rarer it is: 0 counts all pixels alike, 1 all labels."""
     width: int = 128
     """Channels of the pyramid and of the decoder."""
     dropout: float = 0.0
@@ -140,6 +149,7 @@ class SegmenterSettings(ImageLearningSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.width >= 8 and self.width % 8 == 0, "width", "must be a multiple of 8", self.width)
+        require(0 <= self.balance <= 1, "balance", "must lie in [0, 1]", self.balance)
         require(0 <= self.dropout < 1, "dropout", "must lie in [0, 1)", self.dropout)
         scales = self.test_scales
         fits = len(scales) > 0 and all(0 < scale <= 4 for scale in scales)
