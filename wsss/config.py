@@ -8,6 +8,7 @@ import ast
 import difflib
 import inspect
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -22,6 +23,7 @@ from wsss.errors import SettingsError, require
 from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.superpixels import SuperpixelSettings
+from wsss.networks.backbones import BACKBONES
 from wsss.refine import REFINERS
 from wsss.refine.settings import GrowingSettings
 from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
@@ -90,6 +92,8 @@ class Config:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "rounds", "must be at least 1", self.rounds)
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
+        if self.network not in BACKBONES:
+            raise unknown_name("network", self.network, BACKBONES)
         for name in self.refine:
             if name not in REFINERS:
                 raise unknown_name("refine", name, REFINERS)
@@ -131,31 +135,35 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         SettingsError: If a name is unknown or a value breaks its rule.
     """
-    return load([f"{key}={written(value)}" for key, value in _leaves(values, groups=True)], defaults=False)
+    # everything is told, so the experiment is only a name: its file may have changed since, or be elsewhere
+    return _assemble(_written_leaves(values))
 
 
-def load(overrides: Sequence[str] = (), *, defaults: bool = True) -> Config:
-    """Compose the configuration.
+def load(overrides: Sequence[str] = ()) -> Config:
+    """Compose the configuration; without an experiment and a data set it is ``experiment=synthetic``.
 
     Args:
         overrides: ``key=value`` in Hydra's grammar: ``rounds=3``, ``refine=[growing,crf]``, ``experiment=voc21``.
-        defaults: Whether ``experiment=synthetic`` is meant when neither an experiment nor a data set is named.
 
     Raises:
         SettingsError: If a key, a name or a value is none that exists; the message names what is near.
     """
     given = [_split(override) for override in overrides]
     named = dict(given)
-    if defaults and "experiment" not in named and "data" not in named:
+    if "experiment" not in named and "data" not in named:
         given.insert(0, ("experiment", DEFAULT_EXPERIMENT))
         named["experiment"] = DEFAULT_EXPERIMENT
     experiment = named.get("experiment", "null").strip("'\"")
     before = [] if experiment == "null" else _experiment_overrides(experiment)
-    merged = dict([*before, *given])
+    return _assemble([*before, *given])
+
+
+def _assemble(pairs: Sequence[tuple[str, str]]) -> Config:
+    """Make a configuration of names and written values; later ones win."""
+    merged = dict(pairs)
     kind = merged.pop("data", "synthetic").strip("'\"")
     if kind not in DATASETS:
         raise unknown_name("data", kind, DATASETS)
-    merged.pop("data.name", None)
     _check_keys(merged, kind)
     return _compose(merged, kind)
 
@@ -164,7 +172,12 @@ def _split(override: str) -> tuple[str, str]:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise SettingsError(repr(override), "is no setting; write key=value, for example rounds=3")
-    return key.strip(), value
+    return _key(key.strip()), value
+
+
+def _key(name: str) -> str:
+    """``data: voc`` and ``data: {name: voc, …}`` both name the data set."""
+    return "data" if name == "data.name" else name
 
 
 def _compose(merged: Mapping[str, str], kind: str) -> Config:
@@ -176,17 +189,36 @@ def _compose(merged: Mapping[str, str], kind: str) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    node = OmegaConf.structured(Config(data=DATASETS[kind].settings.__call__()))
+    default = Config(data=DATASETS[kind].settings.__call__())
+    texts = set(_texts(default))
+    overrides = [f"{key}={_quoted(value) if key in texts else value}" for key, value in merged.items()]
+    node = OmegaConf.structured(default)
     _open(node)
     ConfigStore.instance().store(name="wsss", node=node)
     GlobalHydra.instance().clear()
     try:
         with initialize(version_base=None, config_path=None):
-            composed = compose("wsss", overrides=[f"{key}={value}" for key, value in merged.items()])
+            composed = compose("wsss", overrides=overrides)
         plain: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise _composition_error(error) from error
     return _build(Config, plain, kind)
+
+
+def _texts(settings: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - any settings dataclass
+    """Full names of the settings that take any text, such as paths."""
+    hints = get_type_hints(type(settings))
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            yield from _texts(value, f"{prefix}{entry.name}.")
+        elif hints[entry.name] in (str, str | None):
+            yield f"{prefix}{entry.name}"
+
+
+def _quoted(value: str) -> str:
+    """Quote a text, so that a path may have characters that mean something in Hydra's grammar."""
+    return value if value == "null" or value[:1] in ("'", '"') else written(value)
 
 
 def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
@@ -257,7 +289,7 @@ def help_of(cls: type) -> dict[str, str]:
     """The one-line texts that stand below the fields of a settings class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
-    helps = {base_name: text for base in cls.__mro__[1:-1] for base_name, text in help_of(base).items()}
+    helps = {base_name: text for base in cls.__mro__[-2:0:-1] for base_name, text in help_of(base).items()}
     for above, below in zip(body.body, body.body[1:], strict=False):
         if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             assert isinstance(above.target, ast.Name)
@@ -281,7 +313,8 @@ def unknown_name(setting: str, name: str, known: "Mapping[str, Any] | Sequence[s
 def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
     """Name what was probably meant, on a line of its own, and where to look, on another."""
     last = {name.rsplit(".", 1)[-1]: name for name in known}
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    near = [name for name in known if name.endswith(f".{word}")]
+    near += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     near += [
         last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2) if last[name] not in near
     ]
@@ -308,15 +341,17 @@ def _experiment_overrides(name: str) -> list[tuple[str, str]]:
     except yaml.YAMLError as error:
         raise SettingsError("experiment", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
     require(isinstance(content, dict), "experiment", "must be a file of settings, name: value", os.fspath(path))
-    return [(key, written(value)) for key, value in _leaves(content, groups=True)]
+    return _written_leaves(content)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "", *, groups: bool = False) -> Iterator[tuple[str, Any]]:
-    """Flatten nested settings; ``data: voc`` and ``data: {name: voc, …}`` both name the data set."""
+def _written_leaves(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(_key(name), written(value)) for name, value in _leaves(values)]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten nested settings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            if groups and name == "data" and "name" in value:
-                yield "data", value["name"]
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -329,7 +364,8 @@ def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        # in Hydra's grammar a backslash is itself unless a quote comes after it
+        escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", value).replace("'", "\\'")
         return f"'{escaped}'"
     if isinstance(value, list | tuple):
         return f"[{','.join(written(entry) for entry in value)}]"

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import socket
+import signal
 import subprocess
 import sys
 import threading
@@ -13,17 +13,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import distributed
 
 from wsss.errors import StageError
 
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PARENT = "WSSS_PARENT"
+"""Environment variable that tells a process which one has started it."""
+
+PATIENCE = 86_400
+"""Seconds that a process waits for the others: long enough for the longest part that one of them does alone."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,12 @@ def started_outside() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
-def join(seconds: float = 86_400) -> None:
+def join(seconds: float = PATIENCE, store: "Store | None" = None) -> None:
     """Meet the other processes that the environment names, over gloo and, with CUDA, NCCL.
 
     Args:
         seconds: How long a process waits for the others before it gives up.
+        store: Where the processes find each other; if not given, the environment says where.
     """
     if distributed.is_initialized():
         return
@@ -82,7 +90,16 @@ def join(seconds: float = 86_400) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backend, timeout=timedelta(seconds=seconds))
+    timeout = timedelta(seconds=seconds)
+    if PARENT in os.environ:
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = distributed.TCPStore(*address, timeout=timeout)  # type: ignore[attr-defined]
+        store.set(_here(int(os.environ["RANK"])), "")
+    if store is None:
+        distributed.init_process_group(backend, timeout=timeout)
+        return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
 
 
 def leave() -> None:
@@ -112,13 +129,16 @@ def gathered(size: int, arguments: Sequence[str], logs: Path) -> Iterator[None]:
             leave()
         return
     logs.mkdir(parents=True, exist_ok=True)
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(size)}
+    patience = timedelta(seconds=PATIENCE)
+    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, timeout=patience)  # type: ignore[attr-defined]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(size)}
     others = [_start(rank, arguments, address, logs) for rank in range(1, size)]
     before = dict(os.environ)
     os.environ.update(address | {"RANK": "0", "LOCAL_RANK": "0"})
     try:
         with _watched(others, logs):
-            join()
+            _await(others, store)
+            join(store=store)
             yield
     finally:
         leave()
@@ -148,14 +168,26 @@ def _end(others: "Sequence[subprocess.Popen[bytes]]") -> None:
             other.wait()
 
 
+def _here(rank: int) -> str:
+    """What a process writes into the store when it is about to join."""
+    return f"wsss/here/{rank}"
+
+
+def _await(others: "Sequence[subprocess.Popen[bytes]]", store: "Store") -> None:
+    """Wait until all others are about to join: torch would wait for the dead, too."""
+    while not store.check([_here(rank) for rank in range(1, len(others) + 1)]):
+        if any(other.poll() is not None for other in others):
+            raise RuntimeError("a process has ended before it has met the others")
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def _watched(others: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> Iterator[None]:
     """Turn what goes wrong after another process has failed into that process's failure."""
     try:
         yield
     except RuntimeError as error:
-        time.sleep(1)
-        failed = [rank for rank, other in enumerate(others, start=1) if other.poll() not in (None, 0)]
+        failed = _failed(others)
         if not failed:
             raise
         log = logs / f"rank{failed[0]}.log"
@@ -163,10 +195,14 @@ def _watched(others: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> Iterato
         raise StageError(f"process {failed[0]} failed ({last[0]}); its output lies in '{log}'") from error
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _failed(others: "Sequence[subprocess.Popen[bytes]]", seconds: float = 10) -> list[int]:
+    """Ranks that have failed; who has just hung up takes a moment to end."""
+    end = time.monotonic() + seconds
+    while True:
+        failed = [rank for rank, other in enumerate(others, start=1) if other.poll() not in (None, 0)]
+        if failed or time.monotonic() > end:
+            return failed
+        time.sleep(0.1)
 
 
 def die_with_parent(parent: int) -> None:
@@ -227,6 +263,8 @@ class Pool:
 
 def _start_worker(parent: int) -> None:
     die_with_parent(parent)
+    # Ctrl-C reaches all processes of the terminal; the one that leads says what is to be said
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

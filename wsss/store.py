@@ -33,6 +33,9 @@ from wsss.types import LabelMap, ScoreMap
 STRIDE = 4
 """Scores are kept at a quarter of the image's height and width."""
 
+LONGEST_NAME = 150
+"""Characters of a file's name that an image's name may take; disks allow 255, what goes around it counted."""
+
 MANIFEST = "manifest.json"
 UNITS = ".units"
 PROGRESS = ".progress"
@@ -188,15 +191,18 @@ class Artefact:
             try:
                 listed = json.loads(path.read_bytes())["files"]
                 self._files = {name: (int(entry[0]), str(entry[1])) for name, entry in listed.items()}
-            except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                 raise StoreError(
                     f"'{path}' is no manifest ({error}); delete the folder '{self.folder}' and run again"
                 ) from error
         return self._files
 
     def path(self, kind: str, image: str, suffix: str) -> Path:
-        """Where the file of one image lies, whatever characters its name has."""
-        return self.folder / kind / f"{quote(image, safe='')}{suffix}"
+        """Where the file of one image lies, however long its name is and whatever characters it has."""
+        name = quote(image, safe="")
+        if len(name) > LONGEST_NAME:
+            name = f"{name[:LONGEST_NAME]}-{digest(image.encode())}"
+        return self.folder / kind / f"{name}{suffix}"
 
     def read(self, path: Path) -> bytes:
         """Read a file, and check it against the manifest of its finished stage.

@@ -1,126 +1,16 @@
 """Batches for training, the same whatever the number of processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader
 
 from wsss.data.base import Dataset
-from wsss.data.transforms import TransformSettings, Weights, random_view, seed_of
+from wsss.data.transforms import TransformSettings
+from wsss.data.views import Batch, EpochSampler, Target, TrainingViews, WholeImages
 from wsss.errors import DataError, require
-from wsss.types import LabelMap
-
-Target = tuple[LabelMap, Weights | None]
-"""What a segmenter learns of one image: labels, and how much each pixel counts; None counts each as 1."""
-
-Batch = dict[str, Tensor]
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Deals the samples of an epoch out to the processes, as pairs (epoch, index).
-
-    The order is a permutation drawn from (seed, epoch), filled up from its own beginning to whole global batches. Each
-    process takes its slice of each global batch, so the global batches are the same for any number of processes.
-
-    Args:
-        count: Number of training images.
-        batch_size: Samples in a global batch; divisible by the number of processes.
-        seed: Where the orders come from.
-        rank: This process.
-        world_size: Number of processes.
-    """
-
-    def __init__(self, count: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.count = count
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to be gone through next."""
-        self.epoch = epoch
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        return -(-self.count // self.batch_size)
-
-    def __len__(self) -> int:
-        return self.steps * self.batch_size // self.world_size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        if not self.count:
-            return
-        generator = torch.Generator().manual_seed(seed_of("order", self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator)
-        filled = order.repeat(-(-self.batch_size // self.count) + 1)[: self.steps * self.batch_size]
-        epoch = self.epoch
-        for index in filled.view(self.steps, self.world_size, -1)[:, self.rank].flatten().tolist():
-            yield epoch, index
-
-
-class TrainingViews(TorchDataset[Batch]):
-    """Random views of the training images, by (epoch, index).
-
-    Args:
-        dataset: Where the images are.
-        ids: The training images.
-        target: Reads what to learn of an image; None where tags are all there is to learn.
-        transform: How far views go.
-        seed: Where they are drawn from, with the epoch and the image's name.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        ids: tuple[str, ...],
-        target: Callable[[str], Target] | None,
-        transform: TransformSettings,
-        seed: int,
-    ) -> None:
-        self.dataset = dataset
-        self.ids = ids
-        self.target = target
-        self.transform = transform
-        self.seed = seed
-
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        epoch, index = place
-        id = self.ids[index]
-        labels, weights = (None, None) if self.target is None else self.target(id)
-        seed = seed_of("view", self.seed, epoch, id)
-        view = random_view(self.dataset.image(id), labels, weights, self.transform, seed=seed)
-        entry = {"image": view.image, "index": torch.tensor(index), **_tags(self.dataset, id)}
-        if view.labels is not None and view.weights is not None:
-            entry |= {"labels": view.labels, "weights": view.weights}
-        return entry
-
-
-class WholeImages(TorchDataset[Batch]):
-    """Images as they are, with their tags.
-
-    Args:
-        dataset: Where the images are.
-        ids: Which of them.
-    """
-
-    def __init__(self, dataset: Dataset, ids: tuple[str, ...]) -> None:
-        self.dataset = dataset
-        self.ids = ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Batch:
-        id = self.ids[index]
-        image = self.dataset.image(id).float().div_(255)
-        return {"image": image, "index": torch.tensor(index), **_tags(self.dataset, id)}
 
 
 class DataModule(pl.LightningDataModule):
@@ -193,12 +83,3 @@ class DataModule(pl.LightningDataModule):
             # a generator of its own, else each pass would draw from the global one
             "generator": torch.Generator(),
         }
-
-
-def _tags(dataset: Dataset, id: str) -> Batch:
-    tags = dataset.tags(id)
-    known = tags is not None
-    return {
-        "tags": torch.zeros(len(dataset.classes), dtype=torch.bool) if tags is None else tags,
-        "known": torch.tensor(known),
-    }

@@ -165,21 +165,25 @@ def read_classes(path: Path) -> tuple[str, ...]:
         DataError: If the list is missing or empty, or if its numbers are not 1 to C.
     """
     lines = [line for line in read_lines(path, "write the names of the classes there, one a line") if line]
-    numbered = [re.fullmatch(r"(\d+)[\s:,]+(\S.*)", line) for line in lines]
-    if lines and all(numbered):
-        names = {int(match[1]): match[2].strip() for match in numbered if match}
-        names.pop(BACKGROUND, None)
-        if len(names) < len(lines) - 1 or sorted(names) != list(range(1, len(names) + 1)):
-            raise DataError(
-                f"'{path}' numbers its classes {', '.join(str(match[1]) for match in numbered if match)}; the numbers "
-                f"must be 1 to {len(lines)}, each once, with 0 for the background if it is listed; renumber them"
-            )
-        return tuple(names[number] for number in sorted(names))
+    numbered = [match for line in lines if (match := re.fullmatch(r"(\d+)[\s:,]+(\S.*)", line))]
+    if lines and len(numbered) == len(lines):
+        return _numbered_classes(path, [(int(match[1]), match[2]) for match in numbered])
     if lines and lines[0].lower() in BACKGROUND_NAMES:
         lines = lines[1:]
     if not lines:
         raise DataError(f"'{path}' names no class; write the names of the classes there, one a line")
     return tuple(lines)
+
+
+def _numbered_classes(path: Path, entries: list[tuple[int, str]]) -> tuple[str, ...]:
+    names = [name for number, name in sorted(entries) if number != BACKGROUND]
+    numbers = sorted(number for number, _ in entries)
+    if not names or numbers not in (list(range(1, len(names) + 1)), list(range(len(names) + 1))):
+        raise DataError(
+            f"'{path}' numbers its classes {', '.join(map(str, numbers))}; the numbers must run from 1 without gaps, "
+            f"each once, with 0 for the background if it is listed; renumber them"
+        )
+    return tuple(names)
 
 
 def find_images(folder: Path) -> dict[str, Path]:

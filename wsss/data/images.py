@@ -58,7 +58,7 @@ def read_image(path: Path, max_side: int | None = None) -> Image:
         if turn is not None:
             upright = upright.transpose(turn)
         # numpy keeps to one thread: torch's would wait for each other longer than the copy takes
-        return torch.from_numpy(np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1)))
+        return torch.from_numpy(np.asarray(upright).transpose(2, 0, 1).copy())
 
 
 def image_size(path: Path, max_side: int | None = None) -> tuple[int, int]:

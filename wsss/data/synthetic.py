@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsss.data import things
-from wsss.data.base import Dataset, DatasetSettings
+from wsss.data.base import SPLITS, Dataset, DatasetSettings
 from wsss.data.canvas import Canvas, Coat, Colour, polygon
 from wsss.data.things import Figure
 from wsss.errors import require
@@ -22,15 +22,31 @@ from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
 
 Painter = Callable[[Figure, np.random.Generator, Colour], None]
 
-THINGS: dict[str, tuple[Painter, tuple[Colour, ...]]] = {
-    "cat": (things.paint_cat, things.FUR),
-    "dog": (things.paint_dog, things.FUR),
-    "apple tree": (things.paint_apple_tree, things.LEAVES),
-    "lemon tree": (things.paint_lemon_tree, things.LEAVES),
-    "car": (things.paint_car, things.PAINT),
-    "boat": (things.paint_boat, things.PAINT),
+
+@dataclass(frozen=True)
+class Kind:
+    """A foreground class.
+
+    Attributes:
+        painter: How it is painted.
+        colours: Colours that its body can have.
+        frequencies: How often it has each of them; they hint at the class, and no more than that.
+    """
+
+    painter: Painter
+    colours: tuple[Colour, ...]
+    frequencies: tuple[int, ...]
+
+
+THINGS = {
+    "cat": Kind(things.paint_cat, things.FUR, (1, 4, 4, 1, 2)),
+    "dog": Kind(things.paint_dog, things.FUR, (4, 1, 1, 4, 2)),
+    "apple tree": Kind(things.paint_apple_tree, things.LEAVES, (3, 1, 3)),
+    "lemon tree": Kind(things.paint_lemon_tree, things.LEAVES, (3, 4, 1)),
+    "car": Kind(things.paint_car, things.PAINT, (1, 1, 1, 1, 1)),
+    "boat": Kind(things.paint_boat, things.PAINT, (1, 1, 1, 1, 1)),
 }
-"""The foreground classes: how each is painted, and the colours its body can have."""
+"""The foreground classes by name."""
 
 GROUNDS: dict[str, Coat] = {
     "sky": Coat((0.56, 0.75, 0.93), "cloud", 0.05, 0.10),
@@ -53,6 +69,9 @@ FIRST_THING = CLUTTER_OWNER + 1
 FEWEST_PIXELS = 24
 """A thing of which less is visible is tagged by nobody, and nobody knows its pixels."""
 
+KEPT = 1024
+"""So many drawn images are kept, because each epoch asks for them again: 26 MB at the usual size."""
+
 VERSION = 1
 """Raised whenever the same settings give other images."""
 
@@ -61,7 +80,7 @@ VERSION = 1
 class SyntheticSettings(DatasetSettings):
     """Images drawn from a seed: six classes with telling parts, clutter, occlusion, boats that are always on water."""
 
-    train: int = 240
+    train: int = 320
     """Images to learn from."""
     val: int = 80
     """Images to measure on."""
@@ -93,38 +112,36 @@ class SyntheticDataset(Dataset):
 
     def size(self, id: str) -> tuple[int, int]:
         """Height and width of an image."""
-        return _size(self._rng(id), self._settings.size)
+        return _size(_generator(self._settings, id), self._settings.size)
 
     def image(self, id: str) -> Image:
         """Draw an image, (3, H, W) uint8."""
-        pixels, _ = self._drawn(id)
+        pixels, _ = _draw(self._settings, id)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def tags(self, id: str) -> Tags:
         """Which classes can be seen."""
-        _, labels = self._drawn(id)
+        _, labels = _draw(self._settings, id)
         return torch.from_numpy(np.bincount(labels.ravel(), minlength=256)[1 : len(self.classes) + 1] > 0)
 
     def truth(self, id: str) -> LabelMap:
         """Draw the true labels, (H, W) uint8."""
-        _, labels = self._drawn(id)
+        _, labels = _draw(self._settings, id)
         return torch.from_numpy(labels.copy())
 
-    def _rng(self, id: str) -> np.random.Generator:
-        split, _, index = id.partition("_")
-        return np.random.default_rng([VERSION, self._settings.seed, ("train", "val").index(split), int(index)])
 
-    def _drawn(self, id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return _draw(self, id)
-
-
-@lru_cache(maxsize=64)
-def _draw(dataset: SyntheticDataset, id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw an image and its labels; the last few are kept, as image, tags and truth are asked for in turn."""
-    rng = dataset._rng(id)
-    scene = Scene(*_size(rng, dataset._settings.size), rng)
+@lru_cache(maxsize=KEPT)
+def _draw(settings: SyntheticSettings, id: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw an image and its labels."""
+    rng = _generator(settings, id)
+    scene = Scene(*_size(rng, settings.size), rng)
     scene.compose()
-    return scene.develop(), scene.labels(background=dataset.background)
+    return scene.develop(), scene.labels(background=settings.background)
+
+
+def _generator(settings: SyntheticSettings, id: str) -> np.random.Generator:
+    split, _, index = id.partition("_")
+    return np.random.default_rng([VERSION, settings.seed, SPLITS.index(split), int(index)])
 
 
 def _size(rng: np.random.Generator, side: int) -> tuple[int, int]:
@@ -220,13 +237,18 @@ class Scene:
 
     def _thing(self, name: str, place: float, foot: float, count: int, ground: str) -> None:
         rng = self.rng
-        painter, colours = THINGS[name]
-        below = np.array(GROUNDS[ground].colour)
+        kind = THINGS[name]
+        colours = np.array(kind.colours)
         # a body in the colour of its ground could be told by nobody
-        apart = [colour for colour in colours if np.abs(np.array(colour) - below).mean() > 0.15] or list(colours)
-        red, green, blue = (np.array(apart[int(rng.integers(len(apart)))]) * rng.uniform(0.9, 1.1, 3)).tolist()
+        apart = np.abs(colours - np.array(GROUNDS[ground].colour)).mean(axis=1) > 0.15
+        chance = np.array(kind.frequencies) * apart
+        red, green, blue = (rng.choice(colours, p=chance / chance.sum()) * rng.uniform(0.9, 1.1, 3)).tolist()
         unit = rng.uniform(0.65, 0.90) * (1.0, 1.0, 0.85, 0.72)[count] * min(self.height, self.width)
+        # not so large that the top leaves the image, nor so far to the side that the head does
+        unit = min(unit, foot / 0.8)
+        inside = min(0.42 * unit, self.width / 2)
+        place = min(max(place, inside), self.width - inside)
         mirror = 1 if rng.random() < 0.5 else -1
         self.owners.append(name)
         figure = Figure(self.canvas, (place, foot), unit, mirror, FIRST_THING + len(self.owners) - 1)
-        painter(figure, rng, (red, green, blue))
+        kind.painter(figure, rng, (red, green, blue))

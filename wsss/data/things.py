@@ -14,11 +14,11 @@ FUR: tuple[Colour, ...] = (
     (0.22, 0.18, 0.17),
 )
 PAINT: tuple[Colour, ...] = (
-    (0.78, 0.16, 0.16),
     (0.17, 0.32, 0.74),
-    (0.93, 0.72, 0.15),
     (0.16, 0.55, 0.47),
+    (0.94, 0.54, 0.18),
     (0.92, 0.92, 0.92),
+    (0.26, 0.27, 0.33),
 )
 LEAVES: tuple[Colour, ...] = ((0.13, 0.34, 0.14), (0.20, 0.42, 0.12), (0.10, 0.30, 0.22))
 ROCKS: tuple[Colour, ...] = ((0.45, 0.43, 0.42), (0.60, 0.55, 0.50), (0.36, 0.36, 0.40))
@@ -152,7 +152,7 @@ def paint_boat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None
     figure.shadow(0.5)
     tall = rng.uniform(0.80, 0.95)
     figure.limb((0.02, -0.15), (0.02, -tall), 0.022, Coat(WOOD))
-    canvas, stripe = Coat((0.97, 0.95, 0.88)), Coat((0.86, 0.22, 0.18))
+    canvas, stripe = Coat((0.97, 0.95, 0.88)), Coat((0.18, 0.30, 0.78))
     for low, high, coat in ((0.28, 0.48, canvas), (0.48, 0.66, stripe), (0.66, tall, canvas)):
         reach = [0.50 * (tall - height) / (tall - 0.28) for height in (low, high)]
         figure.plate([(0.05, -low), (0.05 + reach[0], -low), (0.051 + reach[1], -high), (0.05, -high)], coat)

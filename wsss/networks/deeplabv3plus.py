@@ -81,6 +81,9 @@ class AtrousPyramid(nn.Module):
 class DeepLabV3Plus(nn.Module):
     """Backbone, atrous pyramid, and a decoder that adds the detail of the features at stride 4.
 
+    Beyond the paper, the last features also vote directly, by a linear layer: what the backbone knows of the classes
+    reaches the labels from the first step on, which small training sets need.
+
     Args:
         backbone: The backbone.
         classes: Number K of labels, background included.
@@ -107,6 +110,8 @@ class DeepLabV3Plus(nn.Module):
         self.merge = nn.Sequential(group_norm(width), nn.ReLU(inplace=True))
         self.decoder = nn.Sequential(separable_conv(width, width), separable_conv(width, width))
         self.head = nn.Conv2d(width, classes, 1)
+        self.direct = nn.Conv2d(backbone.channels, classes, 1, bias=False)
+        nn.init.normal_(self.direct.weight, std=0.01)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         """Compute logits at stride 4.
@@ -122,4 +127,5 @@ class DeepLabV3Plus(nn.Module):
         context = interpolate(
             self.context(self.pyramid(high)), size=low.shape[2:], mode="bilinear", align_corners=False
         )
-        return self.head(self.decoder(self.merge(context + self.detail(low))))
+        direct = interpolate(self.direct(high), size=low.shape[2:], mode="bilinear", align_corners=False)
+        return self.head(self.decoder(self.merge(context + self.detail(low)))) + direct

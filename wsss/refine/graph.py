@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import FittedRefiner, Source, View
+from wsss.store import resize_scores
 from wsss.tasks.settings import GraphSettings
 from wsss.types import Evidence
 
@@ -35,7 +36,7 @@ class Graph(FittedRefiner):
     settings: GraphSettings
     folder: Path | None = None
 
-    version = 1
+    version = 2
     changes = "scores"
 
     def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
@@ -53,7 +54,8 @@ class Graph(FittedRefiner):
         assert view.segments is not None, "the graph refiner needs segments"
         graph = self.describe(evidence, view)
         found = predict_regions(self.network(graph), graph, self.settings, seed=0)
-        scores = found.T[:, view.segments]
+        kept = resize_scores(evidence.scores, view.size)
+        scores = (1 - self.settings.mix) * found.T[:, view.segments] + self.settings.mix * kept
         return Evidence(restrict_scores(scores, view.tags, background=view.background), evidence.seeds)
 
     def describe(self, evidence: Evidence, view: View) -> "Data":

@@ -15,7 +15,7 @@ from wsss.functional.seeds import SeedSettings, cam_scores
 from wsss.refine.base import best_labels
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.store import Artefact, resize_scores
-from wsss.types import LabelMap
+from wsss.types import BACKGROUND, LabelMap
 
 ORACLE_STEPS = 100
 """Constant thresholds that are tried, 0.00 to 0.99."""
@@ -85,7 +85,7 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
 
     return Stage(
         name="evaluate_cams",
-        version=1,
+        version=2,
         work=work,
         settings=science(settings, "foreground_threshold", "margin"),
         reads={"cams": cams},
@@ -118,10 +118,11 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
         possible: Labels that the tags allow.
 
     Returns:
-        (``ORACLE_STEPS``, K, K + 1); in step t, pixels whose best CAM is at most t / ``ORACLE_STEPS`` are background.
+        (``ORACLE_STEPS``, K, K + 1); in step t, pixels whose best CAM is at most t / ``ORACLE_STEPS`` are background,
+        or, where there is none, have no label.
     """
     classes = len(cams) + 1
-    foreground = [label for label in possible if label > 0]
+    foreground = [label for label in possible if label != BACKGROUND]
     labels = torch.zeros(truth.shape, dtype=torch.int64)
     peaks = torch.zeros(truth.shape)
     if foreground:
@@ -133,12 +134,10 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
     codes = ((turns * classes + truth.long()) * classes + labels)[valid]
     counted = torch.bincount(codes, minlength=(ORACLE_STEPS + 1) * classes**2).view(-1, classes, classes)
     before = counted.flip(0).cumsum(0).flip(0)[1:]
-    after = (
-        (counted.sum(0) - before).sum(2) if 0 in possible else torch.zeros((ORACLE_STEPS, classes), dtype=torch.int64)
-    )
     confusions = torch.zeros((ORACLE_STEPS, classes, classes + 1), dtype=torch.int64)
     confusions[:, :, :classes] = before
-    confusions[:, :, 0] += after
+    # the last column is for pixels without a label
+    confusions[:, :, BACKGROUND if BACKGROUND in possible else classes] += (counted.sum(0) - before).sum(2)
     return confusions
 
 
@@ -190,8 +189,7 @@ def read_counts(artefact: Artefact, classes: int) -> Counts | None:
 
 
 def _files(artefact: Artefact) -> Iterator[dict[str, Tensor]]:
-    names = sorted(name for name in artefact.files if name.startswith("counts/"))
     if not artefact.complete:
         raise StoreError(f"'{artefact.folder}' is not finished; run the same command again")
-    for name in names:
+    for name in sorted(name for name in artefact.files if name.startswith("counts/")):
         yield artefact.read_tensors(name)

@@ -29,6 +29,7 @@ class Task(pl.LightningModule, ABC):
         network: What learns.
         settings: How it learns.
         total_steps: Length of the schedule; ``fit`` sets it.
+        epoch_steps: Length of an epoch; ``fit`` sets it.
         history: One row an epoch, those before a resumption included.
         shared: Whether the batches are spread over the processes. Where they are not, the first process learns alone
             and hands the weights to the others.
@@ -40,7 +41,7 @@ class Task(pl.LightningModule, ABC):
         super().__init__()
         self.network = network
         self.settings = settings
-        self.total_steps = 1
+        self.total_steps = self.epoch_steps = 1
         self.history: list[Metrics] = []
         self._running = torch.zeros(2, dtype=torch.float64)
 
@@ -130,6 +131,8 @@ class ImageTask(Task):
         backbone = self.network.get_submodule("backbone")
         assert isinstance(backbone, Backbone)
         backbone.freeze_stages = stages
+        # stages that rest don't gather statistics either
+        backbone.train(backbone.training)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Give the head wider steps than the backbone."""
@@ -146,7 +149,8 @@ class ImageTask(Task):
         if not self.settings.probe_epochs:
             return super().schedule(group)
         probe = self.settings.probe_learning_rate / group["lr"] if group["head"] else 0.0
-        return partial(_probed_factor, settings=self.settings, total=self.total_steps, probe=probe)
+        first = min(self.settings.probe_epochs * self.epoch_steps, self.total_steps)
+        return partial(_probed_factor, settings=self.settings, total=self.total_steps, first=first, probe=probe)
 
 
 def decayed_groups(
@@ -191,9 +195,8 @@ def rate_factor(progress: float, settings: LearningSettings) -> float:
     return (1 - progress) ** settings.power
 
 
-def _probed_factor(step: int, *, settings: ImageLearningSettings, total: int, probe: float) -> float:
-    """The schedule behind the first epochs, which have a step width of their own."""
-    first = total * min(settings.probe_epochs, settings.epochs) // settings.epochs
+def _probed_factor(step: int, *, settings: LearningSettings, total: int, first: int, probe: float) -> float:
+    """The schedule behind the first steps, which have a step width of their own."""
     if step < first:
         return probe
     return _factor(step - first, settings=settings, total=max(1, total - first))

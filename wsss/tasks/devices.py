@@ -1,6 +1,7 @@
 """Where networks run, and in which arithmetic; nothing here loads Lightning."""
 
 import contextlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -41,7 +42,8 @@ def resolve_precision(precision: str, accelerator: str = "auto") -> str:
     if choose_device(accelerator).type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = torch.cpu.get_capabilities()
+        # a torch that can't tell is taken for a processor without
+        capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return "bf16-mixed" if fast else "32-true"
 

@@ -170,6 +170,8 @@ class GraphSettings(LearningSettings):
     """Whether the network sees scores; half the regions' at a time, and it learns and predicts the other half."""
     passes: int = 8
     """Ways of hiding the scores of half the regions, each seen from both sides, over which predictions are averaged."""
+    mix: float = 0.0
+    """Share of the scores before that is kept in the scores after; the network's own are the rest."""
     hidden: int = 64
     """Channels of a region inside the network."""
     layers: int = 2
@@ -199,5 +201,6 @@ class GraphSettings(LearningSettings):
             require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
         require(self.hidden % self.heads == 0, "hidden", f"must be a multiple of heads ({self.heads})", self.hidden)
         require(0 <= self.dropout < 1, "dropout", "must lie in [0, 1)", self.dropout)
+        require(0 <= self.mix < 1, "mix", "must lie in [0, 1)", self.mix)
         for name in ("entropy_weight", "laplacian_weight"):
             require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))

@@ -71,7 +71,7 @@ def fit(
         with _batches(loaders) as (train, held_out), _undisturbed(), _deterministic(device):
             if not len(train):
                 raise StageError(f"{description} has nothing to train on")
-            task.total_steps = epochs * len(train)
+            task.total_steps, task.epoch_steps = epochs * len(train), len(train)
             callbacks = [EpochStart(train, seed), EpochEnd(folder / CHECKPOINT, on_metrics, description)]
             trainer = _trainer(device, world, precision, epochs, [*callbacks, *([Steps(on_step)] if on_step else [])])
             with _synchronised(task, device, world):
@@ -149,19 +149,20 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """Forbid CUDA the faster sums whose order changes from run to run; CPUs have none."""
+    """Keep CUDA from sums whose order changes from run to run; where it has no other way, torch warns."""
     if device.type == "cpu":
         yield
         return
-    before, fill = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     # cuBLAS reads it when it starts
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 

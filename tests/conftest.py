@@ -1,0 +1,15 @@
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from wsss.runs import Run
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A finished run at toy size; its store is to be read, or copied, never written."""
+    # late, so that the shapes of what it loads are checked
+    from tests.toy_run import run_toy
+
+    return run_toy(tmp_path_factory.mktemp("toy") / "runs")

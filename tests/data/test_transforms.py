@@ -1,0 +1,135 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional
+
+from tests.drawing import picture
+from wsss.data.transforms import MEAN_COLOUR, TransformSettings, random_view, seed_of
+from wsss.errors import SettingsError
+from wsss.types import IGNORE
+
+STILL = TransformSettings(crop=4, scale=(1.0, 1.0), flip=False, jitter=0.0)
+
+
+def coded(height: int, width: int) -> torch.Tensor:
+    """Draw an image whose red is its row and whose green is its column."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([rows, columns, torch.zeros_like(rows)]).to(torch.uint8)
+
+
+def test_a_crop_of_the_images_own_size_shows_it_as_it_is() -> None:
+    labels = picture("0012", "0012", "..12", "..12")
+    weights = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
+    view = random_view(coded(4, 4), labels, weights, STILL, seed=3)
+    assert torch.equal(view.image * 255, coded(4, 4).float())
+    assert view.labels is not None
+    assert view.labels.dtype == torch.int64
+    assert torch.equal(view.labels, labels.long())
+    assert view.weights is not None
+    assert torch.equal(view.weights, weights)
+
+
+def test_pixels_without_weights_count_one_and_the_margin_nothing() -> None:
+    view = random_view(coded(2, 3), picture("111", "111"), None, STILL, seed=0)
+    assert view.labels is not None
+    assert view.weights is not None
+    inside = view.labels == 1
+    assert inside.sum() == 6
+    assert torch.equal(view.labels[~inside], torch.full((10,), IGNORE))
+    assert torch.equal(view.weights, inside.float())
+    margin = view.image[:, ~inside]
+    assert torch.equal(margin, torch.tensor(MEAN_COLOUR)[:, None].expand_as(margin))
+
+
+def test_without_labels_there_is_only_an_image() -> None:
+    view = random_view(coded(9, 9), None, None, STILL, seed=0)
+    assert (view.labels, view.weights) == (None, None)
+
+
+@given(seed=st.integers(0, 2**63 - 1), height=st.integers(1, 40), width=st.integers(1, 40))
+def test_image_and_labels_stay_together(seed: int, height: int, width: int) -> None:
+    # the label of a pixel is its row, and so is its red: whatever the crop and the flip, they agree
+    image = coded(height, width)
+    settings = TransformSettings(crop=16, scale=(1.0, 1.0), flip=True, jitter=0.0)
+    view = random_view(image, image[0], None, settings, seed=seed)
+    assert view.labels is not None
+    known = view.labels != IGNORE
+    assert known.sum() == min(16, height) * min(16, width)
+    assert torch.equal((view.image[0, known] * 255).round().long(), view.labels[known])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.7, 3.0])
+def test_scaled_images_and_labels_stay_together(factor: float) -> None:
+    image = coded(120, 90)
+    settings = TransformSettings(crop=64, scale=(factor, factor), flip=True, jitter=0.0)
+    for seed in range(5):
+        view = random_view(image, image[0], None, settings, seed=seed)
+        assert view.labels is not None
+        known = view.labels != IGNORE
+        apart = (view.image[0, known] * 255 - view.labels[known]).abs()
+        assert apart.max() <= 1.5 / min(factor, 1)
+        # neighbouring pixels of the view are 1 / factor rows apart
+        columns = known.any(0).nonzero()[0]
+        rows = view.image[0, :, columns][known[:, columns]] * 255
+        assert (rows[-1] - rows[0]).item() == pytest.approx((len(rows) - 1) / factor, rel=0.08)
+
+
+def test_places_sizes_and_sides_vary_from_seed_to_seed() -> None:
+    settings = TransformSettings(crop=16, scale=(0.5, 2.0), jitter=0.0)
+    views = [random_view(coded(60, 60), None, None, settings, seed=seed).image * 255 for seed in range(60)]
+    slopes = torch.tensor([(view[1, 8, -1] - view[1, 8, 0]).item() / 15 for view in views])
+    assert 15 <= (slopes < 0).sum() <= 45  # mirrored
+    assert slopes.abs().min() < 0.65
+    assert slopes.abs().max() > 1.5
+    corners = torch.tensor([view[0].min().item() for view in views])
+    assert corners.min() < 8
+    assert corners.max() > 30
+
+
+def test_colours_change_as_torchvision_changes_them_and_stay_in_range() -> None:
+    image = torch.randint(0, 256, (3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    settings = TransformSettings(crop=20, scale=(1.0, 1.0), flip=False, jitter=0.4)
+    for seed in range(20):
+        draws = torch.rand(7, generator=torch.Generator().manual_seed(seed))[4:]
+        brightness, contrast, saturation = (0.6 + 0.8 * draws).tolist()
+        expected = functional.adjust_brightness(image.float() / 255, brightness)
+        expected = functional.adjust_saturation(functional.adjust_contrast(expected, contrast), saturation)
+        view = random_view(image, None, None, settings, seed=seed).image
+        assert torch.allclose(view, expected, atol=1e-6)
+        assert view.min() >= 0
+        assert view.max() <= 1
+
+
+def test_a_view_depends_on_its_seed_alone_and_leaves_the_global_generators_alone() -> None:
+    settings = TransformSettings(crop=8)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = random_view(coded(30, 30), None, None, settings, seed=5).image
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(random_view(coded(30, 30), None, None, settings, seed=5).image, first)
+    assert not torch.equal(random_view(coded(30, 30), None, None, settings, seed=6).image, first)
+
+
+def test_inputs_are_not_changed() -> None:
+    image, labels, weights = coded(10, 10), torch.ones(10, 10, dtype=torch.uint8), torch.ones(10, 10)
+    copies = [entry.clone() for entry in (image, labels, weights)]
+    random_view(image, labels, weights, TransformSettings(crop=8), seed=1)
+    assert all(torch.equal(*pair) for pair in zip((image, labels, weights), copies, strict=True))
+
+
+def test_seeds_are_the_same_on_every_machine_and_differ_between_parts() -> None:
+    assert seed_of("view", 0, 1, "cat") == 7291170486501603725
+    seeds = {seed_of(seed, epoch, str(id)) for seed in range(10) for epoch in range(10) for id in range(10)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_settings_that_break_their_rule_are_refused() -> None:
+    with pytest.raises(SettingsError, match="scale must be two positive numbers"):
+        TransformSettings(scale=(2.0, 1.0))
+    with pytest.raises(SettingsError, match="crop must be at least 1, got 0"):
+        TransformSettings(crop=0)
+    with pytest.raises(SettingsError, match=r"jitter must lie in \[0, 1\)"):
+        TransformSettings(jitter=1.0)

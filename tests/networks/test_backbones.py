@@ -1,0 +1,189 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.transforms.functional import normalize
+
+from tests.networks.shared_weights import MOBILENET, needs_mobilenet
+from wsss.errors import SettingsError
+from wsss.networks.backbones import (
+    BACKBONES,
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    Backbone,
+    build_backbone,
+    replace_stride_with_dilation,
+)
+
+
+@pytest.fixture(scope="module")
+def resnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a ResNet-18 whose BatchNorms have seen something."""
+    torch.manual_seed(0)
+    network = models.resnet18()
+    for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert tensor is not None
+            nn.init.uniform_(tensor, 0.5, 1.0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def pictures(count: int, height: int, width: int) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_have_the_promised_channels_and_strides(name: str, output_stride: int) -> None:
+    backbone = build_backbone(name, output_stride=output_stride).eval()
+    with torch.no_grad():
+        low, high = backbone(pictures(1, 64, 75))
+    assert low.shape == (1, backbone.low_channels, 16, math.ceil(75 / 4))
+    assert high.shape == (1, backbone.channels, 64 // output_stride, math.ceil(75 / output_stride))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_image_of_one_pixel_has_features(name: str) -> None:
+    with torch.no_grad():
+        low, high = build_backbone(name, output_stride=8).eval()(pictures(1, 1, 1))
+    assert low.shape[2:] == high.shape[2:] == (1, 1)
+    assert high.isfinite().all()
+
+
+@needs_mobilenet
+def test_mobilenet_with_real_weights_computes_torchvisions_features() -> None:
+    network = models.mobilenet_v2()
+    network.load_state_dict(torch.load(MOBILENET, weights_only=True))
+    images = pictures(2, 96, 64)
+    with torch.no_grad():
+        low, high = build_backbone("mobilenet_v2", output_stride=32, weights=str(MOBILENET))(images)
+        normalised = normalize(images, list(IMAGENET_MEAN), list(IMAGENET_DEVIATION))
+        torch.testing.assert_close(high, network.eval().features(normalised), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(low, network.features[:4](normalised), rtol=1e-3, atol=1e-3)
+
+
+def test_resnet_with_loaded_weights_computes_torchvisions_features(resnet_file: Path) -> None:
+    network = models.resnet18()
+    network.load_state_dict(torch.load(resnet_file, weights_only=True))
+    network.fc = nn.Identity()
+    images = pictures(2, 64, 96)
+    with torch.no_grad():
+        _, high = build_backbone("resnet18", output_stride=32, weights=str(resnet_file))(images)
+        wanted = network.eval()(normalize(images, list(IMAGENET_MEAN), list(IMAGENET_DEVIATION)))
+    torch.testing.assert_close(high.mean(dim=(2, 3)), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50"])
+def test_a_dilated_network_equals_the_strided_one_where_both_have_a_position(name: str, output_stride: int) -> None:
+    torch.manual_seed(0)
+    strided = build_backbone(name, output_stride=32, freeze_batchnorm=True).double()
+    dilated = build_backbone(name, output_stride=output_stride, freeze_batchnorm=True).double()
+    dilated.load_state_dict(strided.state_dict())
+    # odd sizes, so that the last position at stride 32 lies at the edge
+    images, step = pictures(1, 65, 97).double(), 32 // output_stride
+    with torch.no_grad():
+        low, high = strided(images)
+        dilated_low, dilated_high = dilated(images)
+    assert high.std() > 0
+    torch.testing.assert_close(dilated_high[:, :, ::step, ::step], high)
+    torch.testing.assert_close(dilated_low, low)
+
+
+def test_dilation_is_worked_out_by_hand() -> None:
+    stages = [nn.Conv2d(1, 1, 3, stride=2, padding=1) for _ in range(4)]
+    stages.append(nn.Sequential(nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Conv2d(1, 1, 3, padding=1)))
+    replace_stride_with_dilation(stages, 8)
+    convs = [module for stage in stages for module in stage.modules() if isinstance(module, nn.Conv2d)]
+    assert [conv.stride[0] for conv in convs] == [2, 2, 2, 1, 1, 1]
+    assert [conv.dilation[0] for conv in convs] == [1, 1, 1, 1, 2, 4]
+    assert [conv.padding[0] for conv in convs] == [1, 1, 1, 1, 2, 4]
+
+
+def statistics(backbone: Backbone) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in backbone.state_dict().items() if "running" in key}
+
+
+def moved(backbone: Backbone) -> set[str]:
+    """Names of the stages whose statistics a forward pass in training changes."""
+    before = statistics(backbone)
+    backbone.train()(pictures(2, 32, 32))
+    after = statistics(backbone)
+    assert before
+    return {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
+
+
+def test_frozen_batchnorm_keeps_its_statistics_in_training(resnet_file: Path) -> None:
+    assert moved(build_backbone("resnet18", weights=str(resnet_file))) == set()
+
+
+def test_batchnorm_that_is_not_frozen_follows_the_images(resnet_file: Path) -> None:
+    assert moved(build_backbone("resnet18")) == set("01234")
+    assert moved(build_backbone("resnet18", weights=str(resnet_file), freeze_batchnorm=False)) == set("01234")
+
+
+def test_batchnorm_of_frozen_stages_is_frozen_in_any_case(resnet_file: Path) -> None:
+    backbone = build_backbone("resnet18", weights=str(resnet_file), freeze_batchnorm=False, freeze_stages=2)
+    assert moved(backbone) == set("234")
+
+
+def test_frozen_stages_get_no_gradients_and_the_others_do(resnet_file: Path) -> None:
+    backbone = build_backbone("resnet18", weights=str(resnet_file), freeze_stages=2).train()
+    low, high = backbone(pictures(2, 32, 32))
+    high.mean().backward()
+    taught = {name.split(".")[1] for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    learning = {name.split(".")[1] for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert not low.requires_grad
+    assert taught == learning == set("234")
+
+
+def test_scale_and_shift_of_a_frozen_batchnorm_still_learn(resnet_file: Path) -> None:
+    backbone = build_backbone("resnet18", weights=str(resnet_file))
+    backbone(pictures(2, 32, 32))[1].mean().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_frozen_and_free_networks_can_load_each_other(resnet_file: Path) -> None:
+    frozen = build_backbone("resnet18", weights=str(resnet_file), freeze_stages=1)
+    free = build_backbone("resnet18").eval()
+    free.load_state_dict(frozen.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(free(pictures(1, 32, 32)), frozen(pictures(1, 32, 32)), rtol=1e-4, atol=1e-4)
+
+
+def test_no_gradients_stays_no_gradients(resnet_file: Path) -> None:
+    with torch.no_grad():
+        _, high = build_backbone("resnet18", weights=str(resnet_file), freeze_stages=1)(pictures(1, 32, 32))
+    assert not high.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("resnet19", {}, "network must be one of tiny, mobilenet_v2, resnet18, resnet50, got 'resnet19'"),
+        ("tiny", {"output_stride": 4}, "output_stride must be 8, 16 or 32, got 4"),
+        ("tiny", {"weights": "imagenet"}, "weights must be none for tiny, got 'imagenet'"),
+        ("resnet18", {"freeze_stages": 1}, "freeze_stages must be 0 where no weights are loaded, got 1"),
+        ("resnet18", {"weights": "resnet18.pth"}, "no file 'resnet18.pth'"),
+    ],
+)
+def test_what_is_impossible_is_refused(name: str, settings: dict[str, int | str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build_backbone(name, **settings)  # type: ignore[arg-type]
+
+
+def test_more_frozen_stages_than_there_are_are_refused(resnet_file: Path) -> None:
+    with pytest.raises(SettingsError, match=r"freeze_stages must lie in \[0, 5\], got 6"):
+        build_backbone("resnet18", weights=str(resnet_file), freeze_stages=6)
+
+
+def test_weights_of_one_network_do_not_fit_another(resnet_file: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"resnet18\.pth' does not fit mobilenet_v2: features\.0\.0\.weight is missing"
+    ):
+        build_backbone("mobilenet_v2", weights=str(resnet_file))

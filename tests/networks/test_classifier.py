@@ -1,0 +1,41 @@
+import torch
+from torch import Tensor, nn
+
+from wsss.networks.backbones import Backbone, build_backbone
+from wsss.networks.classifier import Classifier
+
+
+def plain_backbone() -> Backbone:
+    """A backbone that only averages: every feature is the mean colour of its patch, after ImageNet's normalisation."""
+    stages = [nn.AvgPool2d(2) for _ in range(3)] + [nn.Identity(), nn.Identity()]
+    return Backbone(stages, low_channels=3, channels=3, output_stride=8)
+
+
+def test_a_map_is_what_each_place_says_and_the_logit_is_their_mean() -> None:
+    network = Classifier(plain_backbone(), 2)
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[1.0, 0, 0], [0, -1, 2]]).view(2, 3, 1, 1))
+    left, right = torch.tensor([0.2, 0.4, 0.6]), torch.tensor([0.9, 0.1, 0.5])
+    image = torch.cat([colour.view(3, 1, 1).expand(3, 8, 8) for colour in (left, right)], dim=2)[None]
+    red, green, blue = (
+        torch.stack([left, right], dim=1) - torch.tensor([0.485, 0.456, 0.406])[:, None]
+    ) / torch.tensor([0.229, 0.224, 0.225])[:, None]
+    wanted = torch.stack([red, 2 * blue - green])
+    torch.testing.assert_close(network.activation_maps(image)[0, :, 0], wanted)
+    torch.testing.assert_close(network(image)[0], wanted.mean(dim=1))
+
+
+def test_maps_are_the_head_on_the_features() -> None:
+    network = Classifier(build_backbone("tiny", output_stride=8), 5).eval()
+    images = torch.rand(2, 3, 40, 48)
+    with torch.no_grad():
+        features, maps = network.features(images), network.activation_maps(images)
+    assert features.shape == (2, 128, 5, 6)
+    by_hand: Tensor = torch.einsum("bdhw,cd->bchw", features, network.head.weight.flatten(1))
+    torch.testing.assert_close(maps, by_hand)
+
+
+def test_a_place_without_features_speaks_for_no_class() -> None:
+    network = Classifier(plain_backbone(), 4)
+    mean_colour = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+    assert network.activation_maps(mean_colour).abs().max() < 1e-6

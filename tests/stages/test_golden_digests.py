@@ -1,0 +1,152 @@
+"""A stage whose result changes must raise its version, or stores would go on handing out the old result.
+
+The digests are of what the files say, not of their bytes, and scores count in twentieths: neither another release of an
+image library nor the last bit of a processor is a change of the method.
+"""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from safetensors.torch import load
+from torch import Tensor
+
+from tests.drawing import picture
+from tests.stages.workshop import DrawnDataset, enlarged, finished, given_labels, given_scores, trail_of, workbench
+from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.seeds import SeedSettings
+from wsss.functional.superpixels import SuperpixelSettings
+from wsss.refine.crf import Crf
+from wsss.refine.growing import Growing
+from wsss.refine.settings import GrowingSettings
+from wsss.stages.base import Stage
+from wsss.stages.evaluate import evaluate, evaluate_cams
+from wsss.stages.make_pseudo_labels import make_pseudo_labels
+from wsss.stages.make_seeds import make_network_seeds, make_seeds
+from wsss.stages.make_superpixels import make_superpixels
+from wsss.stages.refine import refine
+from wsss.stages.settings import PseudoLabelSettings, SelfTrainingSettings
+from wsss.store import Artefact, digest
+
+DATA = DrawnDataset(
+    {"one": enlarged(picture("0011", "0221", "0220"), 8), "two": enlarged(picture("110", "110"), 8)},
+    tags={"two": None},
+)
+# all settings that count are written out: a new default changes the key, and needs no new version
+SEEDING = SeedSettings(background="constant", background_threshold=0.45, foreground_threshold=0.7)
+LATER_SEEDING = SelfTrainingSettings(foreground_threshold=0.5, background_threshold=0.6)
+CUTTING = SuperpixelSettings(count=12, compactness=20.0, smoothing=0.5, iterations=5)
+CRF = CrfSettings(
+    iterations=3,
+    unary="scores",
+    gaussian_sxy=3.0,
+    gaussian_compat=3.0,
+    bilateral_sxy=50.0,
+    bilateral_srgb=20.0,
+    bilateral_compat=5.0,
+    reference_side=100,
+)
+GROWING = GrowingSettings(foreground_quantile=0.5, background_quantile=0.3, crf=True)
+LABELLING = PseudoLabelSettings(ignore_below=0.6, confidence_weights=True)
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Numbers in [0, 1] that are the same on any machine, and smooth enough to be resized without a care."""
+    places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in shape))
+    waves = (places * torch.tensor([2.1, 0.61, 0.37], dtype=torch.float64) + seed).sum(1).sin()
+    return ((waves + 1) / 2).view(shape).float()
+
+
+def shared_out(scores: Tensor) -> Tensor:
+    return scores / scores.sum(0)
+
+
+CAMS = given_scores("cams", {"one": drawn((3, 6, 8), 0), "two": drawn((3, 4, 6), 1)})
+SCORES = given_scores("scores", {"one": shared_out(drawn((3, 6, 8), 2)), "two": shared_out(drawn((3, 4, 6), 3))})
+GUESSES = given_labels(
+    "guesses", {"one": enlarged(picture("001.", "0211", "0220"), 8), "two": enlarged(picture("1.0", "210"), 8)}
+)
+SEEDS = make_seeds(DATA, SEEDING, CAMS)
+PSEUDO_LABELS = make_pseudo_labels(DATA, LABELLING, trail_of(SCORES, SEEDS, GUESSES), 0)
+
+
+class Golden(NamedTuple):
+    """A stage, the version it had when its result was recorded, and the digest of that result."""
+
+    stage: Stage
+    version: int
+    digest: str
+
+
+GOLDEN = {
+    "seeds": Golden(SEEDS, 1, "ca17377276e898bf"),
+    "later seeds": Golden(make_network_seeds(DATA, LATER_SEEDING, SCORES, 1), 1, "fb838d66321dad0c"),
+    "superpixels": Golden(make_superpixels(DATA, CUTTING), 1, "e2e02c7bc8211ef4"),
+    "growing": Golden(refine("growing", Growing(GROWING, CRF), DATA, trail_of(SEEDS, SEEDS), 0), 1, "cdb05863878526fe"),
+    "crf": Golden(refine("crf", Crf(CRF), DATA, trail_of(SCORES, SEEDS), 0), 1, "548aa9c1510ab23d"),
+    "pseudo labels": Golden(PSEUDO_LABELS, 1, "251b1b80f95e235d"),
+    "evaluate": Golden(evaluate(DATA, GUESSES, "train", boundary=True), 1, "9509d6dbf67d1b9a"),
+    "evaluate cams": Golden(evaluate_cams(DATA, SEEDING, CAMS), 2, "12d5dc97eb1cdd77"),
+}
+
+
+def twentieths(values: Tensor) -> Tensor:
+    # shifted, so that round numbers don't lie on the border between two steps
+    return (values.double() * 20 + 0.37).floor().to(torch.int64)
+
+
+def content_of(name: str, content: bytes) -> dict[str, Tensor]:
+    """What a file says, in whole numbers."""
+    if name.endswith(".png"):
+        pixels = torch.from_numpy(np.array(PillowImage.open(io.BytesIO(content))).astype(np.int64))
+        return {"pixels": twentieths(pixels / 255) if name.startswith("weights/") else pixels}
+    return {
+        key: twentieths(value) if value.is_floating_point() else value.long() for key, value in load(content).items()
+    }
+
+
+def digest_of_content(artefact: Artefact) -> str:
+    parts: list[str] = []
+    for name in sorted(artefact.files):
+        parts.append(name)
+        for key, values in sorted(content_of(name, (artefact.folder / name).read_bytes()).items()):
+            parts.append(f"{key} {tuple(values.shape)} {digest(values.numpy().astype('<i8').tobytes())}")
+    return digest("\n".join(parts).encode())[:16]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_result_changes_only_with_its_version(name: str, tmp_path: Path) -> None:
+    golden = GOLDEN[name]
+    stage = golden.stage
+    found = digest_of_content(finished(workbench(tmp_path, DATA), stage))
+    if stage.version == golden.version:
+        assert found == golden.digest, (
+            f"the result of '{stage.name}' has changed and its version has not: raise the version of the stage (of a "
+            f"refiner: the version of its class) from {stage.version}, and record the new one here with {found!r}"
+        )
+    else:
+        pytest.fail(f"'{stage.name}' has version {stage.version} now; record it here with {found!r}")
+
+
+def test_a_digest_notices_a_single_pixel(tmp_path: Path) -> None:
+    shown = picture("0011", "0221")
+    other = shown.clone()
+    other[1, 2] = 0
+    digests = [
+        digest_of_content(finished(workbench(tmp_path / str(number), DATA), given_labels("drawn", {"one": labels})))
+        for number, labels in enumerate((shown, shown.clone(), other))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_last_bit_of_a_score_does_not_count(tmp_path: Path) -> None:
+    scores = drawn((3, 6, 8), 5)
+    digests = [
+        digest_of_content(finished(workbench(tmp_path / str(number), DATA), given_scores("drawn", {"one": values})))
+        for number, values in enumerate((scores, scores + 1e-6, scores + 0.05))
+    ]
+    assert digests[0] == digests[1] != digests[2]

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.drawing import picture
+from tests.stages.workshop import DrawnDataset, enlarged, finished, given_weights, workbench
+from wsss.stages.base import Stage
+from wsss.stages.make_cams import make_cams
+from wsss.stages.networks import NetworkSettings, build_classifier, weights_of
+from wsss.stages.settings import CamSettings
+from wsss.store import resize_scores
+from wsss.tasks.settings import ClassifierSettings
+
+NETWORK = NetworkSettings("tiny", ClassifierSettings(output_stride=8), "none")
+DATA = DrawnDataset(
+    {
+        "on the grid": enlarged(picture("0011", "0222"), 16),
+        "small": enlarged(picture("01", "01"), 12),
+        "none": enlarged(picture("00", "00"), 16),
+        "unknown": enlarged(picture("12", "12"), 16),
+        "val": picture("0"),
+    },
+    tags={"unknown": None, "on the grid": [1, 2]},
+)
+PLAIN = CamSettings(scales=(1.0,), flip=False)
+
+
+def classifier() -> Stage:
+    torch.manual_seed(1)
+    network = build_classifier(NETWORK, 2)
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    return given_weights("classifier", weights_of(network))
+
+
+def cams_of(folder: Path, settings: CamSettings) -> dict[str, torch.Tensor]:
+    found = finished(workbench(folder, DATA), make_cams(DATA, NETWORK, settings, classifier(), "32-true"))
+    return {name: found.read_scores(name, 3) for name in DATA.ids("train")}
+
+
+def test_a_map_is_what_the_classifier_answers_at_each_place(tmp_path: Path) -> None:
+    found = cams_of(tmp_path, PLAIN)
+    torch.manual_seed(1)
+    network = build_classifier(NETWORK, 2)
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    with torch.inference_mode():
+        maps = network.activation_maps(DATA.image("on the grid")[None].float() / 255)[0].relu()
+    expected = resize_scores(maps, (8, 16))
+    expected = expected / (expected.amax((1, 2), keepdim=True) + 1e-5)
+    torch.testing.assert_close(found["on the grid"][1:], expected, atol=2e-3, rtol=0)
+    assert not found["on the grid"][0].any()
+
+
+def test_maps_have_a_quarter_of_the_size_and_reach_1(tmp_path: Path) -> None:
+    found = cams_of(tmp_path, CamSettings(scales=(1.0, 0.5)))
+    assert {name: tuple(cams.shape[1:]) for name, cams in found.items()} == {
+        "on the grid": (8, 16),
+        "small": (6, 6),
+        "none": (8, 8),
+        "unknown": (8, 8),
+    }
+    for cams in found.values():
+        assert cams.min() >= 0
+        assert cams.max() <= 1
+    assert found["unknown"][1:].amax((1, 2)).min() > 0.99
+
+
+def test_only_present_classes_have_a_map(tmp_path: Path) -> None:
+    found = cams_of(tmp_path, PLAIN)
+    assert not found["small"][2].any()
+    assert found["small"][1].any()
+    assert not found["none"].any()
+
+
+def test_what_is_batched_together_does_not_change_a_map(tmp_path: Path) -> None:
+    together = cams_of(tmp_path / "8", PLAIN)
+    apart = cams_of(tmp_path / "1", CamSettings(scales=(1.0,), flip=False, batch_size=1))
+    for name, cams in together.items():
+        torch.testing.assert_close(cams, apart[name], atol=2e-3, rtol=0)
+
+
+def test_with_flips_the_map_of_the_mirror_image_is_the_mirror_image_of_the_map(tmp_path: Path) -> None:
+    shown = DATA.image("on the grid")
+    views = []
+    for number, image in enumerate((shown, shown.flip(2))):
+        data = DrawnDataset({"one": image[0]}, tags={"one": None}, images={"one": image})
+        stage = make_cams(data, NETWORK, CamSettings(scales=(1.0,), flip=True), classifier(), "32-true")
+        views.append(finished(workbench(tmp_path / str(number), data), stage).read_scores("one", 3))
+    torch.testing.assert_close(views[0], views[1].flip(2), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("changed", [CamSettings(scales=(1.0,)), CamSettings(flip=False), CamSettings(batch_size=3)])
+def test_every_setting_changes_the_key(changed: CamSettings) -> None:
+    before = classifier()
+    assert (
+        make_cams(DATA, NETWORK, changed, before, "32-true").key
+        != make_cams(DATA, NETWORK, CamSettings(), before, "32-true").key
+    )
+
+
+def test_the_key_follows_the_precision() -> None:
+    before = classifier()
+    keys = {make_cams(DATA, NETWORK, PLAIN, before, precision).key for precision in ("32-true", "bf16-mixed")}
+    assert len(keys) == 2

@@ -1,0 +1,79 @@
+"""What the workers of the pool write is what this process would have written."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.drawing import picture
+from tests.stages.workshop import (
+    DrawnDataset,
+    DrawnGraphs,
+    drawn_scores,
+    enlarged,
+    finished,
+    given_labels,
+    given_scores,
+    trail_of,
+    workbench,
+)
+from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.seeds import SeedSettings
+from wsss.functional.superpixels import SuperpixelSettings
+from wsss.ranks import Pool
+from wsss.refine.crf import Crf
+from wsss.refine.graph import Graph
+from wsss.refine.growing import Growing
+from wsss.refine.settings import GrowingSettings
+from wsss.stages import evaluate as measuring
+from wsss.stages.base import Stage, Workbench
+from wsss.stages.evaluate import evaluate, evaluate_cams
+from wsss.stages.make_pseudo_labels import make_pseudo_labels
+from wsss.stages.make_seeds import make_network_seeds, make_seeds
+from wsss.stages.make_superpixels import make_superpixels
+from wsss.stages.refine import refine
+from wsss.stages.settings import PseudoLabelSettings, SelfTrainingSettings
+
+SHOWN = {f"image {number}": picture("0011", "0221").roll(number, 1) for number in range(18)}
+DATA = DrawnDataset({name: enlarged(drawn, 4) for name, drawn in SHOWN.items()})
+SCORES = given_scores("scores", {name: drawn_scores(drawn, 3, 0.7) for name, drawn in SHOWN.items()})
+SEEDS = given_labels("drawn_seeds", {name: enlarged(drawn, 4) for name, drawn in SHOWN.items()})
+CRF = CrfSettings(iterations=1)
+TRAIL = trail_of(SCORES, SEEDS)
+
+STAGES = [
+    make_seeds(DATA, SeedSettings(), SCORES),
+    make_network_seeds(DATA, SelfTrainingSettings(), SCORES, 1),
+    make_superpixels(DATA, SuperpixelSettings(count=4)),
+    refine("growing", Growing(GrowingSettings(), CRF), DATA, TRAIL, 0),
+    refine("crf", Crf(CRF), DATA, TRAIL, 0),
+    make_pseudo_labels(DATA, PseudoLabelSettings(), trail_of(SCORES, SEEDS, SEEDS), 0),
+    evaluate(DATA, SEEDS, "train", boundary=True),
+    evaluate_cams(DATA, SeedSettings(), SCORES),
+]
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    pool = Pool(2)
+    yield replace(workbench(tmp_path_factory.mktemp("workers"), DATA), pool=pool)
+    pool.close()
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.title)
+def test_workers_write_the_same_files(
+    stage: Stage, workers: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "CHUNK", 8)
+    alone = finished(workbench(tmp_path, DATA), stage)
+    assert finished(workers, stage).files == alone.files
+    assert len(alone.files) >= 3
+
+
+GRAPHS = DrawnGraphs(DATA)
+
+
+def test_the_network_of_the_graphs_reaches_the_workers(workers: Workbench, tmp_path: Path) -> None:
+    stage = refine("graph", Graph(GRAPHS.settings), DATA, TRAIL, 0, graphs=GRAPHS.stages, fitted=GRAPHS.fitted)
+    assert finished(workers, stage).files == finished(workbench(tmp_path, DATA), stage).files

@@ -1,0 +1,65 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tasks.scenes import Halves, Squares, classification_task, segmentation_task
+from tests.tasks.test_regions import SETTINGS, draw_graph
+from tests.tasks.test_regions import make_task as region_task
+from tests.tasks.toys import identical, train, weights
+from wsss.tasks.base import Metrics, Task
+from wsss.tasks.regions import GraphLoader, predict_regions
+from wsss.tasks.settings import TrainerSettings
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
+
+CUDA, CPU = TrainerSettings(accelerator="cuda"), TrainerSettings(accelerator="cpu")
+
+KINDS: dict[str, tuple[Callable[[], Task], Callable[[], Any]]] = {
+    "classifier": (classification_task, lambda: Squares(batches=5)),
+    "segmenter": (segmentation_task, lambda: Halves(batches=5)),
+    "regions": (region_task, lambda: GraphLoader([draw_graph(seed, regions=60) for seed in range(20)], 4, seed=0)),
+}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_cuda_too_the_same_seed_gives_the_same_bytes_even_after_a_kill(
+    tmp_path: Path, kind: str, precision: str
+) -> None:
+    make, load = KINDS[kind]
+    options = {"settings": CUDA, "precision": precision, "epochs": 3}
+
+    def kill(row: Metrics) -> None:
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    undisturbed, again, resumed = make(), make(), make()
+    train(undisturbed, tmp_path / "undisturbed", loader=load(), **options)
+    train(again, tmp_path / "again", loader=load(), **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(make(), tmp_path / "killed", loader=load(), on_metrics=kill, **options)
+    train(resumed, tmp_path / "killed", loader=load(), **options)
+    assert identical(weights(again), weights(undisturbed))
+    assert identical(weights(resumed), weights(undisturbed))
+    assert {parameter.device.type for parameter in resumed.parameters()} == {"cpu"}
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_cuda_learns_what_the_cpu_learns(tmp_path: Path, kind: str) -> None:
+    make, load = KINDS[kind]
+    rows = [
+        train(make(), tmp_path / settings.accelerator, settings=settings, loader=load(), epochs=1)
+        for settings in (CUDA, CPU)
+    ]
+    assert rows[0][0]["loss"] == pytest.approx(rows[1][0]["loss"], rel=1e-2)
+
+
+def test_regions_are_predicted_on_cuda_as_on_the_cpu() -> None:
+    graph, network = draw_graph(4), region_task().eval().network
+    there = predict_regions(network, graph, SETTINGS, seed=5)
+    here = predict_regions(network.cuda(), graph.cuda(), SETTINGS, seed=5)
+    torch.testing.assert_close(here.cpu(), there, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,167 @@
+"""Which settings change the keys of which stages: all that matter do, from their stage on, and nothing else does."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plans import CONFIG, PICTURES, changed, keys, planned, with_setting
+from tests.stages.workshop import DrawnDataset
+from wsss.config import Config
+from wsss.functional.dense_crf import CrfSettings
+from wsss.refine.settings import GrowingSettings
+from wsss.store import StoreSettings
+from wsss.tasks.settings import TrainerSettings
+from wsss.tracking import TrackingSettings
+
+ROUND = ("growing", "graph_fit", "graph", "crf", "pseudo_labels", "segmenter", "predictions", "signal")
+ORDER = ["classifier:0", "cams:0", "seeds:0", *(f"{name}:0" for name in ROUND)]
+ORDER += ["scores:1", "seeds:1", *(f"{name}:1" for name in ROUND)]
+SIDE = {"superpixels:0", "graphs:0", "ceiling:0", "ceiling_predictions:0"}
+
+
+def since(title: str, *others: str) -> set[str]:
+    """The stage of that name and those that build upon it, one after the other, and others beside them."""
+    return {*ORDER[ORDER.index(title) :], *others}
+
+
+LEARNING = since("segmenter:0", "ceiling:0", "ceiling_predictions:0")
+LOOKING = since("scores:1", "predictions:0", "ceiling_predictions:0")
+
+EXPECTED = [
+    ("seed", 1, since("classifier:0", *SIDE) - {"superpixels:0"}),
+    ("network", "resnet18", since("classifier:0", *SIDE) - {"superpixels:0"}),
+    ("classifier.epochs", 3, since("classifier:0", "graphs:0")),
+    ("classifier.learning_rate", 0.5, since("classifier:0", "graphs:0")),
+    ("classifier.held_out", 0.3, since("classifier:0", "graphs:0")),
+    ("classifier.freeze_batchnorm", True, since("classifier:0", "graphs:0")),
+    ("cams.scales", (1.0,), since("cams:0")),
+    ("cams.flip", False, since("cams:0")),
+    ("cams.batch_size", 2, since("cams:0")),
+    ("seeds.background", "power", since("seeds:0", "scores of cams:0")),
+    ("seeds.background_threshold", 0.2, since("seeds:0", "scores of cams:0")),
+    ("seeds.foreground_threshold", 0.2, since("seeds:0")),
+    ("seeds.margin", 0.1, since("seeds:0")),
+    ("superpixels.count", 33, since("graph_fit:0", "superpixels:0", "graphs:0")),
+    ("superpixels.smoothing", 0.1, since("graph_fit:0", "superpixels:0", "graphs:0")),
+    ("growing.foreground_quantile", 0.2, since("growing:0")),
+    ("growing.background_quantile", 0.2, since("growing:0")),
+    ("growing.foreground_threshold", 0.2, since("growing:1")),
+    ("growing.background_threshold", 0.2, since("growing:1")),
+    ("growing.crf", False, since("growing:0")),
+    ("graph.neighbours", 3, since("graph_fit:0", "graphs:0")),
+    ("graph.adjacency", False, since("graph_fit:0")),
+    ("graph.cam_input", False, since("graph_fit:0")),
+    ("graph.epochs", 3, since("graph_fit:0")),
+    ("graph.hidden", 32, since("graph_fit:0")),
+    ("graph.laplacian_weight", 0.1, since("graph_fit:0")),
+    # growing reads scores that passed through the same CRF
+    ("crf.iterations", 3, since("growing:0")),
+    ("crf.reference_side", None, since("growing:0")),
+    ("pseudo_labels.ignore_below", 0.3, since("pseudo_labels:0")),
+    ("pseudo_labels.confidence_weights", False, since("pseudo_labels:0")),
+    ("segmenter.epochs", 3, LEARNING),
+    ("segmenter.width", 64, LEARNING),
+    ("segmenter.balance", 0.1, LEARNING),
+    ("segmenter.crop", 64, LEARNING),
+    ("segmenter.test_scales", (1.0,), LOOKING),
+    ("segmenter.test_flip", False, LOOKING),
+    ("self_training.watched", 0.4, LEARNING),
+    ("self_training.least_area", 0.1, {"signal:0", "signal:1"}),
+    ("self_training.foreground_threshold", 0.5, since("seeds:1")),
+    ("self_training.background_threshold", 0.5, since("seeds:1")),
+    ("self_training.tolerance", 0.5, set()),
+    ("self_training.guard", 0.5, set()),
+    ("ceiling", False, {"ceiling:0", "ceiling_predictions:0"}),
+]
+
+
+def expected_with_scores(titles: set[str]) -> set[str]:
+    """A changed label map is measured anew."""
+    measured = {f"scores of {title}" for title in titles} & keys(planned()).keys()
+    return titles | measured
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), EXPECTED, ids=[f"{key}={value}" for key, value, _ in EXPECTED])
+def test_a_setting_changes_its_stage_and_those_after_it_and_none_before(
+    key: str, value: Any, expected: set[str]
+) -> None:
+    assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(expected)
+
+
+def test_the_precision_counts_wherever_a_network_looks() -> None:
+    expected = since("classifier:0", *SIDE) - {"superpixels:0"}
+    assert changed(CONFIG, precision="bf16-mixed") == expected_with_scores(expected)
+
+
+def test_without_the_crf_in_growing_its_settings_count_later() -> None:
+    config = replace(CONFIG, growing=GrowingSettings(crf=False))
+    before, after = (keys(planned(one)) for one in (config, replace(config, crf=CrfSettings(iterations=3))))
+    differing = {title for title in before if before[title] != after[title]}
+    assert differing == expected_with_scores(since("crf:0"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(CONFIG, trainer=TrainerSettings(devices=4)),
+        replace(CONFIG, trainer=TrainerSettings(workers=3, threads=7, accelerator="cpu")),
+        replace(CONFIG, store=StoreSettings(root="elsewhere")),
+        replace(CONFIG, tracking=TrackingSettings(mode="none", project="other", entity="team")),
+        replace(CONFIG, run="name", until="crf", start="seeds", experiment="voc21"),
+    ],
+    ids=["devices", "processes", "store", "tracking", "run"],
+)
+def test_what_can_not_change_a_result_changes_no_key(config: Config) -> None:
+    assert changed(config) == set()
+
+
+def test_the_name_of_the_data_set_changes_no_key() -> None:
+    renamed = DrawnDataset(PICTURES)
+    renamed.name = "elsewhere"
+    assert changed(CONFIG, renamed) == set()
+
+
+def test_more_rounds_leave_those_before_them_alone() -> None:
+    two, four = keys(planned()), keys(planned(replace(CONFIG, rounds=4)))
+    assert two.items() <= four.items()
+    assert {title.partition(":")[2] for title in four.keys() - two.keys()} == {"2", "3"}
+
+
+def test_a_second_round_keeps_images_from_the_segmenter_to_watch() -> None:
+    one, two = keys(planned(replace(CONFIG, rounds=1))), keys(planned())
+    assert {title for title in one if one[title] != two[title]} == {
+        *("segmenter:0", "predictions:0", "ceiling:0", "ceiling_predictions:0"),
+        *("scores of predictions:0", "scores of ceiling_predictions:0"),
+    }
+
+
+def test_refine_lists_share_what_they_begin_with() -> None:
+    short, long = (keys(planned(Config(refine=refine))) for refine in (("growing",), ("growing", "graph")))
+    assert short["growing:0"] == long["growing:0"]
+    assert short["pseudo_labels:0"] != long["pseudo_labels:0"]
+    other = keys(planned(Config(refine=("graph", "growing"))))
+    assert other["graph:0"] != long["graph:0"]
+
+
+def weighted(path: Path, segmenter: Path | None = None) -> Config:
+    config = with_setting(CONFIG, "classifier.weights", str(path))
+    return with_setting(config, "segmenter.weights", str(segmenter) if segmenter else None)
+
+
+def test_the_content_of_the_weights_counts_and_not_their_place(tmp_path: Path) -> None:
+    for name, content in {"a.pth": b"one", "b.pth": b"one", "c.pth": b"two"}.items():
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (keys(planned(weighted(tmp_path / name))) for name in ("a.pth", "b.pth", "c.pth"))
+    assert a == b
+    assert {title for title in a if a[title] == c[title]} == {"superpixels:0"}
+
+
+def test_the_segmenter_starts_from_the_weights_of_the_classifier_unless_told(tmp_path: Path) -> None:
+    for name, content in {"a.pth": b"one", "b.pth": b"two"}.items():
+        (tmp_path / name).write_bytes(content)
+    silent = keys(planned(weighted(tmp_path / "a.pth")))
+    assert keys(planned(weighted(tmp_path / "a.pth", tmp_path / "a.pth"))) == silent
+    other = keys(planned(weighted(tmp_path / "a.pth", tmp_path / "b.pth")))
+    assert {title for title in silent if silent[title] != other[title]} == expected_with_scores(LEARNING)

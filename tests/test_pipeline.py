@@ -1,0 +1,130 @@
+"""What is planned: which stages, in which order, each reading what; and what truth has a say in."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from tests.plans import CONFIG, DATA, PICTURES, changed, keys, planned, stages, steps
+from tests.stages.workshop import DrawnDataset
+from wsss.config import Config
+from wsss.types import LabelMap
+
+BEFORE = ["classifier:0", "cams:0", "seeds:0"]
+AFTER = ["pseudo_labels", "segmenter", "predictions"]
+
+
+def titles(refine: Sequence[str], rounds: int = 1, *, ceiling: bool = False) -> list[str]:
+    return list(steps(planned(Config(refine=tuple(refine), rounds=rounds, ceiling=ceiling))))
+
+
+@pytest.mark.parametrize(
+    ("refine", "between"),
+    [
+        ([], []),
+        (["growing"], ["growing"]),
+        (["crf"], ["crf"]),
+        (["graph"], ["superpixels", "graphs", "graph_fit", "graph"]),
+        (["growing", "graph", "crf"], ["growing", "superpixels", "graphs", "graph_fit", "graph", "crf"]),
+        (["crf", "graph"], ["crf", "superpixels", "graphs", "graph_fit", "graph"]),
+    ],
+)
+def test_refiners_run_in_the_order_of_the_list(refine: list[str], between: list[str]) -> None:
+    assert titles(refine) == [*BEFORE, *(f"{name}:0" for name in [*between, *AFTER])]
+
+
+def test_later_rounds_start_from_the_segmenter_and_cut_no_images_again() -> None:
+    rounds = [
+        [*BEFORE, *(f"{name}:0" for name in ["superpixels", "graphs", "graph_fit", "graph", *AFTER, "signal"])],
+        [f"{name}:1" for name in ["scores", "seeds", "graph_fit", "graph", *AFTER, "signal"]],
+        [f"{name}:2" for name in ["scores", "seeds", "graph_fit", "graph", *AFTER, "signal"]],
+    ]
+    found = planned(Config(refine=("graph",), rounds=3)).rounds
+    assert [[step.stage.title for step in turn.steps] for turn in found] == rounds
+    assert titles(["graph"], rounds=3) == [title for turn in rounds for title in turn]
+
+
+def test_the_ceiling_comes_last() -> None:
+    assert titles([], ceiling=True)[-2:] == ["ceiling:0", "ceiling_predictions:0"]
+    assert not planned(Config(ceiling=False)).ceiling
+
+
+def test_a_stage_comes_after_all_that_it_reads() -> None:
+    for refine in (["growing", "graph", "crf"], ["graph", "growing"]):
+        seen: set[str] = set()
+        for step in planned(Config(refine=tuple(refine), rounds=3, ceiling=True)):
+            assert {stage.key for stage in step.stage.reads.values()} <= seen
+            seen.add(step.stage.key)
+
+
+def read_by(title: str, *refine: str, rounds: int = 1) -> dict[str, str]:
+    stage = stages(planned(Config(refine=refine, rounds=rounds)))[title]
+    return {part: read.title for part, read in stage.reads.items()}
+
+
+def test_each_refiner_reads_what_the_last_one_changed() -> None:
+    every = ("growing", "graph", "crf")
+    assert read_by("growing:0", *every) == {"scores": "seeds:0", "seeds": "seeds:0"}
+    assert read_by("graph_fit:0", *every) == {
+        "scores": "seeds:0",
+        "seeds": "growing:0",
+        "superpixels": "superpixels:0",
+        "graphs": "graphs:0",
+    }
+    assert read_by("graph:0", *every) == read_by("graph_fit:0", *every) | {"fitted": "graph_fit:0"}
+    assert read_by("crf:0", *every) == {"scores": "graph:0", "seeds": "growing:0"}
+    assert read_by("pseudo_labels:0", *every) == {"labels": "crf:0", "scores": "crf:0"}
+    assert read_by("graph:0", "crf", "graph")["scores"] == "crf:0"
+    assert read_by("growing:0", "crf", "growing") == {"scores": "crf:0", "seeds": "seeds:0"}
+
+
+def test_where_seeds_come_last_they_alone_are_the_labels() -> None:
+    assert read_by("pseudo_labels:0") == {"labels": "seeds:0"}
+    assert read_by("pseudo_labels:0", "crf", "growing") == {"labels": "growing:0"}
+
+
+def test_the_next_round_starts_from_the_last_segmenter() -> None:
+    assert read_by("scores:1", rounds=3) == {"segmenter": "segmenter:0"}
+    assert read_by("scores:2", rounds=3) == {"segmenter": "segmenter:1"}
+    assert read_by("seeds:2", rounds=3) == {"scores": "scores:2"}
+    assert read_by("growing:2", "growing", rounds=3) == {"scores": "scores:2", "seeds": "seeds:2"}
+    assert read_by("pseudo_labels:1", rounds=2) == {"labels": "seeds:1"}
+
+
+def test_every_signal_is_guarded_by_the_seeds_of_the_first_round() -> None:
+    for turn in range(3):
+        assert read_by(f"signal:{turn}", rounds=3) == {"segmenter": f"segmenter:{turn}", "seeds": "seeds:0"}
+    assert "signal:0" not in stages(planned(Config(rounds=1)))
+
+
+def test_every_label_map_is_measured_where_it_belongs() -> None:
+    measured = {title: step.scored for title, step in steps(planned()).items()}
+    assert {title for title, stage in measured.items() if stage is None} == {
+        *("classifier:0", "superpixels:0", "graphs:0", "ceiling:0"),
+        *(f"{name}:{turn}" for name in ("graph_fit", "segmenter", "signal") for turn in (0, 1)),
+    }
+    for title, stage in measured.items():
+        if stage is not None:
+            on_val = "predictions" in title
+            assert stage.name == ("evaluate_cams" if title == "cams:0" else "evaluate")
+            assert stage.data == {"truth": DATA.fingerprint("val" if on_val else "train", truth=True)}
+            assert on_val == bool(stage.settings.get("boundary"))
+
+
+def test_the_truth_of_the_training_images_is_for_measuring_alone() -> None:
+    truth: dict[str, LabelMap | None] = {"image 0": None, "image 1": torch.zeros_like(PICTURES["image 1"])}
+    found = changed(CONFIG, DrawnDataset(PICTURES, truth=truth))
+    measured = {title for title in keys(planned()) if title.startswith("scores of ")}
+    on_val = {f"scores of predictions:{turn}" for turn in (0, 1)}
+    assert found == {"ceiling:0", "ceiling_predictions:0", *measured} - on_val
+
+
+def test_the_truth_of_the_validation_images_is_for_measuring_alone() -> None:
+    found = changed(CONFIG, DrawnDataset(PICTURES, truth={"val 1": None}))
+    assert found == {f"scores of {title}" for title in ("predictions:0", "predictions:1", "ceiling_predictions:0")}
+
+
+def test_tags_are_evidence_for_everything() -> None:
+    found = changed(CONFIG, DrawnDataset(PICTURES, tags={"image 0": None}))
+    truth_only = {"ceiling:0", "ceiling_predictions:0", "scores of ceiling_predictions:0"}
+    assert found >= keys(planned()).keys() - truth_only

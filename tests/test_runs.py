@@ -1,0 +1,421 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image as PillowImage
+
+import wsss
+from tests.toy_run import DRAWN, TOY, files_below, run_toy
+from wsss.cli import main
+from wsss.config import from_dict, load
+from wsss.errors import SettingsError, StageError, StoreError
+from wsss.pipeline import plan
+from wsss.runs import Run, dry_run, load_run
+from wsss.store import encode_labels
+from wsss.tracking import read_metrics
+
+FIRST_ROUND = (
+    "classifier",
+    "cams",
+    "seeds",
+    "growing",
+    "superpixels",
+    "graphs",
+    "graph_fit",
+    "graph",
+    "crf",
+    "pseudo_labels",
+    "segmenter",
+    "predictions",
+    "signal",
+)
+SECOND_ROUND = (
+    "scores",
+    "seeds",
+    "growing",
+    "graph_fit",
+    "graph",
+    "crf",
+    "pseudo_labels",
+    "segmenter",
+    "predictions",
+    "signal",
+)
+CEILING = ("ceiling", "ceiling_predictions")
+STAGES = [
+    *((name, 0) for name in FIRST_ROUND),
+    *((name, 1) for name in SECOND_ROUND),
+    *((name, 0) for name in CEILING),
+]
+SCORES = ("miou", "pixel_accuracy", "coverage", "precision")
+ONE_ROUND = ("rounds=1", "ceiling=false")
+
+
+@pytest.fixture
+def root(toy: Run, tmp_path: Path) -> Path:
+    """A copy of everything that the finished run has written, free to be spoilt."""
+    return Path(shutil.copytree(toy.folder.parent, tmp_path / "runs", symlinks=True))
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of images and tags, no masks: with an image of one pixel, one that is narrow, and odd tags."""
+    folder = tmp_path / "photographs"
+    (folder / "images").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    lines = ["image,tags"]
+    sizes = [(30, 34), (34, 30), (33, 33), (30, 30), (3, 40), (1, 1), (32, 28)]
+    tags = ["cat", "dog", "cat;dog", "", "dog", "cat", None]
+    for index, (size, words) in enumerate(zip(sizes, tags, strict=True)):
+        pixels = generator.integers(0, 255, (*size, 3), dtype=np.uint8)
+        pixels[: size[0] // 2, :, index % 3] = 255
+        PillowImage.fromarray(pixels).save(folder / "images" / f"{index}.png")
+        lines += [] if words is None else [f"{index}.png,{words}"]
+    (folder / "tags.csv").write_text("\n".join(lines))
+    return folder
+
+
+def keys_of(*settings: str, data: tuple[str, ...] = DRAWN) -> dict[str, str]:
+    """Key of each stage that a dry run lists."""
+    lines = dry_run(load([*TOY, *data, "store.root=nowhere", *settings])).splitlines()[3:]
+    return {line.split()[0]: line.split()[1] for line in lines}
+
+
+def work_of(run: Run) -> list[tuple[str, int, bool]]:
+    return [(row["name"], row["round"], row["cached"]) for row in run.summary["work"]]
+
+
+def remove(run: Run, root: Path, *stages: str) -> None:
+    """Take artefacts out of a copy of the store."""
+    for step in run.plan:
+        if step.stage.name in stages or step.stage.title in stages:
+            shutil.rmtree(root / "store" / step.stage.name / step.stage.key)
+
+
+def modified(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_summary_says_what_was_run_on_what(toy: Run) -> None:
+    summary = toy.summary
+    assert json.loads((toy.folder / "summary.json").read_bytes()) == summary
+    assert (summary["run"], summary["config"], summary["seed"]) == (toy.folder.name, toy.config.hash, 0)
+    fingerprint = toy.dataset.fingerprint("train")
+    assert summary["data"] == {"name": "synthetic", "fingerprint": fingerprint, "train": 12, "val": 4}
+    assert {"git", "torch", "device", "world_size"} <= set(summary["environment"])
+    assert summary["environment"]["world_size"] == 1
+
+
+def test_the_summary_has_a_row_for_every_label_map_of_every_round(toy: Run) -> None:
+    rows = toy.summary["stages"]
+    labelled = [("cams", 0), ("cams_oracle", 0)]
+    labelled += [(name, 0) for name in ("seeds", "growing", "graph", "crf", "pseudo_labels")]
+    labelled += [(name, 1) for name in ("scores", "seeds", "growing", "graph", "crf", "pseudo_labels")]
+    assert [(row["name"], row["round"]) for row in rows] == labelled
+    for row in rows:
+        assert row["split"] == "train"
+        assert row["cached"] is False
+        assert min(row["seconds"], row["images_per_second"], row["peak_memory_mb"]) > 0
+        for name in ("miou", "pixel_accuracy", "coverage"):
+            assert 0 <= row[name] <= 100
+    by_name = {(row["name"], row["round"]): row for row in rows}
+    assert by_name["cams_oracle", 0]["miou"] >= by_name["cams", 0]["miou"] > 0
+    assert by_name["seeds", 0]["coverage"] < by_name["growing", 0]["coverage"] < 100
+    assert by_name["crf", 0]["coverage"] == 100
+
+
+def test_the_summary_ends_with_the_segmenter_and_its_share_of_full_supervision(toy: Run) -> None:
+    segmenter, full = toy.summary["segmenter"], toy.summary["full_supervision"]
+    assert (segmenter["round"], segmenter["split"]) == (1, "val")
+    low, high = segmenter["interval95"]
+    assert 0 <= low <= segmenter["miou"] <= high <= 100
+    assert 0 <= segmenter["pixel_accuracy"] <= 100
+    assert 0 <= segmenter["boundary_iou"] <= 100
+    assert set(segmenter["per_class"]) <= {"background", *toy.dataset.classes}
+    assert np.mean(list(segmenter["per_class"].values())) == pytest.approx(segmenter["miou"], abs=0.01)
+    assert toy.summary["percent_of_full"] == pytest.approx(100 * segmenter["miou"] / full["miou"], rel=0.01)
+
+
+def test_the_summary_tells_the_signal_of_each_round_and_what_the_rule_made_of_it(toy: Run) -> None:
+    rounds = toy.summary["rounds"]
+    assert [(row["round"], row["kept"]) for row in rounds] == [(0, True), (1, True)]
+    for row in rounds:
+        assert set(row["signal"]) == {"tag_f1", "consistency", "seed_agreement", "trust"}
+        assert all(0 <= value <= 1 for value in row["signal"].values())
+        assert row["reason"]
+    assert rounds[1]["miou"] == toy.summary["segmenter"]["miou"]
+
+
+def test_a_run_keeps_its_configuration(toy: Run) -> None:
+    assert from_dict(yaml.safe_load((toy.folder / "run.yaml").read_text())) == toy.config
+    assert toy.config == load([*TOY, *DRAWN, f"store.root={toy.folder.parent}"])
+
+
+def test_every_epoch_of_every_training_is_a_row_of_the_metrics(toy: Run) -> None:
+    rows = [row for row in read_metrics(toy.folder) if "epoch" in row]
+    trained = {
+        "classifier:0": 30,
+        "graph_fit:0": 2,
+        "segmenter:0": 2,
+        "graph_fit:1": 2,
+        "segmenter:1": 2,
+        "ceiling:0": 2,
+    }
+    assert [(row["stage"], row["epoch"]) for row in rows] == [
+        (stage, epoch) for stage, epochs in trained.items() for epoch in range(epochs)
+    ]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+
+
+def test_figures_are_drawn(toy: Run) -> None:
+    for name in ("strips_train", "strips_val", "curves"):
+        with PillowImage.open(toy.folder / "figures" / f"{name}.png") as figure:
+            assert figure.width > 300
+            assert len(figure.convert("RGB").getcolors(figure.width * figure.height) or []) > 50
+
+
+def test_numbered_links_lead_to_the_artefacts_in_their_order(toy: Run) -> None:
+    links = sorted(path for path in toy.folder.iterdir() if path.is_symlink())
+    assert [link.name for link in links] == [
+        f"{place:02d}_{name}_{turn}" for place, (name, turn) in enumerate(STAGES, 1)
+    ]
+    for link, step in zip(links, toy.plan, strict=True):
+        assert not link.readlink().is_absolute()
+        assert link.resolve() == (toy.folder.parent / "store" / step.stage.name / step.stage.key).resolve()
+        assert (link / "manifest.json").is_file()
+
+
+def test_nothing_but_finished_artefacts_is_left_in_the_store(toy: Run) -> None:
+    names = files_below(toy.folder.parent / "store")
+    assert not [name for name in names if "/." in name]
+    folders = {tuple(name.split("/")[:2]) for name in names}
+    assert all(f"{stage}/{key}/manifest.json" in names for stage, key in folders)
+
+
+def test_a_second_call_computes_nothing(toy: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("nothing is left to do")
+
+    monkeypatch.setattr("wsss.stages.base._work", fail)
+    before = modified(root / "store") | modified(root / toy.folder.name / "figures")
+    again = run_toy(root)
+    assert modified(root / "store") | modified(root / toy.folder.name / "figures") == before
+    assert work_of(again) == [(name, turn, True) for name, turn in STAGES]
+    assert (again.folder / "metrics.jsonl").read_bytes() == (toy.folder / "metrics.jsonl").read_bytes()
+    for first, second in zip(toy.summary["stages"], again.summary["stages"], strict=True):
+        assert {name: second[name] for name in SCORES} == {name: first[name] for name in SCORES}
+        assert second["cached"] is True
+    assert {**again.summary, "stages": [], "work": []} == {**toy.summary, "stages": [], "work": []}
+
+
+@pytest.mark.parametrize(
+    ("setting", "first"),
+    [
+        ("cams.flip=false", "cams:0"),
+        ("seeds.foreground_threshold=0.6", "seeds:0"),
+        ("graph.hidden=32", "graph_fit:0"),
+        ("pseudo_labels.ignore_below=0.4", "pseudo_labels:0"),
+        ("segmenter.learning_rate=0.5", "segmenter:0"),
+        ("segmenter.test_flip=false", "predictions:0"),
+        ("self_training.background_threshold=0.3", "seeds:1"),
+        ("self_training.tolerance=0.3", None),
+        ("trainer.devices=2", None),
+        ("trainer.threads=2", None),
+        ("tracking.mode=offline", None),
+    ],
+)
+def test_stages_before_a_changed_setting_keep_their_keys(setting: str, first: str | None) -> None:
+    before, after = keys_of("ceiling=false"), keys_of("ceiling=false", setting)
+    changed = [stage for stage in before if before[stage] != after[stage]]
+    assert list(before) == list(after) == [f"{name}:{turn}" for name, turn in STAGES[: -len(CEILING)]]
+    assert (changed[0] if changed else None) == first
+
+
+def test_two_runs_that_differ_in_the_crf_share_everything_before_it(root: Path) -> None:
+    # the refiner `growing` uses the CRF itself unless told not to
+    common = (*ONE_ROUND, "growing.crf=false", "until=crf")
+    run_toy(root, *common)
+    before, after = keys_of(*common), keys_of(*common, "crf.iterations=2")
+    names = [f"{name}:0" for name in FIRST_ROUND[:9]]
+    assert [stage for stage in names if before[stage] != after[stage]] == ["crf:0"]
+    ablation = run_toy(root, *common, "crf.iterations=2")
+    assert work_of(ablation) == [(name, 0, name != "crf") for name in FIRST_ROUND[:9]]
+
+
+def test_rounds_and_refiners_share_what_they_have_in_common() -> None:
+    whole, short = keys_of(), keys_of("rounds=1", "refine=[growing]")
+    shared = [stage for stage in short if short[stage] == whole.get(stage)]
+    assert shared == ["classifier:0", "cams:0", "seeds:0", "growing:0"]
+
+
+def test_a_dry_run_tells_what_is_cached(toy: Run, root: Path) -> None:
+    remove(toy, root, "crf:1", "ceiling")
+    lines = dry_run(replace(toy.config, store=replace(toy.config.store, root=str(root)))).splitlines()
+    states = {line.split()[0]: line.split(maxsplit=2)[2] for line in lines[3:]}
+    assert list(states) == [f"{name}:{turn}" for name, turn in STAGES]
+    assert {stage for stage, state in states.items() if state == "to do"} == {"crf:1", "ceiling:0"}
+    assert {states[stage] for stage in states if stage not in ("crf:1", "ceiling:0")} == {"cached"}
+
+
+@pytest.mark.parametrize(
+    ("until", "last"), [("seeds", 3), ("seeds:0", 3), ("crf", 9), ("seeds:1", 15), ("ceiling", 24), ("signal:0", 13)]
+)
+def test_until_names_the_last_stage(root: Path, until: str, last: int) -> None:
+    run = run_toy(root, f"until={until}")
+    assert work_of(run) == [(name, turn, True) for name, turn in STAGES[:last]]
+
+
+def test_a_run_that_ends_before_its_segmenter_measures_what_there_is(toy: Run, root: Path) -> None:
+    remove(toy, root, *(name for name, _ in STAGES[2:]))
+    run = run_toy(root, "until=seeds")
+    assert [row["name"] for row in run.summary["stages"]] == ["cams", "cams_oracle", "seeds"]
+    assert run.summary["segmenter"] is run.summary["full_supervision"] is run.summary["percent_of_full"] is None
+    made = {path.name for path in (root / "store").iterdir() if any(path.iterdir())}
+    assert made == {"classifier", "cams", "evaluate_cams", "seeds", "evaluate"}
+    assert "no segmenter was measured" in run.table()
+
+
+def test_start_refuses_when_an_earlier_stage_is_not_in_the_store(toy: Run, root: Path) -> None:
+    remove(toy, root, "graphs")
+    with pytest.raises(StageError, match=r"start=crf needs graphs:0, .* run with start=graphs:0, or without start"):
+        run_toy(root, "start=crf")
+
+
+def test_start_goes_on_from_what_is_in_the_store(toy: Run, root: Path) -> None:
+    remove(toy, root, "crf:0")
+    run = run_toy(root, "start=crf", "until=pseudo_labels")
+    assert work_of(run) == [(name, 0, name != "crf") for name in FIRST_ROUND[:10]]
+    assert files_below(root / "store" / "crf") == files_below(toy.folder.parent / "store" / "crf")
+
+
+@pytest.mark.parametrize("setting", ["until=cms", "start=seeds:7"])
+def test_a_misspelt_stage_is_refused_before_anything_is_done(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(SettingsError, match="did you mean"):
+        run_toy(tmp_path, setting)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_damaged_artefact_stops_the_run_and_deleting_it_mends_it(toy: Run, root: Path) -> None:
+    remove(toy, root, "growing:0")
+    folder = next((root / "store" / "seeds").glob(f"{_key(toy, 'seeds:0')}"))
+    damaged = next(folder.rglob("*.png"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    with pytest.raises(StoreError, match=rf"{damaged.name}' is not as its stage left it.*delete the folder '{folder}'"):
+        run_toy(root, "until=growing")
+    shutil.rmtree(folder)
+    run_toy(root, "until=growing")
+    for stage in ("seeds", "growing"):
+        assert files_below(root / "store" / stage) == files_below(toy.folder.parent / "store" / stage)
+
+
+def _key(run: Run, title: str) -> str:
+    return next(step.stage.key for step in run.plan if step.stage.title == title)
+
+
+def test_a_run_is_opened_and_shown(toy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = wsss.load_run(toy.folder)
+    assert opened.summary == toy.summary
+    assert opened.show(count=2, out=tmp_path / "train.png") == tmp_path / "train.png"
+    assert main(["show", str(toy.folder), "--split", "val", "--count", "1", "--out", str(tmp_path / "val.png")]) == 0
+    assert capsys.readouterr().out == f"drawn: {tmp_path / 'val.png'}\n"
+    with PillowImage.open(tmp_path / "train.png") as two, PillowImage.open(tmp_path / "val.png") as one:
+        assert two.height > one.height
+
+
+def test_an_opened_run_gives_its_artefacts(toy: Run) -> None:
+    image = toy.dataset.ids("train")[0]
+    seeds, later = toy.artefact("seeds"), toy.artefact("seeds", 1)
+    assert seeds is not None
+    assert later is not None
+    assert seeds.read_labels(image).shape == toy.dataset.size(image)
+    assert seeds.folder != later.folder
+    assert toy.artefact("seeds", 2) is None
+    assert toy.artefact("sedes") is None
+
+
+def test_the_table_has_every_stage_and_says_where_everything_lies(toy: Run) -> None:
+    table = toy.table()
+    rows = [line.split()[:2] for line in table.splitlines()[2 : 3 + len(STAGES)]]
+    expected = [[name, str(turn)] for name, turn in STAGES]
+    assert rows == [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
+    assert f"segmenter of round 1, on val: mIoU {toy.summary['segmenter']['miou']:.1f}" in table
+    assert str(toy.folder) in table.splitlines()[-1]
+    assert toy._repr_html_().startswith("<pre>")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no run"):
+        load_run(tmp_path)
+
+
+def test_settings_are_given_as_words_or_as_a_configuration_but_not_both(toy: Run) -> None:
+    with pytest.raises(SettingsError, match="config must be given alone"):
+        wsss.run("rounds=1", config=toy.config)
+    with pytest.raises(SettingsError, match="did you mean rounds"):
+        wsss.run(roundz=1)
+    with pytest.raises(SettingsError, match="refine knows no 'crff'"):
+        wsss.run("experiment=voc21", refine=["growing", "crff"])
+
+
+def test_images_without_truth_go_through_all_stages_and_have_no_scores(photographs: Path, tmp_path: Path) -> None:
+    data = ("data=folder", f"data.root={photographs}")
+    run = run_toy(tmp_path / "runs", "ceiling=false", "classifier.epochs=2", data=data)
+    assert [(name, turn) for name, turn, _ in work_of(run)] == STAGES[: -len(CEILING)]
+    assert run.summary["data"]["val"] == 0
+    assert all(row[name] is None for row in run.summary["stages"] for name in SCORES)
+    assert run.summary["segmenter"] is run.summary["full_supervision"] is run.summary["percent_of_full"] is None
+    assert "no validation images" in run.table()
+    for stage in ("crf", "pseudo_labels"):
+        artefact = run.artefact(stage)
+        assert artefact is not None
+        for image in run.dataset.ids("train"):
+            labels = artefact.read_labels(image)
+            assert labels.shape == run.dataset.size(image)
+            assert set(labels.flatten().tolist()) <= {*run.dataset.possible(image)}
+    empty = run.artefact("pseudo_labels")
+    assert empty is not None
+    assert not empty.read_labels("3").any()  # known to show nothing
+    with PillowImage.open(run.show(count=7)) as shown:
+        assert shown.height > 100
+
+
+def test_masks_change_nothing_but_what_is_measured(photographs: Path) -> None:
+    data = ("data=folder", f"data.root={photographs}", "data.val_share=0.0")
+    before = keys_of("ceiling=false", data=data)
+    (photographs / "masks").mkdir()
+    for path in (photographs / "images").iterdir():
+        with PillowImage.open(path) as image:
+            labels = torch.ones(image.height, image.width, dtype=torch.uint8)
+        (photographs / "masks" / path.name).write_bytes(encode_labels(labels))
+    assert keys_of("ceiling=false", data=data) == before
+
+
+def test_the_ceiling_of_images_without_truth_is_refused_with_the_cure(photographs: Path, tmp_path: Path) -> None:
+    config = load([*TOY, "data=folder", f"data.root={photographs}", f"store.root={tmp_path}", "ceiling=true"])
+    assert config.ceiling
+    dataset = wsss.open_dataset(config.data)
+    steps = list(plan(config, dataset, "32-true"))
+    bench: Any = None
+    with pytest.raises(StageError, match=r"image '\d' has no truth, .* run with ceiling=false"):
+        steps[-2].stage.work(bench, bench)
+
+
+def test_a_data_set_without_a_background_goes_through_all_stages(tmp_path: Path) -> None:
+    run = run_toy(tmp_path, "data.background=false", "classifier.epochs=2")
+    assert [(name, turn) for name, turn, _ in work_of(run)] == STAGES
+    segmenter = run.summary["segmenter"]
+    assert segmenter["miou"] >= 0
+    assert "background" not in segmenter["per_class"]
+    for stage in ("seeds", "growing", "crf", "pseudo_labels"):
+        artefact = run.artefact(stage)
+        assert artefact is not None
+        assert all(bool(artefact.read_labels(image).all()) for image in run.dataset.ids("train"))
+    by_name = {row["name"]: row for row in run.summary["stages"] if row["round"] == 0}
+    assert by_name["pseudo_labels"]["coverage"] == 100
+    assert 0 < by_name["seeds"]["coverage"] < 100

@@ -1,0 +1,196 @@
+"""A setting that nothing reads misleads: changing any of them must change something."""
+
+import ast
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from tests.drawing import picture
+from tests.plans import CONFIG, changed, keys, planned, with_setting
+from tests.stages.workshop import enlarged
+from wsss.config import ELSEWHERE, Config, describe
+from wsss.data import DATASETS, open_dataset
+from wsss.data.base import DatasetSettings
+from wsss.data.folder import FolderSettings
+from wsss.data.synthetic import SyntheticSettings
+from wsss.data.voc import VocSettings
+from wsss.types import LabelMap
+
+PATHS = {"data.root"}
+"""Settings that only say where something lies; moving it changes nothing."""
+
+RULE = {"self_training.tolerance", "self_training.guard"}
+"""Settings of the rule that ends the rounds: they choose between results and make none, see ``judge``."""
+
+OTHER_VALUES: dict[str, Any] = {
+    "network": "resnet18",
+    "refine": ("crf",),
+    "classifier.optimizer": "sgd",
+    "classifier.schedule": "constant",
+    "classifier.output_stride": 8,
+    "segmenter.optimizer": "sgd",
+    "segmenter.schedule": "constant",
+    "segmenter.output_stride": 8,
+    "segmenter.width": 64,
+    "graph.optimizer": "sgd",
+    "graph.schedule": "constant",
+    "graph.hidden": 32,
+    "graph.heads": 2,
+    "seeds.background": "power",
+    "crf.unary": "labels",
+    "crf.label_confidence": 0.6,
+    "classifier.weights": "imagenet",
+    "segmenter.weights": "imagenet",
+    "classifier.gradient_clip": 1.0,
+    "segmenter.gradient_clip": 1.0,
+    "classifier.freeze_batchnorm": False,
+    "segmenter.freeze_batchnorm": False,
+}
+
+
+def other_value(key: str, value: Any) -> Any:
+    """Another value that keeps the rule of the setting."""
+    if key in OTHER_VALUES:
+        return OTHER_VALUES[key]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value / 2 if value else 0.25
+    if isinstance(value, tuple):
+        return tuple(entry / 2 for entry in value)
+    raise AssertionError(f"no other value is known for {key}={value!r}; add one to OTHER_VALUES")
+
+
+def is_elsewhere(key: str) -> bool:
+    return key.partition(".")[0] in ELSEWHERE
+
+
+METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
+
+
+@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE])
+def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
+    assert changed(with_setting(CONFIG, key, other_value(key, value)))
+
+
+@cache
+def attributes_read() -> frozenset[str]:
+    """Names that the package reads off anything but ``self``, and those it reads by name."""
+    names: set[str] = set()
+    for path in (Path(__file__).parents[1] / "wsss").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+                names.add(node.attr)
+    return frozenset(names)
+
+
+OF_CONFIG = {"experiment", "run", "until", "start"}
+"""Settings that the configuration reads itself."""
+
+
+@pytest.mark.parametrize("kind", DATASETS)
+def test_every_setting_is_read_by_some_code(kind: str) -> None:
+    config = Config(data=DATASETS[kind].settings())
+    names = {key.rpartition(".")[2] for key, _, _ in describe(config)} - OF_CONFIG
+    assert len(names) > 60
+    assert names - attributes_read() == set()
+
+
+def write_png(path: Path, labels: LabelMap, *, colours: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = (torch.stack([labels] * 3, 2) * 60 if colours else labels).numpy()
+    PillowImage.fromarray(pixels).save(path)
+
+
+DRAWN = {f"image_{number}": enlarged(picture("0011", "0211"), 8) for number in range(6)}
+
+
+def voc(root: Path) -> VocSettings:
+    for name, drawn in DRAWN.items():
+        write_png(root / "JPEGImages" / f"{name}.png", drawn, colours=True)
+        write_png(root / "SegmentationClass" / f"{name}.png", drawn)
+        write_png(root / "OtherMasks" / f"{name}.png", 2 - drawn)
+        (root / "Annotations").mkdir(exist_ok=True)
+        (root / "Annotations" / f"{name}.xml").write_text("<annotation><object><name>dog</name></object></annotation>")
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    names = list(DRAWN)
+    for name, part in {"train": names[:4], "fewer": names[:3], "val": names[4:], "less": names[5:]}.items():
+        (lists / f"{name}.txt").write_text("\n".join(part))
+    (root / "classes.txt").write_text("cat\ndog")
+    (root / "image_level_labels.txt").write_text("\n".join(f"{name} 1" for name in names))
+    return VocSettings(root=str(root))
+
+
+def folder(root: Path) -> FolderSettings:
+    for name, drawn in DRAWN.items():
+        write_png(root / "images" / f"{name}.png", drawn, colours=True)
+        write_png(root / "photos" / f"{name}.png", 2 - drawn, colours=True)
+        write_png(root / "masks" / f"{name}.png", drawn)
+        write_png(root / "OtherMasks" / f"{name}.png", 2 - drawn)
+    for file, tag in {"tags.csv": "cat", "other.csv": "dog"}.items():
+        with (root / file).open("w", newline="") as table:
+            csv.writer(table).writerows([["image", "tags"], *([name, tag] for name in DRAWN)])
+    (root / "classes.txt").write_text("cat\ndog")
+    (root / "names.txt").write_text("cat\ndog\nbird")
+    return FolderSettings(root=str(root))
+
+
+def synthetic(_: Path) -> SyntheticSettings:
+    return SyntheticSettings(train=3, val=2, size=32)
+
+
+KINDS = {"synthetic": synthetic, "voc": voc, "folder": folder}
+OTHER_DATA: Mapping[str, Mapping[str, Any]] = {
+    "synthetic": {},
+    "voc": {
+        "tags": "xml",
+        "train_list": "fewer",
+        "val_list": "less",
+        "masks": "OtherMasks",
+        "max_side": 20,
+    },
+    "folder": {
+        "images": "photos",
+        "tags": "other.csv",
+        "classes": "names.txt",
+        "masks": "OtherMasks",
+        "val_share": 0.6,
+        "max_side": 20,
+    },
+}
+
+
+def data_settings() -> Iterator[tuple[str, str]]:
+    for kind in DATASETS:
+        for key, _, _ in describe(Config(data=DATASETS[kind].settings())):
+            if key.startswith("data.") and key not in PATHS:
+                yield kind, key.removeprefix("data.")
+
+
+def keys_of(settings: DatasetSettings) -> dict[str, str]:
+    config = Config(data=settings, ceiling=True)
+    return keys(planned(config, open_dataset(config.data)))
+
+
+@pytest.mark.parametrize(("kind", "name"), list(data_settings()))
+def test_no_setting_of_the_data_is_unread(kind: str, name: str, tmp_path: Path) -> None:
+    settings = KINDS[kind](tmp_path / "data")
+    other = OTHER_DATA[kind].get(name)
+    value = other_value(name, getattr(settings, name)) if other is None else other
+    assert keys_of(replace(settings, **{name: value})) != keys_of(settings)
+
+
+@pytest.mark.parametrize("kind", ["voc", "folder"])
+def test_where_the_data_lie_does_not_matter(kind: str, tmp_path: Path) -> None:
+    here, there = KINDS[kind](tmp_path / "here"), KINDS[kind](tmp_path / "there" / "below")
+    assert keys_of(here) == keys_of(there)
