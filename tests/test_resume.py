@@ -159,7 +159,8 @@ def test_a_run_killed_at_any_stage_goes_on_from_there(
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_goes_on_until_it_is_done(toy: Run, tmp_path: Path, forks: ForkServerContext) -> None:
-    chance, kept = random.Random(0), {}
+    chance = random.Random(0)
+    kept: dict[Path, int] = {}
     for _ in range(12):
         begun, pause = time.monotonic(), chance.uniform(0.2, 1.5)
         process = forks.Process(target=work, args=(tmp_path,))

@@ -96,7 +96,7 @@ def test_a_dilated_network_equals_the_strided_one_where_both_have_a_position(nam
 
 
 def test_dilation_is_worked_out_by_hand() -> None:
-    stages = [nn.Conv2d(1, 1, 3, stride=2, padding=1) for _ in range(4)]
+    stages: list[nn.Module] = [nn.Conv2d(1, 1, 3, stride=2, padding=1) for _ in range(4)]
     stages.append(nn.Sequential(nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Conv2d(1, 1, 3, padding=1)))
     replace_stride_with_dilation(stages, 8)
     convs = [module for stage in stages for module in stage.modules() if isinstance(module, nn.Conv2d)]

@@ -47,7 +47,7 @@ def test_a_depthwise_convolution_and_its_gradients_equal_torchs(
     ours = convolve(images, weight, bias, stride=stride, padding=dilation, dilation=dilation)
     assert took_the_quick_way(ours) == quick
     double = [tensor.detach().double().requires_grad_() for tensor in (images, weight, bias)]
-    torchs = conv2d(*double, stride, dilation, dilation, groups=3)
+    torchs = conv2d(double[0], double[1], double[2], stride, dilation, dilation, groups=3)
     assert torch.equal(ours.double(), torchs)
     upstream = whole_numbers(*ours.shape, dtype=dtype, seed=3).detach()
     gradients = torch.autograd.grad(ours, (images, weight, bias), upstream)

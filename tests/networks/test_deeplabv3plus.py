@@ -31,7 +31,7 @@ def test_dilations_reach_over_the_same_share_of_any_crop(stride: int, crop: int,
 
 def test_each_far_branch_sees_only_its_distance() -> None:
     pyramid = AtrousPyramid(2, 8, (3,)).eval()
-    pyramid.far[0][2] = nn.Identity()  # type: ignore[index]  # a norm over the image sees everything
+    pyramid.far[0][2] = nn.Identity()  # type: ignore[index, operator]  # a norm over the image sees everything
     features = torch.zeros(1, 2, 9, 9, requires_grad=True)
     branch = pyramid.far[0](features)
     # before the ReLU, whose gradient at 0 is 0

@@ -83,7 +83,7 @@ def test_listening_is_attention_as_in_the_paper() -> None:
             sources = [int(edge_index[0, e]) for e in edges]
             sums = [said[s, head] + asked[node, head] + between[e, head] for s, e in zip(sources, edges, strict=True)]
             strengths = [torch.nn.functional.leaky_relu(s, 0.2) @ listen.att[0, head] for s in sums]
-            shares = torch.stack(strengths).softmax(dim=0) if strengths else []
+            shares = torch.stack(strengths).softmax(dim=0) if strengths else torch.zeros(0)
             for share, source in zip(shares, sources, strict=True):
                 heard[node, head] += share.detach() * said[source, head].detach()
     torch.testing.assert_close(listen(nodes, edge_index, edge_attr), heard.flatten(1))

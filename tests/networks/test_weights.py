@@ -23,7 +23,7 @@ def test_all_but_the_head_is_loaded_and_float16_is_widened(tmp_path: Path) -> No
     torch.save({key: value.half() for key, value in source.state_dict().items()}, tmp_path / "w.pth")
     head = target.fc.weight.clone()
     load_weights(target, "small", str(tmp_path / "w.pth"), head="fc")
-    assert torch.equal(target.body[0].weight, source.body[0].weight.half().float())
+    assert torch.equal(target.get_parameter("body.0.weight"), source.get_parameter("body.0.weight").half().float())
     assert torch.equal(target.fc.weight, head)
 
 
@@ -33,16 +33,16 @@ def test_a_file_without_head_and_counters_is_enough(tmp_path: Path) -> None:
     safetensors.torch.save_file(state, tmp_path / "w.safetensors")
     target = Small()
     load_weights(target, "small", str(tmp_path / "w.safetensors"), head="fc")
-    assert target.body[0].weight.eq(1).all()
+    assert target.get_parameter("body.0.weight").eq(1).all()
 
 
 def test_weights_of_another_network_are_refused_and_the_first_faults_named(tmp_path: Path) -> None:
     torch.save({"body.0.weight": torch.ones(5, 3, 1, 1), "neck.weight": torch.ones(1)}, tmp_path / "w.pth")
     target = Small()
-    before = target.body[0].weight.clone()
+    before = target.get_parameter("body.0.weight").clone()
     with pytest.raises(SettingsError, match=r"w\.pth' does not fit small: body\.1\.weight is missing.* and 3 more"):
         load_weights(target, "small", str(tmp_path / "w.pth"), head="fc")
-    assert torch.equal(target.body[0].weight, before)
+    assert torch.equal(target.get_parameter("body.0.weight"), before)
 
 
 def test_a_wrong_shape_is_named_with_both_shapes(tmp_path: Path) -> None:

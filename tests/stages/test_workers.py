@@ -1,7 +1,11 @@
-"""What the workers of the pool write is what this process would have written."""
+"""What the workers of the pool write is what this process would have written.
 
-from collections.abc import Iterator
+Starting workers takes longer than all other tests of this folder, so that work is only sent through the same pickling.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
@@ -21,19 +25,20 @@ from tests.stages.workshop import (
 from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.superpixels import SuperpixelSettings
-from wsss.ranks import Pool
+from wsss.ranks import Item, Pool, Result
 from wsss.refine.crf import Crf
 from wsss.refine.graph import Graph
 from wsss.refine.growing import Growing
 from wsss.refine.settings import GrowingSettings
 from wsss.stages import evaluate as measuring
-from wsss.stages.base import Stage, Workbench
+from wsss.stages.base import Stage
 from wsss.stages.evaluate import evaluate, evaluate_cams
 from wsss.stages.make_pseudo_labels import make_pseudo_labels
 from wsss.stages.make_seeds import make_network_seeds, make_seeds
 from wsss.stages.make_superpixels import make_superpixels
 from wsss.stages.refine import refine
 from wsss.stages.settings import PseudoLabelSettings, SelfTrainingSettings
+from wsss.store import Artefact
 
 SHOWN = {f"image {number}": picture("0011", "0221").roll(number, 1) for number in range(18)}
 DATA = DrawnDataset({name: enlarged(drawn, 4) for name, drawn in SHOWN.items()})
@@ -54,26 +59,36 @@ STAGES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
-    pool = Pool(2)
-    yield replace(workbench(tmp_path_factory.mktemp("workers"), DATA), pool=pool)
-    pool.close()
+class Sending(Pool):
+    """Does the work in this process, on copies of all that would be sent to a worker."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=2)
+        self.sent = 0
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        for item in items:
+            self.sent += 1
+            copied, one = ForkingPickler.loads(ForkingPickler.dumps((function, item)))
+            yield copied(one)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.title)
-def test_workers_write_the_same_files(
-    stage: Stage, workers: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_write_the_same_files(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "CHUNK", 8)
-    alone = finished(workbench(tmp_path, DATA), stage)
-    assert finished(workers, stage).files == alone.files
-    assert len(alone.files) >= 3
+    assert by_workers(tmp_path / "workers", stage).files == finished(workbench(tmp_path / "alone", DATA), stage).files
+
+
+def by_workers(folder: Path, stage: Stage) -> Artefact:
+    pool = Sending()
+    found = finished(replace(workbench(folder, DATA), pool=pool), stage)
+    assert pool.sent == 3  # units of at most 8 of the 18 images
+    return found
 
 
 GRAPHS = DrawnGraphs(DATA)
 
 
-def test_the_network_of_the_graphs_reaches_the_workers(workers: Workbench, tmp_path: Path) -> None:
+def test_the_network_of_the_graphs_reaches_the_workers(tmp_path: Path) -> None:
     stage = refine("graph", Graph(GRAPHS.settings), DATA, TRAIL, 0, graphs=GRAPHS.stages, fitted=GRAPHS.fitted)
-    assert finished(workers, stage).files == finished(workbench(tmp_path, DATA), stage).files
+    assert by_workers(tmp_path / "workers", stage).files == finished(workbench(tmp_path / "alone", DATA), stage).files

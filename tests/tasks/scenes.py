@@ -66,10 +66,10 @@ SEGMENTER = SegmenterSettings(learning_rate=1e-3, batch_size=4, weight_decay=0.0
 LABELS = 3
 
 
-def segmentation_task(*, background: bool = True) -> SegmentationTask:
+def segmentation_task(settings: SegmenterSettings = SEGMENTER, *, background: bool = True) -> SegmentationTask:
     torch.manual_seed(0)
     network = DeepLabV3Plus(build_backbone("tiny", output_stride=16), LABELS, width=16, dropout=0.0)
-    return SegmentationTask(network, SEGMENTER, background=background)
+    return SegmentationTask(network, settings, background=background)
 
 
 class Halves:

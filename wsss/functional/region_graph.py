@@ -15,7 +15,7 @@ from wsss.types import IGNORE, Image, LabelMap, Segments
 with warnings.catch_warnings():
     # Importing torch-geometric scripts a class, which torch has begun to warn about.
     warnings.simplefilter("ignore", FutureWarning)
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data as Data
 
 EDGE_FEATURES = 4
 """How many numbers `build_region_graph` gives an edge."""
