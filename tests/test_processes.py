@@ -76,29 +76,26 @@ def losses(run: Run, stage: str) -> list[float]:
     return [row["loss"] for row in artefact.read_json("history.json")]
 
 
-def test_two_processes_train_the_networks_that_one_trains_but_for_rounding(pair: Run, tmp_path: Path) -> None:
-    # the classifier from the start; the segmenter from the pseudo labels of the two, so that both learn the same
+def test_two_processes_train_the_classifier_that_one_trains_but_for_rounding(pair: Run, tmp_path: Path) -> None:
+    single = run_toy(tmp_path, PRECISE, "until=classifier")
+    ours, theirs = losses(pair, "classifier"), losses(single, "classifier")
+    assert len(ours) == len(theirs) == 30
+    # every step makes what rounding did to the one before it larger, so that only the first ones can be compared
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-6)
+    assert ours[1:3] == pytest.approx(theirs[1:3], rel=1e-3)
+
+
+def test_two_processes_train_the_segmenter_that_one_trains_but_for_rounding(pair: Run, tmp_path: Path) -> None:
+    # from the pseudo labels of the two processes, so that both learn the same
     root = Path(shutil.copytree(pair.folder.parent, tmp_path / "runs", symlinks=True))
-    for stage in TRAINED_TOGETHER:
-        shutil.rmtree(root / "store" / stage)
-    first = run_toy(tmp_path / "classifier", PRECISE, "until=classifier")
-    shutil.copytree(pair.folder.parent / "store" / "classifier", root / "store" / "classifier")
-    second = run_toy(root, PRECISE, "start=segmenter", "until=segmenter")
-    assert first.artefact("classifier").folder.name == pair.artefact("classifier").folder.name  # type: ignore[union-attr]
-    assert losses(first, "classifier")[:3] == pytest.approx(losses(pair, "classifier")[:3], rel=1e-3)
-    assert losses(second, "segmenter") == pytest.approx(losses(pair, "segmenter"), rel=1e-3)
-    for run, stage in ((first, "classifier"), (second, "segmenter")):
-        theirs = weights(run, stage)
-        print(
-            stage,
-            sorted(
-                [
-                    ((ours - theirs[name]).abs().mean().item(), ours.abs().mean().item(), name)
-                    for name, ours in weights(pair, stage).items()
-                ]
-            )[-5:],
-        )
-        print(losses(run, stage)[:30:6], losses(pair, stage)[:30:6])
+    shutil.rmtree(root / "store" / "segmenter")
+    single = run_toy(root, PRECISE, "start=segmenter", "until=segmenter")
+    assert losses(single, "segmenter") == pytest.approx(losses(pair, "segmenter"), rel=1e-5)
+    ours, theirs = weights(pair, "segmenter"), weights(single, "segmenter")
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        # six steps of Adam move each weight by about 1e-2
+        assert (weight - theirs[name]).abs().mean() < 1e-4, name
 
 
 def test_a_process_that_can_not_go_on_stops_the_run_with_its_words(

@@ -135,8 +135,8 @@ def take_part(config: Config) -> None:
         seed=config.seed,
         watcher=watcher,
     )
+    execution = Execution(config, dataset, planned, bench, watcher)
     try:
-        execution = Execution(config, dataset, planned, bench, watcher)
         report = execution.run()
         if ranks.world().leads:
             write_summary(config.folder, summarise(config, dataset, report, bench))

@@ -49,7 +49,7 @@ class Evidence:
         seeds: Sparse labels at the image's resolution, ``IGNORE`` where nothing is known.
     """
 
-    scores: ScoreMap
+    scores: Float[Tensor, "K h w"]
     seeds: LabelMap
 
 

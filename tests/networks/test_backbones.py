@@ -78,21 +78,23 @@ def test_resnet_with_loaded_weights_computes_torchvisions_features(resnet_file: 
     torch.testing.assert_close(high.mean(dim=(2, 3)), wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    ("name", "output_stride"), [("mobilenet_v2", 8), ("mobilenet_v2", 16), ("resnet18", 8), ("resnet50", 16)]
+)
 def test_a_dilated_network_equals_the_strided_one_where_both_have_a_position(name: str, output_stride: int) -> None:
     torch.manual_seed(0)
-    strided = build_backbone(name, output_stride=32, freeze_batchnorm=True).double()
-    dilated = build_backbone(name, output_stride=output_stride, freeze_batchnorm=True).double()
+    strided = build_backbone(name, output_stride=32, freeze_batchnorm=True)
+    dilated = build_backbone(name, output_stride=output_stride, freeze_batchnorm=True)
     dilated.load_state_dict(strided.state_dict())
     # odd sizes, so that the last position at stride 32 lies at the edge
-    images, step = pictures(1, 65, 97).double(), 32 // output_stride
+    images, step = pictures(1, 65, 33), 32 // output_stride
     with torch.no_grad():
         low, high = strided(images)
         dilated_low, dilated_high = dilated(images)
-    assert high.std() > 0
-    torch.testing.assert_close(dilated_high[:, :, ::step, ::step], high)
+    spread = float(high.std())
+    torch.testing.assert_close(dilated_high[:, :, ::step, ::step], high, rtol=1e-3, atol=1e-3 * spread)
     torch.testing.assert_close(dilated_low, low)
+    assert spread > 0
 
 
 def test_dilation_is_worked_out_by_hand() -> None:

@@ -141,7 +141,7 @@ def test_freezing_keeps_the_names_of_the_weights_at_any_depth() -> None:
     network.load_state_dict(before)
 
 
-def test_a_convolution_with_a_bias_is_not_folded_wrongly() -> None:
+def test_the_bias_of_a_convolution_is_folded_too() -> None:
     conv, norm = nn.Conv2d(1, 2, 1).double(), used_norm(2)
     network, images = nn.Sequential(conv, norm), torch.rand(1, 1, 2, 2, dtype=torch.float64)
     expected = network(images)

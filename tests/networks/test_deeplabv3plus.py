@@ -54,6 +54,17 @@ def test_merging_by_a_sum_is_one_convolution_of_both_concatenated() -> None:
         torch.testing.assert_close(sooner + network.detail(low), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_the_last_features_vote_directly_too() -> None:
+    network = DeepLabV3Plus(build_backbone("tiny", output_stride=8), 3, width=32).eval()
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()  # type: ignore[union-attr]
+        votes = network.direct(network.backbone(images)[1])
+        wanted = interpolate(votes, (8, 8), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(network(images), wanted)
+
+
 def test_an_image_has_the_same_logits_in_any_company() -> None:
     network = DeepLabV3Plus(build_backbone("tiny", output_stride=8), 3, width=32, dropout=0).train()
     images = torch.rand(3, 3, 40, 48)

@@ -16,7 +16,7 @@ from wsss.tasks.regions import inverse_root_weights, predict_regions, region_log
 from wsss.tasks.settings import GraphSettings
 from wsss.types import IGNORE, Evidence, Tags
 
-SETTINGS = GraphSettings(hidden=16, heads=2, layers=2, passes=2)
+SETTINGS = GraphSettings(hidden=16, heads=2, layers=2, passes=2, mix=0.0)
 SEGMENTS = enlarged(picture("0011", "2234"), 4).long()
 """Five regions of an image of 8 x 16 pixels."""
 
@@ -134,6 +134,15 @@ def test_without_a_possible_label_nothing_is_known(tmp_path: Path) -> None:
     refined = refiner.refine(evidence(), view)
     assert not refined.scores.any()
     assert (refiner.labels(refined, view) == IGNORE).all()
+
+
+def test_a_share_of_the_scores_before_may_be_kept(tmp_path: Path) -> None:
+    view, given = seen(torch.tensor([True, False])), evidence()
+    own = fitted(tmp_path).refine(given, view).scores
+    mixed = Graph(replace(SETTINGS, mix=0.25)).load(tmp_path).refine(given, view).scores
+    # of three labels the last is impossible, so that what is kept of the other two is shared out anew
+    expected = 0.75 * own + 0.25 * torch.cat([given.scores[:2], torch.zeros(1, 8, 16)])
+    torch.testing.assert_close(mixed, expected / expected.sum(0))
 
 
 def changed_in(given: Evidence, region: int) -> Evidence:

@@ -6,22 +6,16 @@ into its convolution: all in all, a training step of MobileNetV2 takes 0.4 of th
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, pad
 
 LEAST_PHASE = 3
 """Phases smaller than this many positions a side are slower than the dilated convolution they replace."""
-
-
-class _Context(FunctionCtx):
-    saved_tensors: tuple[Tensor, Tensor]
-    needs_input_grad: tuple[bool, ...]
-    stride: int
-    dilation: int
 
 
 class _DepthwiseConv(torch.autograd.Function):
@@ -29,7 +23,12 @@ class _DepthwiseConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context, images: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int
+        ctx: Any,  # noqa: ANN401 - torch makes a class of its own for it
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        dilation: int,
     ) -> Tensor:
         ctx.save_for_backward(images, weight)
         ctx.stride, ctx.dilation = stride, dilation
@@ -37,7 +36,7 @@ class _DepthwiseConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - see above
         images, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         if ctx.dilation > 1:
@@ -183,13 +182,13 @@ class NormedConv2d(nn.Module):
     Its kernels and the BatchNorm's scale and shift still learn, exactly as with a BatchNorm set to evaluation.
 
     Args:
-        conv: A convolution without bias, whose parameters are taken over.
+        conv: A convolution, whose parameters are taken over.
         norm: What stands behind it.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: FrozenNorm) -> None:
         super().__init__()
-        self.weight = conv.weight
+        self.weight, self.bias = conv.weight, conv.bias
         self.stride, self.padding, self.dilation = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
         # in a tuple, so that the norm keeps its one name in the state dict
         self._norm = (norm,)
@@ -198,6 +197,7 @@ class NormedConv2d(nn.Module):
         """Convolve and normalise."""
         scale, shift = self._norm[0].scale_and_shift()
         weight = self.weight * scale.view(-1, 1, 1, 1)
+        shift = shift if self.bias is None else shift + self.bias * scale
         return convolve(images, weight, shift, stride=self.stride, padding=self.padding, dilation=self.dilation)
 
 
