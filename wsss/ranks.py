@@ -191,8 +191,14 @@ def _watched(others: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> Iterato
         if not failed:
             raise
         log = logs / f"rank{failed[0]}.log"
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
-        raise StageError(f"process {failed[0]} failed ({last[0]}); its output lies in '{log}'") from error
+        raise StageError(f"process {failed[0]} failed ({_last_words(log)}); its output lies in '{log}'") from error
+
+
+def _last_words(log: Path) -> str:
+    """The last line that a process wrote, less what the C++ runtime adds when threads are cut off."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    said = [line for line in lines if line and not line.startswith("terminate called")]
+    return said[-1] if said else "no output"
 
 
 def _failed(others: "Sequence[subprocess.Popen[bytes]]", seconds: float = 10) -> list[int]:
