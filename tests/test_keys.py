@@ -90,7 +90,6 @@ def test_a_setting_changes_its_stage_and_those_after_it_and_none_before(
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(expected)
 
 
-@pytest.mark.xfail(reason="the key of the fit holds settings that only predicting reads", raises=AssertionError)
 @pytest.mark.parametrize(("key", "value"), [("graph.passes", 3), ("graph.mix", 0.25)])
 def test_a_setting_that_only_predicting_reads_fits_no_network_again(key: str, value: Any) -> None:
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(since("graph:0"))

@@ -95,7 +95,7 @@ def segmenter_row(counts: Counts | None, names: Sequence[str], *, background: bo
 
 def compare_with_ceiling(weak: Counts | None, full: Counts | None) -> Row:
     """The ceiling's score, and what share of it the weak labels reach, with a paired interval."""
-    if full is None or weak is None:
+    if full is None or weak is None or not full.pooled.any():
         return {"full_supervision": None, "percent_of_full": None, "percent_of_full_interval95": None}
     ceiling = mean_iou(full.pooled)
     interval = paired_ratio_interval(weak.confusions, full.confusions) if ceiling else None

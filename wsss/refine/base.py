@@ -80,6 +80,10 @@ class FittedRefiner(Refiner):
     """A refiner with a network, fitted on the region graphs of the whole training set before it refines."""
 
     @abstractmethod
+    def learns_from(self, source: Source) -> dict[str, Any]:
+        """The settings that steer the fit; what only refining reads is none of them."""
+
+    @abstractmethod
     def describe(self, evidence: Evidence, view: View) -> "Data":
         """Put the evidence about an image onto the nodes of its graph."""
 

@@ -43,6 +43,10 @@ class Graph(FittedRefiner):
         """All settings; what only training needs steers the weights, which the stage reads."""
         return asdict(self.settings)
 
+    def learns_from(self, source: Source) -> dict[str, Any]:
+        """All settings but those of predicting."""
+        return {name: value for name, value in self.depends(source).items() if name not in ("passes", "mix")}
+
     def load(self, folder: Path) -> Self:
         """Read back the fitted network."""
         return replace(self, folder=folder)

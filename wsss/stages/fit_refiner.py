@@ -89,7 +89,7 @@ def fit_refiner(
         name=f"{name}_fit",
         version=1,
         work=work,
-        settings=refiner.depends(trail.source) | {"seed": seed, "precision": precision},
+        settings=refiner.learns_from(trail.source) | {"seed": seed, "precision": precision},
         reads={"scores": trail.scores, "seeds": trail.seeds, **graphs.reads},
         round=turn,
     )
