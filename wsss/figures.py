@@ -21,6 +21,7 @@ TITLES = {
     "cams": "CAM",
     "pseudo_labels": "pseudo labels",
     "predictions": "prediction",
+    "scores": "prediction",
 }
 """Column titles that differ from the stage's name."""
 
