@@ -83,7 +83,7 @@ def test_the_columns_of_several_rounds_are_numbered(tmp_path: Path) -> None:
     bench = carried_out(tmp_path, plan)
     (train,) = drawn(bench, plan, "one")
     assert titles(train)[:6] == ["image", "CAM", "seeds 0", "grown 0", "CRF 0", "pseudo labels 0"]
-    assert titles(train)[6:] == ["scores 1", "seeds 1", "grown 1", "CRF 1", "pseudo labels 1", "truth"]
+    assert titles(train)[6:] == ["prediction 1", "seeds 1", "grown 1", "CRF 1", "pseudo labels 1", "truth"]
     (val,) = drawn(bench, plan, "val 1")
     assert titles(val) == ["image", "prediction 0", "prediction 1", "truth"]
 
