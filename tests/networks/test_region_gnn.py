@@ -49,6 +49,14 @@ def test_without_edges_every_node_is_judged_alone() -> None:
     torch.testing.assert_close(together, torch.cat(alone))
 
 
+def test_without_edges_listening_adds_exactly_nothing_whatever_was_learnt() -> None:
+    layer = RegionLayer(8, 2, 4, 0.0).eval()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    _, _, edge_index, edge_attr = graph(edges=0)
+    assert not layer.listen(torch.randn(NODES, 8), edge_index, edge_attr).any()
+
+
 def test_a_node_hears_along_edges_as_far_as_there_are_layers() -> None:
     # 0 -> 1 -> 2 -> 3, and 4 alone
     edge_index, edge_attr = torch.tensor([[0, 1, 2], [1, 2, 3]]), torch.ones(3, 4)
