@@ -91,12 +91,30 @@ def test_the_interval_holds_the_score_and_narrows_with_more_images() -> None:
         confusions[:, 0, 0], confusions[:, 1, 1] = right.T
         confusions[:, 0, 1], confusions[:, 1, 0] = 100 - right.T
         scores = judge(confusions, torch.ones(2, 2, dtype=torch.int64), ["background", "cat"])
-        assert scores.interval95 is not None
         assert scores.interval95[0] < scores.miou < scores.interval95[1]
         return scores.interval95
 
     few, many = interval(10), interval(1000)
     assert many[1] - many[0] < (few[1] - few[0]) / 4
+
+
+def test_the_interval_counts_the_classes_that_the_score_counts(labels: Path, truth: Path) -> None:
+    for name in "abc":
+        put(labels, name, picture("0112"))
+        put(truth, name, picture("0111"))
+    for convention, score in (("union", (100 + 200 / 3 + 0) / 3), ("truth", (100 + 200 / 3) / 2)):
+        scores = score_folders(labels, truth, convention=convention)
+        assert scores.miou == pytest.approx(score)
+        assert scores.interval95 == pytest.approx((score, score))  # three equal images leave nothing to chance
+
+
+def test_without_a_background_label_0_is_no_class(labels: Path, truth: Path) -> None:
+    put(labels, "a", picture("0121"))
+    put(truth, "a", picture("1120"))
+    scores = score_folders(labels, truth, classes=["cat", "dog", "cow"], convention="zero", background=False)
+    assert scores.per_class == {"cat": pytest.approx(50), "dog": pytest.approx(100), "cow": None}
+    assert scores.miou == pytest.approx(150 / 3)
+    assert (scores.coverage, scores.precision) == (pytest.approx(200 / 3), pytest.approx(100))
 
 
 def test_truth_without_labels_is_left_out(labels: Path, truth: Path) -> None:

@@ -28,7 +28,7 @@ from wsss.functional.confusion import (
     pixel_accuracy,
     precision,
 )
-from wsss.types import IGNORE, LabelMap
+from wsss.types import BACKGROUND, IGNORE, LabelMap
 
 BACKGROUND_NAME = "background"
 
@@ -41,8 +41,7 @@ class Scores:
         images: How many label maps were scored.
         convention: Which classes the mean counts; see ``mean_iou``.
         miou: Mean intersection over union, pooled over the images.
-        interval95: Bounds of 95 % of the mean IoUs of other draws of the images; None by another convention than
-            ``union``.
+        interval95: Bounds of 95 % of the mean IoUs of other draws of the images.
         pixel_accuracy: Pixels labelled right.
         coverage: Pixels labelled at all.
         precision: Labelled pixels that are right; None when none is labelled.
@@ -53,7 +52,7 @@ class Scores:
     images: int
     convention: Convention
     miou: float
-    interval95: tuple[float, float] | None
+    interval95: tuple[float, float]
     pixel_accuracy: float
     coverage: float
     precision: float | None
@@ -73,9 +72,11 @@ class Scores:
 
     def table(self) -> str:
         """Lay the scores out as text."""
-        title = f"{self.images} label maps, classes counted: {self.convention}"
-        if self.interval95:
-            title += f"; 95 % interval of mIoU {self.interval95[0]:.1f} – {self.interval95[1]:.1f}"
+        low, high = self.interval95
+        title = (
+            f"{self.images} label maps, classes counted: {self.convention}; "
+            f"95 % interval of mIoU {low:.1f} – {high:.1f}"
+        )
         return console.format_table(title, ["score", "%"], self.rows())
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def score_folders(
     *,
     classes: Sequence[str] | None = None,
     convention: Convention = "union",
+    background: bool = True,
     workers: int | None = None,
 ) -> Scores:
     """Score every PNG of a folder against the truth of the same name.
@@ -98,6 +100,8 @@ def score_folders(
         truth: Folder of the PNGs to judge by; 255 where pixels do not count.
         classes: Names of the C foreground classes; None takes as many as the highest label seen.
         convention: Which classes the mean counts; see ``mean_iou``.
+        background: Whether label 0 is a class of its own; if not, it says in the truth that nobody knows, and in the
+            labels that none was given.
         workers: Threads that read and count; None takes as many as torch does.
 
     Raises:
@@ -105,7 +109,7 @@ def score_folders(
     """
     pairs = pair_up(labels, truth)
     names = None if classes is None else (BACKGROUND_NAME, *classes)
-    count = partial(_count_files, classes=None if names is None else len(names))
+    count = partial(_count_files, classes=None if names is None else len(names), background=background)
     workers = workers or torch.get_num_threads()
     with console.progress("scoring", len(pairs)) as advance, _single_threaded_torch():
         counts = list(_in_threads(count, pairs, workers, advance))
@@ -113,6 +117,8 @@ def score_folders(
         names = (BACKGROUND_NAME, *map(str, range(1, max(len(confusion) for confusion, _ in counts))))
     confusions = torch.stack([_widened(confusion, len(names)) for confusion, _ in counts])
     boundaries = torch.stack([pad(boundary, (0, 0, 0, len(names) - len(boundary))) for _, boundary in counts])
+    if not background:
+        names, confusions, boundaries = names[1:], confusions[:, 1:, 1:], boundaries[:, 1:]
     if not confusions.any():
         raise DataError(f"the truth in '{truth}' is {IGNORE} everywhere; nothing can be scored against it")
     return judge(confusions, boundaries.sum(0), names, convention=convention)
@@ -133,13 +139,13 @@ def judge(
         ValueError: If no pixel has a truth.
     """
     pooled = confusions.sum(0)
-    interval = bootstrap_interval(confusions) if convention == "union" else None
+    low, high = bootstrap_interval(confusions, convention=convention)
     shares = class_iou(pooled)
     return Scores(
         images=len(confusions),
         convention=convention,
         miou=100 * mean_iou(pooled, convention=convention),
-        interval95=interval and (100 * interval[0], 100 * interval[1]),
+        interval95=(100 * low, 100 * high),
         pixel_accuracy=100 * pixel_accuracy(pooled),
         coverage=100 * coverage(pooled),
         precision=100 * precision(pooled) if pooled[:, :-1].any() else None,
@@ -173,7 +179,7 @@ def pair_up(labels: Path, truth: Path) -> list[tuple[Path, Path]]:
     return [(path, truth / path.name) for path in files]
 
 
-def _count_files(pair: tuple[Path, Path], classes: int | None) -> tuple[Confusion, Tensor]:
+def _count_files(pair: tuple[Path, Path], classes: int | None, *, background: bool) -> tuple[Confusion, Tensor]:
     labels, truth = (_read(path, classes) for path in pair)
     if labels.shape != truth.shape:
         (height, width), (true_height, true_width) = labels.shape, truth.shape
@@ -182,6 +188,8 @@ def _count_files(pair: tuple[Path, Path], classes: int | None) -> tuple[Confusio
             "resize the labels to the truth, by nearest neighbour"
         )
     known = classes or 1 + max(_highest(labels), _highest(truth))
+    if not background:
+        labels, truth = (part.masked_fill(part == BACKGROUND, IGNORE) for part in (labels, truth))
     return confusion_matrix(labels, truth, classes=known), boundary_counts(labels, truth, classes=known)
 
 

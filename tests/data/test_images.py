@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,22 @@ def test_label_pictures_are_read_by_number_whatever_their_colours(tmp_path: Path
     grey.save(tmp_path / "palette.png")
     for name in ("grey", "palette"):
         assert torch.equal(read_label_png(tmp_path / f"{name}.png"), labels)
+
+
+@pytest.mark.parametrize(("bits", "row"), [(4, b"\x01\x23"), (2, b"\x1b")])
+def test_grey_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits: int, row: bytes) -> None:
+    (tmp_path / "few.png").write_bytes(grey_png(bits, width=4, row=row))
+    assert read_label_png(tmp_path / "few.png").tolist() == [[0, 1, 2, 3]]
+
+
+def grey_png(bits: int, *, width: int, row: bytes) -> bytes:
+    """Write a PNG of one row whose grey has as many bits, which Pillow cannot."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
 
 
 def test_labels_drawn_in_colours_are_refused(tmp_path: Path) -> None:

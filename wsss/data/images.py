@@ -89,7 +89,7 @@ def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 
 
 def read_label_png(path: Path) -> LabelMap:
-    """Read a label picture whose bytes are class numbers: a palette or one-channel PNG.
+    """Read a label picture whose values are class numbers: a palette or one-channel PNG of at most 8 bits.
 
     Returns:
         (H, W) uint8.
@@ -103,7 +103,15 @@ def read_label_png(path: Path) -> LabelMap:
                 f"'{path}' stores its labels as {picture.mode}, they must be one byte per pixel (palette or 8-bit "
                 f"grey); save the class numbers, not their colours"
             )
-        return torch.from_numpy(np.array(picture, dtype=np.uint8))
+        # asked before the pixels are decoded: Pillow forgets then how they were stored
+        step = _grey_step(picture)
+        return torch.from_numpy(np.array(picture, dtype=np.uint8) // step)
+
+
+def _grey_step(picture: PillowImage.Image) -> int:
+    """By how much Pillow spreads grey of 2 or 4 bits over a byte, which class numbers must not be."""
+    stored = str(getattr(picture.tile[0], "args", "")) if picture.tile else ""
+    return {"L;2": 85, "L;4": 17}.get(stored, 1)
 
 
 def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:

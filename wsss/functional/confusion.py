@@ -119,7 +119,12 @@ def precision(confusion: Confusion) -> float:
 
 
 def bootstrap_interval(
-    confusions: Confusions, *, statistic: str = "mean_iou", samples: int = 1000, seed: int = 0
+    confusions: Confusions,
+    *,
+    statistic: str = "mean_iou",
+    convention: Convention = "union",
+    samples: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Tell within which bounds a pooled score would fall for other images of the same kind.
 
@@ -128,6 +133,7 @@ def bootstrap_interval(
     Args:
         confusions: One confusion for each image.
         statistic: ``mean_iou``, ``pixel_accuracy``, ``coverage`` or ``precision``.
+        convention: Which classes the mean IoU counts, see ``mean_iou``; the other statistics don't ask.
         samples: How often the images are drawn.
         seed: Seed of the draws.
 
@@ -137,8 +143,9 @@ def bootstrap_interval(
     Raises:
         ValueError: If nothing counts in any draw.
     """
-    weights = _draws(len(confusions), samples, seed)
-    return _middle(STATISTICS[statistic](_pool(weights, confusions)), statistic)
+    tally = _pool(_draws(len(confusions), samples, seed), confusions)
+    scores = _mean_ious(tally, convention) if statistic == "mean_iou" else STATISTICS[statistic](tally)
+    return _middle(scores, statistic)
 
 
 def paired_ratio_interval(
@@ -195,12 +202,11 @@ def _precisions(tally: Tally) -> Scores:
 
 
 STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean_iou": _mean_ious,
     "pixel_accuracy": _pixel_accuracies,
     "coverage": _coverages,
     "precision": _precisions,
 }
-"""What `bootstrap_interval` can put an interval around."""
+"""What `bootstrap_interval` can put an interval around, beside the mean IoU."""
 
 
 def _share(score: Float64[Tensor, ""], name: str, counted: str) -> float:

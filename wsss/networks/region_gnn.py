@@ -1,9 +1,15 @@
 """One network for the region graphs of all images: attention over neighbouring regions."""
 
+import warnings
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch_geometric.nn import GATv2Conv
+
+with warnings.catch_warnings():
+    # importing torch-geometric scripts a class, which torch has begun to warn about
+    warnings.simplefilter("ignore", FutureWarning)
+    from torch_geometric.nn import GATv2Conv
 
 
 class RegionLayer(nn.Module):
