@@ -25,7 +25,7 @@ ROCKS: tuple[Colour, ...] = ((0.45, 0.43, 0.42), (0.60, 0.55, 0.50), (0.36, 0.36
 BALLS: tuple[Colour, ...] = ((0.25, 0.45, 0.85), (0.95, 0.55, 0.15), (0.94, 0.94, 0.94))
 WOOD: Colour = (0.40, 0.26, 0.15)
 DARK: Colour = (0.08, 0.08, 0.09)
-GLASS: Colour = (0.45, 0.95, 0.98)
+GLASS: Colour = (0.50, 0.90, 0.95)
 
 
 @dataclass(frozen=True)
@@ -71,25 +71,27 @@ class Figure:
 
 
 def paint_cat(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
-    """Paint fur with pointed ears, green eyes and a pink bow."""
+    """Paint striped fur with pointed ears and green eyes."""
     fur = _animal(figure, rng, colour)
-    pink = Coat((1.0, 0.25, 0.62))
+    stripe = Coat(_mixed(colour, DARK, 0.6), "fur", 0.10)
+    for x in (-0.32, -0.18, -0.04, 0.10):
+        figure.limb((x, -0.48), (x + 0.03, -0.30), 0.022, stripe)
+    pink = Coat((0.95, 0.45, 0.62))
     for x in (0.27, 0.51):
         figure.plate([(x - 0.09, -0.70), (x + 0.09, -0.70), (x + 0.01, -0.97)], fur)
         figure.plate([(x - 0.045, -0.72), (x + 0.045, -0.72), (x + 0.01, -0.88)], pink)
     figure.blob((0.40, -0.64), 0.21, 0.18, fur)
     for x in (0.31, 0.49):
-        figure.blob((x, -0.66), 0.075, 0.075, Coat((0.60, 1.0, 0.15)))
+        figure.blob((x, -0.66), 0.065, 0.065, Coat((0.60, 0.90, 0.25)))
         figure.limb((x, -0.70), (x, -0.62), 0.014, Coat(DARK))
-    for side in (-1, 1):
-        tip = 0.38 + 0.22 * side
-        figure.plate([(0.38, -0.43), (tip, -0.55), (tip, -0.31)], pink)
 
 
 def paint_dog(figure: Figure, rng: np.random.Generator, colour: Colour) -> None:
-    """Paint fur with hanging ears, a long snout and a purple scarf."""
+    """Paint spotted fur with hanging ears and a long snout."""
     fur = _animal(figure, rng, colour)
-    figure.plate([(0.08, -0.60), (0.52, -0.50), (0.26, -0.12)], Coat((0.68, 0.15, 0.92)))
+    spot = Coat(_mixed(colour, (1.0, 0.97, 0.90), 0.55), "fur", 0.12)
+    for x, y in ((-0.30, -0.40), (-0.10, -0.30), (0.06, -0.44)):
+        figure.blob((x + rng.uniform(-0.03, 0.03), y), 0.10, 0.075, spot)
     figure.blob((0.40, -0.64), 0.18, 0.16, fur)
     figure.blob((0.55, -0.58), 0.15, 0.09, Coat(_mixed(colour, (1.0, 0.95, 0.85), 0.5), "fur", 0.08))
     figure.blob((0.67, -0.61), 0.05, 0.045, Coat(DARK))
@@ -125,10 +127,10 @@ def _fruit_tree(figure: Figure, rng: np.random.Generator, colour: Colour, fruit:
     figure.limb((0, -0.5), (0, -0.02), 0.06, Coat(WOOD, "fur", 0.15))
     for x, y in ((-0.22, -0.55), (0.22, -0.58), (0.0, -0.82), (0.0, -0.60)):
         figure.blob((x + rng.uniform(-0.04, 0.04), y), rng.uniform(0.24, 0.31), 0.26, leaves)
-    # the fruits hang together, so that most of the crown tells nothing
+    # the fruits hang together, so that part of the crown tells nothing
     side = rng.uniform(-0.15, 0.15)
     for angle in np.arange(5) * 1.26 + rng.uniform(0, 1.2):
-        x, y = side + 0.16 * np.cos(angle), -0.62 + 0.16 * np.sin(angle)
+        x, y = side + 0.21 * np.cos(angle), -0.62 + 0.19 * np.sin(angle)
         figure.blob((float(x), float(y)), 0.065, 0.065, Coat(fruit, light=0.2))
 
 
