@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         help="which classes the mean counts: seen in truth or labels (default), all (absent ones as 0), seen in truth",
     )
     evaluate.add_argument(
-        "--no-background", action="store_true", help="label 0 is no class: unknown in the truth, not given in the labels"
+        "--no-background",
+        action="store_true",
+        help="label 0 is no class: unknown in the truth, not given in the labels",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
     evaluate.set_defaults(verb=_evaluate)
@@ -103,9 +105,7 @@ def _evaluate(given: argparse.Namespace) -> None:
 
     names = read_classes(given.classes) if given.classes else None
     background = not given.no_background
-    scores = score_folders(
-        given.labels, given.truth, classes=names, convention=given.convention, background=background
-    )
+    scores = score_folders(given.labels, given.truth, classes=names, convention=given.convention, background=background)
     console.result(json.dumps(scores.to_dict(), indent=1) if given.json else scores.table())
 
 
