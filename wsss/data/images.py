@@ -110,8 +110,9 @@ def read_label_png(path: Path) -> LabelMap:
 
 def _grey_step(picture: PillowImage.Image) -> int:
     """By how much Pillow spreads grey of 2 or 4 bits over a byte, which class numbers must not be."""
-    stored = str(getattr(picture.tile[0], "args", "")) if picture.tile else ""
-    return {"L;2": 85, "L;4": 17}.get(stored, 1)
+    tiles = getattr(picture, "tile", None)
+    stored = tiles[0].args if tiles else None
+    return {"L;2": 85, "L;4": 17}[stored] if stored in ("L;2", "L;4") else 1
 
 
 def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
