@@ -70,7 +70,7 @@ FEWEST_PIXELS = 24
 """A thing of which less is visible is tagged by nobody, and nobody knows its pixels."""
 
 KEPT = 1024
-"""So many drawn images are kept, because each epoch asks for them again: 26 MB at the usual size."""
+"""So many drawn images are kept, because each epoch asks for them again: 20 MB at the usual size."""
 
 VERSION = 2
 """Raised whenever the same settings give other images."""
