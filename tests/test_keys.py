@@ -53,7 +53,7 @@ EXPECTED = [
     ("graph.neighbours", 3, since("graph_fit:0", "graphs:0")),
     ("graph.adjacency", False, since("graph_fit:0")),
     ("graph.cam_input", False, since("graph_fit:0")),
-    ("graph.epochs", 3, since("graph_fit:0")),
+    ("graph.epochs", 5, since("graph_fit:0")),
     ("graph.hidden", 32, since("graph_fit:0")),
     ("graph.laplacian_weight", 0.1, since("graph_fit:0")),
     # growing reads scores that passed through the same CRF
@@ -90,7 +90,7 @@ def test_a_setting_changes_its_stage_and_those_after_it_and_none_before(
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(expected)
 
 
-@pytest.mark.parametrize(("key", "value"), [("graph.passes", 3), ("graph.mix", 0.25)])
+@pytest.mark.parametrize(("key", "value"), [("graph.passes", 3), ("graph.kept_weight", 0.25)])
 def test_a_setting_that_only_predicting_reads_fits_no_network_again(key: str, value: Any) -> None:
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(since("graph:0"))
 

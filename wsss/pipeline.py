@@ -158,9 +158,8 @@ class Method:
     def graphs(self) -> GraphStages:
         """Superpixels and region graphs, the same for all rounds."""
         superpixels = make_superpixels(self.dataset, self.config.superpixels)
-        neighbours = self.config.graph.neighbours
         return build_graphs(
-            self.dataset, self.classifier_network, neighbours, superpixels, self.classifier, self.precision
+            self.dataset, self.classifier_network, self.config.graph, superpixels, self.classifier, self.precision
         )
 
     def ceiling(self) -> tuple[Step, ...]:

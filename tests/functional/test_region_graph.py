@@ -11,6 +11,7 @@ from torch.nn import functional
 from tests.drawing import picture
 from wsss.functional.region_graph import (
     EDGE_FEATURES,
+    REGION_FEATURES,
     adjacent_regions,
     build_region_graph,
     majority_labels,
@@ -211,21 +212,25 @@ def test_regions_without_features_are_joined_with_cosine_zero() -> None:
 
 
 @pytest.fixture(name="inputs")
-def graph_inputs() -> tuple[Tensor, Tensor, Tensor]:
+def graph_inputs() -> tuple[Tensor, Tensor, list[Tensor]]:
     image = functional.interpolate(random_image(0, 6, 8)[None], scale_factor=8)[0]
-    features = torch.randn(12, 6, 8, generator=torch.Generator().manual_seed(1))
-    return image, slic_segments(image, SuperpixelSettings(count=40)), features
+    generator = torch.Generator().manual_seed(1)
+    levels = [torch.randn(12, 6, 8, generator=generator), torch.randn(5, 3, 4, generator=generator)]
+    return image, slic_segments(image, SuperpixelSettings(count=40)), levels
 
 
-def test_a_graph_tells_regions_and_edges(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-    image, segments, features = inputs
-    graph = build_region_graph(image, segments, features, neighbours=3)
-    pooled = functional.normalize(pool_regions(features, segments))
+def test_a_graph_tells_regions_and_edges(inputs: tuple[Tensor, Tensor, list[Tensor]]) -> None:
+    image, segments, levels = inputs
+    graph = build_region_graph(image, segments, levels, neighbours=3)
+    pooled = torch.cat([functional.normalize(pool_regions(level, segments)) for level in levels], dim=1)
     colours = region_features(image, segments)
+    assert colours.shape[1] == REGION_FEATURES
     assert torch.equal(graph.x, torch.cat([pooled, colours], dim=1))
 
     near, shares = adjacent_regions(segments)
-    alike, _ = similar_regions(pooled, 3, exclude=near)
+    areas = region_areas(segments).float()[:, None]
+    special = pooled - (pooled * areas).sum(dim=0) / areas.sum()
+    alike, _ = similar_regions(special, 3, exclude=near)
     assert torch.equal(graph.edge_index, torch.cat([near, alike], dim=1))
     assert not set(edges_of(near)) & set(edges_of(alike))
 
@@ -236,14 +241,14 @@ def test_a_graph_tells_regions_and_edges(inputs: tuple[Tensor, Tensor, Tensor]) 
     torch.testing.assert_close(graph.edge_attr[nearby, 1], shares)
     assert not graph.edge_attr[~nearby, 1].any()
     torch.testing.assert_close(graph.edge_attr[:, 2], contrast)
-    torch.testing.assert_close(graph.edge_attr[:, 3], functional.cosine_similarity(pooled[a], pooled[b]))
+    torch.testing.assert_close(graph.edge_attr[:, 3], functional.cosine_similarity(special[a], special[b]))
     assert graph.edge_attr.shape[1] == EDGE_FEATURES
     assert graph.validate()
     assert graph.is_undirected()
     assert not graph.has_self_loops()
 
 
-def test_each_kind_of_edge_can_be_left_out(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_each_kind_of_edge_can_be_left_out(inputs: tuple[Tensor, Tensor, list[Tensor]]) -> None:
     whole = build_region_graph(*inputs)
     near = build_region_graph(*inputs, similarity=False)
     alike = build_region_graph(*inputs, adjacency=False)
@@ -257,13 +262,15 @@ def test_each_kind_of_edge_can_be_left_out(inputs: tuple[Tensor, Tensor, Tensor]
 
 
 def test_one_region_is_a_graph_without_edges() -> None:
-    graph = build_region_graph(random_image(0, 1, 1), torch.zeros(1, 1, dtype=torch.int64), torch.ones(5, 1, 1))
+    graph = build_region_graph(random_image(0, 1, 1), torch.zeros(1, 1, dtype=torch.int64), [torch.ones(5, 1, 1)])
     assert graph.x.shape == (1, 16)
     assert graph.edge_index.shape == (2, 0)
     assert graph.edge_attr.shape == (0, 4)
 
 
-def test_the_inputs_are_left_alone(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-    copies = [tensor.clone() for tensor in inputs]
-    build_region_graph(*inputs)
-    assert all(torch.equal(tensor, copy) for tensor, copy in zip(inputs, copies, strict=True))
+def test_the_inputs_are_left_alone(inputs: tuple[Tensor, Tensor, list[Tensor]]) -> None:
+    image, segments, levels = inputs
+    tensors = [image, segments, *levels]
+    copies = [tensor.clone() for tensor in tensors]
+    build_region_graph(image, segments, levels)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True))

@@ -39,3 +39,12 @@ def test_a_place_without_features_speaks_for_no_class() -> None:
     network = Classifier(plain_backbone(), 4)
     mean_colour = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
     assert network.activation_maps(mean_colour).abs().max() < 1e-6
+
+
+def test_levels_are_the_features_from_stride_8_on() -> None:
+    network = Classifier(build_backbone("tiny", output_stride=16), 5).eval()
+    images = torch.rand(1, 3, 64, 80)
+    with torch.no_grad():
+        levels = network.levels(images)
+        assert [tuple(level.shape[2:]) for level in levels] == [(8, 10), (4, 5), (4, 5)]
+        torch.testing.assert_close(levels[-1], network.features(images))

@@ -16,7 +16,9 @@ from wsss.tasks.regions import inverse_root_weights, predict_regions, region_log
 from wsss.tasks.settings import GraphSettings
 from wsss.types import IGNORE, Evidence, Tags
 
-SETTINGS = GraphSettings(hidden=16, heads=2, layers=2, passes=2, mix=0.0)
+SETTINGS = GraphSettings(
+    hidden=16, heads=2, layers=2, passes=2, network_weight=1.0, prototype_weight=0.0, kept_weight=0.0
+)
 SEGMENTS = enlarged(picture("0011", "2234"), 4).long()
 """Five regions of an image of 8 x 16 pixels."""
 
@@ -30,7 +32,7 @@ def seen(tags: Tags | None, *, background: bool = True) -> View:
         background=background,
         source="cams",
         segments=SEGMENTS,
-        graph=build_region_graph(image, SEGMENTS, features, neighbours=2),
+        graph=build_region_graph(image, SEGMENTS, [features], neighbours=2),
     )
 
 
@@ -136,13 +138,32 @@ def test_without_a_possible_label_nothing_is_known(tmp_path: Path) -> None:
     assert (refiner.labels(refined, view) == IGNORE).all()
 
 
-def test_a_share_of_the_scores_before_may_be_kept(tmp_path: Path) -> None:
+def test_the_opinions_are_multiplied_each_to_its_power(tmp_path: Path) -> None:
     view, given = seen(torch.tensor([True, False])), evidence()
-    own = fitted(tmp_path).refine(given, view).scores
-    mixed = Graph(replace(SETTINGS, mix=0.25)).load(tmp_path).refine(given, view).scores
-    # of three labels the last is impossible, so that what is kept of the other two is shared out anew
-    expected = 0.75 * own + 0.25 * torch.cat([given.scores[:2], torch.zeros(1, 8, 16)])
-    torch.testing.assert_close(mixed, expected / expected.sum(0))
+    network = fitted(tmp_path).refine(given, view).scores
+    settings = replace(SETTINGS, network_weight=0.25, prototype_weight=0.5, kept_weight=2.0)
+    refiner = Graph(settings).load(tmp_path)
+    # given.seeds name region 0 as 1, region 2 as 0 and region 1 as 2, which is impossible here
+    prototypes = refiner.prototypes(refiner.describe(given, view), view).T[:, SEGMENTS]
+    expected = network**0.25 * prototypes**0.5 * given.scores**2
+    expected[2] = 0
+    torch.testing.assert_close(refiner.refine(given, view).scores, expected / expected.sum(0))
+
+
+def test_prototypes_are_the_seeded_regions_of_the_image() -> None:
+    view, given = seen(BOTH), evidence()
+    settings = replace(SETTINGS, network_weight=0.0, prototype_weight=1.0, prototype_temperature=0.01)
+    refined = Graph(settings).refine(given, view)
+    # at so low a temperature every seeded region is like nothing but itself
+    for region, label in enumerate([1, 2, 0]):
+        assert (refined.scores[label, within(region)] > 0.99).all()
+    assert refined.seeds is given.seeds
+
+
+def test_without_the_networks_voice_none_is_needed() -> None:
+    settings = replace(SETTINGS, network_weight=0.0, kept_weight=1.0)
+    given = evidence()
+    torch.testing.assert_close(Graph(settings).refine(given, seen(BOTH)).scores, given.scores)
 
 
 def changed_in(given: Evidence, region: int) -> Evidence:

@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, enlarged, finished, given, given_weights, workbench
@@ -10,7 +12,7 @@ from wsss.stages.build_graphs import build_graphs
 from wsss.stages.materials import GraphStages, write_segments
 from wsss.stages.networks import NetworkSettings, build_classifier, weights_of
 from wsss.store import UnitWriter
-from wsss.tasks.settings import ClassifierSettings
+from wsss.tasks.settings import ClassifierSettings, GraphSettings
 
 NETWORK = NetworkSettings("tiny", ClassifierSettings(output_stride=8), "none")
 DATA = DrawnDataset(
@@ -39,20 +41,23 @@ def classifier() -> Stage:
     return given_weights("classifier", weights_of(build_classifier(NETWORK, 2)))
 
 
-def stages(neighbours: int = 2, precision: str = "32-true") -> GraphStages:
-    return build_graphs(DATA, NETWORK, neighbours, superpixels(), classifier(), precision)
+def stages(neighbours: int = 2, precision: str = "32-true", feature_scale: float = 1.0) -> GraphStages:
+    settings = GraphSettings(neighbours=neighbours, feature_scale=feature_scale)
+    return build_graphs(DATA, NETWORK, settings, superpixels(), classifier(), precision)
 
 
-def test_a_region_is_described_by_the_features_of_the_classifier(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_region_is_described_by_the_features_of_the_classifier(tmp_path: Path, scale: int) -> None:
     bench = workbench(tmp_path, DATA)
-    finished(bench, stages().graphs)
-    found = stages().open(bench)
+    finished(bench, stages(feature_scale=scale).graphs)
+    found = stages(feature_scale=scale).open(bench)
     torch.manual_seed(1)
     network = build_classifier(NETWORK, 2)
     image = DATA.image("on the grid")
     with torch.inference_mode():
-        features = network.features(image[None].float() / 255)[0]
-    expected = build_region_graph(image, SEGMENTS["on the grid"], features, neighbours=2)
+        shown = interpolate(image[None].float() / 255, scale_factor=scale, mode="bilinear", antialias=True)
+        levels = [level[0] for level in network.backbone.levels(shown)[2:]]
+    expected = build_region_graph(image, SEGMENTS["on the grid"], levels, neighbours=2)
     graph = found.graph("on the grid")
     # kept as float16
     torch.testing.assert_close(graph.x, expected.x, atol=2e-3, rtol=2e-3)
@@ -72,7 +77,7 @@ def test_look_alikes_are_as_many_as_asked_for(tmp_path: Path) -> None:
     assert counts[0] < counts[1]
 
 
-def test_the_key_follows_neighbours_and_precision() -> None:
-    keys = {stages().graphs.key, stages(neighbours=3).graphs.key, stages(precision="bf16-mixed").graphs.key}
-    assert len(keys) == 3
+def test_the_key_follows_neighbours_size_and_precision() -> None:
+    others = [stages(neighbours=3), stages(precision="bf16-mixed"), stages(feature_scale=2.0)]
+    assert len({one.graphs.key for one in (stages(), *others)}) == 4
     assert stages().graphs.reads == {"superpixels": superpixels(), "classifier": classifier()}

@@ -207,7 +207,7 @@ class DrawnGraphs:
         features = torch.rand(4, 2, 2, generator=torch.Generator().manual_seed(0))
         for image in self.dataset.ids("train"):
             graph = build_region_graph(
-                self.dataset.image(image), squares(self.dataset.size(image), self.side), features
+                self.dataset.image(image), squares(self.dataset.size(image), self.side), [features]
             )
             tensors = {key: graph[key].contiguous() for key in ("x", "edge_index", "edge_attr")}
             unit.write(unit.artefact.path("graphs", image, ".safetensors"), save(tensors))

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ with warnings.catch_warnings():
     # Importing torch-geometric scripts a class, which torch has begun to warn about.
     warnings.simplefilter("ignore", FutureWarning)
     from torch_geometric.data import Data as Data
+
+REGION_FEATURES = 11
+"""How many numbers `region_features` gives a region; the last is its area."""
 
 EDGE_FEATURES = 4
 """How many numbers `build_region_graph` gives an edge."""
@@ -190,7 +194,7 @@ def similar_regions(
 def build_region_graph(
     image: Image,
     segments: Segments,
-    network_features: Float[Tensor, "D h w"],
+    levels: Sequence[Float[Tensor, "_ _ _"]],
     *,
     neighbours: int = 8,
     adjacency: bool = True,
@@ -201,22 +205,24 @@ def build_region_graph(
     Args:
         image: RGB bytes.
         segments: Region of each pixel, 0 … S-1 without gaps.
-        network_features: Feature map of a network, at any resolution.
+        levels: Feature maps of a network, each at any resolution.
         neighbours: Look-alikes that each region asks for, beyond its neighbours in the image.
         adjacency: Whether neighbours in the image are joined.
         similarity: Whether look-alikes are joined; the same ones with and without ``adjacency``.
 
     Returns:
-        A graph with ``x`` (S, D + 11): pooled network features of length 1, then `region_features`; ``edge_index``
-        (2, E) in both directions; ``edge_attr`` (E, 4): 1 for neighbours and 0 for look-alikes, shared border (0 for
-        look-alikes), distance of the mean colours in [0, 1], cosine of the network features. All float32.
+        A graph with ``x`` (S, D + 11): pooled network features, each level of length 1, then `region_features`;
+        ``edge_index`` (2, E) in both directions; ``edge_attr`` (E, 4): 1 for neighbours and 0 for look-alikes, shared
+        border (0 for look-alikes), distance of the mean colours in [0, 1], cosine of the network features, the mean
+        over the image taken off, for all regions of a picture have much in common. All float32.
 
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    pooled = functional.normalize(pool_regions(network_features.float(), segments), dim=1)
+    pooled = torch.cat([functional.normalize(pool_regions(level.float(), segments), dim=1) for level in levels], dim=1)
     regions = region_features(image, segments)
-    cosines = _cosines(pooled)
+    areas = regions[:, -1:]
+    cosines = _cosines(pooled - (pooled * areas).sum(dim=0) / areas.sum())
     near, shares = adjacent_regions(segments)
     alike = _nearest(cosines, neighbours, near) if similarity else near[:, :0]
     if not adjacency:

@@ -89,13 +89,22 @@ class Backbone(nn.Module):
             Features at stride 4 and features at the output stride, each size rounded up; both have passed a ReLU or a
             residual sum, so they are not meant to be compared with each other.
         """
+        levels = self.levels(images)
+        return levels[1], levels[-1]
+
+    def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """Compute the features at the end of each of the five stages.
+
+        Args:
+            images: RGB in [0, 1]; any size, 1 × 1 too.
+        """
         features = (images - self.mean) / self.deviation
         outputs: list[Tensor] = []
         for index, stage in enumerate(self.stages):
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= self.freeze_stages):
                 features = stage(features)
             outputs.append(features)
-        return outputs[1], outputs[-1]
+        return outputs
 
 
 def build_backbone(

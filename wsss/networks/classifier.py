@@ -31,6 +31,10 @@ class Classifier(nn.Module):
         """Compute the features at the output stride."""
         return self.backbone(images)[1]
 
+    def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        """Compute the features of the stages from stride 8 on: from what things are made of to what they are."""
+        return self.backbone.levels(images)[2:]
+
     def activation_maps(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Compute the class activation maps at the output stride: logits, of either sign."""
         return self.head(self.features(images))

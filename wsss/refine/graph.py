@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import load_file
+from torch import Tensor
 
 from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import FittedRefiner, Source, View
 from wsss.store import resize_scores
-from wsss.tasks.settings import GraphSettings
+from wsss.tasks.settings import OPINIONS, GraphSettings
 from wsss.types import Evidence
 
 if TYPE_CHECKING:
@@ -23,10 +25,16 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "network.safetensors"
 
+_LEAST = 1e-3
+"""A probability of zero would be a veto that no other opinion can overrule."""
+
 
 @dataclass(frozen=True)
 class Graph(FittedRefiner):
-    """Lets regions be judged by their looks and by their neighbours, with one network for all images.
+    """Lets regions be judged by their looks and by their relations, with one network for all images.
+
+    Three opinions are multiplied: the network's, which knows all images; that of the prototypes, which know this one;
+    and the scores so far.
 
     Attributes:
         settings: The graph, the network and how it learns.
@@ -36,7 +44,7 @@ class Graph(FittedRefiner):
     settings: GraphSettings
     folder: Path | None = None
 
-    version = 2
+    version = 3
     changes = "scores"
 
     def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
@@ -45,22 +53,46 @@ class Graph(FittedRefiner):
 
     def learns_from(self, source: Source) -> dict[str, Any]:
         """All settings but those of predicting."""
-        return {name: value for name, value in self.depends(source).items() if name not in ("passes", "mix")}
+        late = ("passes", "prototype_temperature", *OPINIONS)
+        return {name: value for name, value in self.depends(source).items() if name not in late}
 
     def load(self, folder: Path) -> Self:
         """Read back the fitted network."""
         return replace(self, folder=folder)
 
     def refine(self, evidence: Evidence, view: View) -> Evidence:
-        """Give every region the scores that the network finds; the seeds pass through unchanged."""
+        """Multiply what the network finds, what prototypes find and what was known (Hinton, Neural Comp. 2002).
+
+        The seeds pass through unchanged.
+        """
         from wsss.tasks.regions import predict_regions
 
         assert view.segments is not None, "the graph refiner needs segments"
-        graph = self.describe(evidence, view)
-        found = predict_regions(self.network(graph), graph, self.settings, seed=0)
-        kept = resize_scores(evidence.scores, view.size)
-        scores = (1 - self.settings.mix) * found.T[:, view.segments] + self.settings.mix * kept
+        graph, settings = self.describe(evidence, view), self.settings
+        regions = torch.ones(len(graph.x), len(evidence.scores))
+        if settings.network_weight:
+            found = predict_regions(self.network(graph), graph, settings, seed=0)
+            regions *= found.clamp(min=_LEAST) ** settings.network_weight
+        if settings.prototype_weight:
+            regions *= self.prototypes(graph, view).clamp(min=_LEAST) ** settings.prototype_weight
+        kept = resize_scores(evidence.scores, view.size).clamp(min=_LEAST) ** settings.kept_weight
+        scores = kept * regions.T[:, view.segments]
         return Evidence(restrict_scores(scores, view.tags, background=view.background), evidence.seeds)
+
+    def prototypes(self, graph: "Data", view: View) -> Float[Tensor, "N K"]:
+        """Compare the regions with those of their image that carry a seed."""
+        from wsss.functional.prototypes import prototype_scores
+        from wsss.functional.region_graph import REGION_FEATURES
+
+        classes = graph.cams.shape[1]
+        return prototype_scores(
+            graph.x[:, :-REGION_FEATURES],
+            graph.targets,
+            graph.x[:, -1],
+            labels=view.possible(classes - 1),
+            classes=classes,
+            temperature=self.settings.prototype_temperature,
+        )
 
     def describe(self, evidence: Evidence, view: View) -> "Data":
         """Put the evidence about an image onto the nodes of its graph: scores, targets, possible labels."""

@@ -11,7 +11,7 @@ from wsss.stages.networks import NetworkSettings, load_classifier, on_grid
 from wsss.store import Artefact
 
 if TYPE_CHECKING:
-    pass
+    from wsss.tasks.settings import GraphSettings
 
 BATCH = 8
 """Most images of like size whose features are computed together."""
@@ -20,7 +20,7 @@ BATCH = 8
 def build_graphs(
     dataset: Dataset,
     network: NetworkSettings,
-    neighbours: int,
+    settings: "GraphSettings",
     superpixels: Stage,
     classifier: Stage,
     precision: str,
@@ -30,7 +30,7 @@ def build_graphs(
     Args:
         dataset: The images.
         network: The classifier whose features describe the regions.
-        neighbours: Look-alikes that each region is joined to.
+        settings: Look-alikes that each region is joined to, and the size at which regions are described.
         superpixels: The stage that cuts the images.
         classifier: The stage that trains the classifier.
         precision: The resolved precision.
@@ -45,13 +45,12 @@ def build_graphs(
         def one(portion: Portion) -> None:
             images = [dataset.image(image) for image in portion.ids]
             with torch.inference_mode(), bench.autocast():
-                features = model.features(on_grid(images, portion.size, bench.device)).float().cpu()
+                shown = on_grid(images, portion.size, bench.device, settings.feature_scale)
+                levels = [level.float().cpu() for level in model.levels(shown)]
             with out.unit(portion.name) as unit:
-                for image, pixels, seen in zip(portion.ids, images, features, strict=True):
+                for image, pixels, *seen in zip(portion.ids, images, *levels, strict=True):
                     cut = read_segments(segments, image)
-                    graph = build_region_graph(
-                        pixels, cut, seen, neighbours=neighbours, adjacency=True, similarity=True
-                    )
+                    graph = build_region_graph(pixels, cut, seen, neighbours=settings.neighbours)
                     path = out.path("graphs", image, ".safetensors").relative_to(out.folder).as_posix()
                     tensors = {
                         "x": graph.x.half(),
@@ -64,9 +63,13 @@ def build_graphs(
 
     graphs = Stage(
         name="graphs",
-        version=1,
+        version=2,
         work=work,
-        settings={"neighbours": neighbours, "precision": precision},
+        settings={
+            "neighbours": settings.neighbours,
+            "feature_scale": settings.feature_scale,
+            "precision": precision,
+        },
         reads={"superpixels": superpixels, "classifier": classifier},
     )
     return GraphStages(superpixels, graphs)

@@ -8,6 +8,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
 ACCELERATORS = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16-mixed", "32-true")
+OPINIONS = ("network_weight", "prototype_weight", "kept_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +171,16 @@ class GraphSettings(LearningSettings):
     """Whether the network sees scores; half the regions' at a time, and it learns and predicts the other half."""
     passes: int = 8
     """Ways of hiding the scores of half the regions, each seen from both sides, over which predictions are averaged."""
-    mix: float = 0.0
-    """Share of the scores before that is kept in the scores after; the network's own are the rest."""
+    feature_scale: float = 2.0
+    """Size of the image, in multiples, at which the classifier's features describe the regions."""
+    network_weight: float = 0.5
+    """Exponent of what the network finds, in the product that becomes the scores."""
+    prototype_weight: float = 0.5
+    """Exponent of each region's likeness to the seeded regions of its own image, in the same product."""
+    kept_weight: float = 0.5
+    """Exponent of the scores before, in the same product."""
+    prototype_temperature: float = 0.2
+    """By which cosines to the prototypes are divided; the lower, the surer."""
     hidden: int = 64
     """Channels of a region inside the network."""
     layers: int = 2
@@ -180,8 +189,8 @@ class GraphSettings(LearningSettings):
     """Attention heads; must divide `hidden`."""
     dropout: float = 0.3
     """Share of channels and of attention dropped in training."""
-    epochs: int = 20
-    """Passes over the training graphs."""
+    epochs: int = 3
+    """Passes over the training graphs; after a few more the network knows the seeds' mistakes by heart."""
     learning_rate: float = 3e-3
     """Step width at the start of the schedule."""
     schedule: str = "cosine"
@@ -201,6 +210,9 @@ class GraphSettings(LearningSettings):
             require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
         require(self.hidden % self.heads == 0, "hidden", f"must be a multiple of heads ({self.heads})", self.hidden)
         require(0 <= self.dropout < 1, "dropout", "must lie in [0, 1)", self.dropout)
-        require(0 <= self.mix < 1, "mix", "must lie in [0, 1)", self.mix)
-        for name in ("entropy_weight", "laplacian_weight"):
+        require(0 < self.feature_scale <= 4, "feature_scale", "must lie in (0, 4]", self.feature_scale)
+        require(self.prototype_temperature > 0, "prototype_temperature", "must be positive", self.prototype_temperature)
+        for name in (*OPINIONS, "entropy_weight", "laplacian_weight"):
             require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
+        said = any(getattr(self, name) for name in OPINIONS)
+        require(said, "network_weight", f"must be positive where {' and '.join(OPINIONS[1:])} are 0", 0)
