@@ -9,7 +9,6 @@ import torch
 from tests.data.toys import SHARED, make_voc, needs_shared, save_mask, save_photo, write
 from tests.drawing import picture
 from wsss.data import Dataset, open_dataset
-from wsss.data.files import read_classes
 from wsss.data.voc import VocSettings
 from wsss.errors import DataError, SettingsError
 
@@ -103,31 +102,6 @@ def test_twenty_three_classes_without_background_are_read(tmp_path: Path) -> Non
     assert tags is not None
     assert tags.all()
     assert len(tags) == 23
-
-
-@pytest.mark.parametrize(
-    ("lines", "classes"),
-    [
-        (("background", "cat", "dog"), ("cat", "dog")),
-        (("_Background_", "cat", "dog"), ("cat", "dog")),
-        (("cat", "dog", ""), ("cat", "dog")),
-        (("2 dog", "1 cat"), ("cat", "dog")),
-        (("0 void", "1 cat", "2 traffic light"), ("cat", "traffic light")),
-        (("3d printer", "cat"), ("3d printer", "cat")),
-    ],
-)
-def test_class_lists_count_from_the_background_or_from_one(
-    tmp_path: Path, lines: tuple[str, ...], classes: tuple[str, ...]
-) -> None:
-    write(tmp_path / "classes.txt", *lines)
-    assert read_classes(tmp_path / "classes.txt") == classes
-
-
-@pytest.mark.parametrize("lines", [("1 cat", "3 dog"), ("1 cat", "1 dog"), ("0 a", "0 b", "1 c"), ("background",), ()])
-def test_class_lists_with_gaps_or_nothing_in_them_are_refused(tmp_path: Path, lines: tuple[str, ...]) -> None:
-    write(tmp_path / "classes.txt", *lines)
-    with pytest.raises(DataError, match=r"classes\.txt"):
-        read_classes(tmp_path / "classes.txt")
 
 
 def test_large_images_and_their_masks_are_shrunk_together(tmp_path: Path) -> None:
