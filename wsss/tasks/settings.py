@@ -173,9 +173,9 @@ class GraphSettings(LearningSettings):
     """Ways of hiding the scores of half the regions, each seen from both sides, over which predictions are averaged."""
     feature_scale: float = 2.0
     """Size of the image, in multiples, at which the classifier's features describe the regions."""
-    network_weight: float = 0.5
+    network_weight: float = 0.6
     """Exponent of what the network finds, in the product that becomes the scores."""
-    prototype_weight: float = 0.5
+    prototype_weight: float = 0.3
     """Exponent of each region's likeness to the seeded regions of its own image, in the same product."""
     kept_weight: float = 0.5
     """Exponent of the scores before, in the same product."""
