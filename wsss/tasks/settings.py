@@ -189,8 +189,9 @@ class GraphSettings(LearningSettings):
     """Attention heads; must divide `hidden`."""
     dropout: float = 0.3
     """Share of channels and of attention dropped in training."""
+    # after some more the network knows the seeds' mistakes by heart
     epochs: int = 3
-    """Passes over the training graphs; after a few more the network knows the seeds' mistakes by heart."""
+    """Passes over the training graphs."""
     learning_rate: float = 3e-3
     """Step width at the start of the schedule."""
     schedule: str = "cosine"
