@@ -10,7 +10,7 @@ from wsss.data.canvas import Canvas
 from wsss.data.synthetic import FEWEST_PIXELS, FIRST_THING, GROUNDS, THINGS, Scene, SyntheticSettings
 from wsss.data.things import Figure
 from wsss.errors import SettingsError
-from wsss.types import IGNORE, Sample
+from wsss.types import IGNORE, LabelMap, Sample
 
 
 @cache
@@ -29,13 +29,33 @@ def test_the_same_seed_draws_the_same_images_whoever_asks_in_whatever_order() ->
     assert not torch.equal(dataset.image("val_00000"), dataset.image("train_00000"))
 
 
+def truth(dataset: Dataset, id: str) -> LabelMap:
+    found = dataset.truth(id)
+    assert found is not None
+    return found
+
+
 def test_the_images_are_those_of_this_version() -> None:
     # when this changes on purpose, raise VERSION: results that lie in stores were computed from these images
     tiny = open_dataset(SyntheticSettings(train=4, val=2, size=64))
-    corners = torch.stack([tiny.image(id)[:, 40, 30] for id in (*tiny.ids("train"), *tiny.ids("val"))])
+    ids = (*tiny.ids("train"), *tiny.ids("val"))
+    corners = torch.stack([tiny.image(id)[:, 40, 30] for id in ids])
     known = [[150, 19, 21], [43, 76, 15], [66, 130, 32], [50, 110, 42], [59, 148, 216], [118, 117, 85]]
     # another processor may round differently
     assert (corners.int() - torch.tensor(known)).abs().max() <= 2
+    means = [tiny.image(id).float().mean().item() for id in ids]
+    assert means == pytest.approx([115.08, 163.51, 121.05, 119.56, 190.53, 148.65], abs=0.1)
+    foreground = [int((truth(tiny, id) % IGNORE > 0).sum()) for id in ids]
+    assert foreground == pytest.approx([2387, 2146, 2848, 1833, 1612, 1803], abs=5)
+
+
+def test_the_fingerprint_follows_what_the_images_are_drawn_from() -> None:
+    def fingerprint(**changes: object) -> str:
+        return open_dataset(SyntheticSettings(**{"train": 5, "val": 2} | changes)).fingerprint("train")  # type: ignore[arg-type]
+
+    assert fingerprint(val=3) == fingerprint()
+    others = fingerprint(seed=1), fingerprint(size=65), fingerprint(background=False), fingerprint(train=6)
+    assert len({fingerprint(), *others}) == 5
 
 
 def test_images_have_several_sizes_known_before_drawing() -> None:

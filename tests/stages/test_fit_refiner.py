@@ -1,14 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
 from tests.drawing import picture
 from tests.stages.test_refine import DATA, NAMES, SCORES, SEEDS
 from tests.stages.workshop import DrawnGraphs, Quiet, enlarged, finished, given_labels, trail_of, workbench
 from wsss.refine.graph import Graph
-from wsss.stages import fit_refiner as module
 from wsss.stages.base import Stage
 from wsss.stages.fit_refiner import DescribedGraphs, fit_refiner
 from wsss.stages.materials import Trail
@@ -64,13 +62,9 @@ def test_graphs_are_described_with_the_evidence(tmp_path: Path) -> None:
     assert graphs[2].possible.tolist() == [[True, False, False]] * 6
 
 
-def test_graphs_are_read_once_while_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_are_read_once(tmp_path: Path) -> None:
     graphs = described(tmp_path)
     assert graphs[0] is graphs[0]
-    monkeypatch.setattr(module, "KEPT_BYTES", 0)
-    crowded = described(tmp_path)
-    assert crowded[0] is not crowded[0]
-    assert torch.equal(crowded[0].cams, graphs[0].cams)
 
 
 def test_the_key_follows_evidence_settings_and_seed() -> None:

@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from wsss.functional.dense_crf import CrfSettings
 from wsss.refine.crf import Crf
 from wsss.refine.growing import Growing
 from wsss.refine.settings import GrowingSettings
+from wsss.stages import materials as module
 from wsss.stages.materials import (
     Graphs,
     GraphStages,
+    Remembered,
     Trail,
     read_segments,
     read_target,
@@ -122,3 +125,34 @@ def test_graphs_come_back_in_the_types_that_networks_want(tmp_path: Path) -> Non
     assert (graph.x.dtype, graph.edge_index.dtype, graph.edge_attr.dtype) == (torch.float32, torch.int64, torch.float32)
     assert graph.x.tolist() == [[0.5, 0.25], [1.0, 2.0]]
     assert graph.edge_index.tolist() == [[0, 1], [1, 0]]
+
+
+def test_what_is_remembered_is_read_once_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def reader(image: str) -> tuple[Tensor, None]:
+        read.append(image)
+        return torch.full((100,), len(read)), None
+
+    remembered = Remembered(reader, tuple)
+    monkeypatch.setattr(module, "KEPT_BYTES", 1000)
+    first = remembered("one")
+    assert remembered("one") is first
+    # another 800 bytes have no room
+    assert remembered("two")[0][0] == 2
+    assert remembered("two")[0][0] == 3
+    assert read == ["one", "two", "two"]
+
+
+def test_another_process_remembers_nothing() -> None:
+    read: list[str] = []
+
+    def reader(image: str) -> tuple[Tensor]:
+        read.append(image)
+        return (torch.ones(1),)
+
+    remembered = Remembered(reader, tuple)
+    remembered("one")
+    # copies travel the way that pickles do
+    copy.copy(remembered)("one")
+    assert read == ["one", "one"]

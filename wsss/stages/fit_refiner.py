@@ -5,21 +5,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from wsss.data.base import Dataset
 from wsss.refine.base import FittedRefiner
 from wsss.stages.base import Stage, Workbench
-from wsss.stages.materials import GraphStages, Material, Trail
+from wsss.stages.materials import GraphStages, Material, Remembered, Trail
 from wsss.stages.training import keep_network, steps_of, train
 from wsss.store import Artefact
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-
-KEPT_BYTES = 1 << 30
-"""Graphs are kept in memory up to this size; those beyond it are read anew each time."""
 
 
 class DescribedGraphs(Sequence["Data"]):
@@ -33,22 +28,16 @@ class DescribedGraphs(Sequence["Data"]):
 
     def __init__(self, refiner: FittedRefiner, material: Material, ids: Sequence[str]) -> None:
         self.refiner, self.material, self.ids = refiner, material, ids
-        self._kept: dict[int, Data] = {}
-        self._bytes = 0
+        self._graph = Remembered(self._read, lambda graph: graph.to_dict().values())
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> "Data":  # type: ignore[override]
-        if index in self._kept:
-            return self._kept[index]
-        image = self.ids[index]
-        graph = self.refiner.describe(self.material.evidence(image), self.material.view(image))
-        size = sum(value.nbytes for _, value in graph if isinstance(value, Tensor))
-        if self._bytes + size <= KEPT_BYTES:
-            self._kept[index] = graph
-            self._bytes += size
-        return graph
+        return self._graph(self.ids[index])
+
+    def _read(self, image: str) -> "Data":
+        return self.refiner.describe(self.material.evidence(image), self.material.view(image))
 
 
 def fit_refiner(

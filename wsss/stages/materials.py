@@ -1,8 +1,9 @@
 """What stages hand to each other: evidence, superpixels and graphs, labels to train on."""
 
 import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,40 @@ from wsss.types import Evidence, LabelMap, Segments
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
+
+KEPT_BYTES = 1 << 30
+"""What trainings read again in each epoch is kept in memory up to this size; what is beyond it is read anew."""
+
+Item = TypeVar("Item")
+
+
+class Remembered(Generic[Item]):
+    """Reads what belongs to an image at the first call and keeps it, so that no epoch but the first waits for it.
+
+    Args:
+        read: Reads what belongs to an image; nobody may change what it returned.
+        tensors: The tensors of what was read, which are what fills the memory.
+    """
+
+    def __init__(self, read: Callable[[str], Item], tensors: Callable[[Item], Iterable[Tensor | None]]) -> None:
+        self._read, self._tensors = read, tensors
+        self._kept: dict[str, Item] = {}
+        self._bytes = 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel to another process with nothing in mind."""
+        return Remembered, (self._read, self._tensors)
+
+    def __call__(self, image: str) -> Item:
+        """Read, or remember, what belongs to an image."""
+        if image in self._kept:
+            return self._kept[image]
+        item = self._read(image)
+        size = sum(tensor.nbytes for tensor in self._tensors(item) if tensor is not None)
+        if self._bytes + size <= KEPT_BYTES:
+            self._kept[image] = item
+            self._bytes += size
+        return item
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from wsss.data.base import Dataset
 from wsss.errors import StageError
 from wsss.stages.base import Stage, Workbench
-from wsss.stages.materials import read_target
+from wsss.stages.materials import Remembered, read_target
 from wsss.stages.networks import build_segmenter
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
@@ -60,6 +60,7 @@ def _train(
     from wsss.tasks.segmentation import SegmentationTask, balance_weights
 
     ids, _ = plan.split()
+    target = Remembered(target, tuple)
     torch.manual_seed(plan.seed)
     network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1)
     weights = None
