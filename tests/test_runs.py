@@ -321,7 +321,7 @@ def _key(run: Run, title: str) -> str:
 def test_a_run_is_opened_and_shown(toy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     opened = wsss.load_run(toy.folder)
     assert opened.summary == toy.summary
-    assert opened.show(count=2, out=tmp_path / "train.png") == tmp_path / "train.png"
+    assert opened.show(count=2, out=tmp_path / "train.png").path == tmp_path / "train.png"
     assert main(["show", str(toy.folder), "--split", "val", "--count", "1", "--out", str(tmp_path / "val.png")]) == 0
     assert capsys.readouterr().out == f"drawn: {tmp_path / 'val.png'}\n"
     with PillowImage.open(tmp_path / "train.png") as two, PillowImage.open(tmp_path / "val.png") as one:

@@ -31,6 +31,26 @@ CONFIG = "run.yaml"
 
 
 @dataclass(frozen=True)
+class Picture(os.PathLike[str]):
+    """A PNG that was drawn; a notebook shows it in its place.
+
+    Attributes:
+        path: Where it lies.
+    """
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
 class Run:
     """A run that has ended, or has come as far as it did.
 
@@ -70,7 +90,7 @@ class Run:
                 return store.artefact(stage, step.stage.key)
         return None
 
-    def show(self, split: str = "train", count: int = 12, out: str | Path | None = None) -> Path:
+    def show(self, split: str = "train", count: int = 12, out: str | Path | None = None) -> Picture:
         """Draw what became of some images, evenly spread over a split.
 
         Args:
@@ -79,12 +99,12 @@ class Run:
             out: PNG to write; in the run's figures if not given.
 
         Returns:
-            The file.
+            The file, which a notebook shows.
         """
         path = Path(out) if out else self.folder / "figures" / f"show_{split}.png"
         store = Store(Path(self.config.store.root))
         draw_images(path, self.dataset, self.plan, store, spread(self.dataset.ids(split), count))
-        return path
+        return Picture(path)
 
     def table(self) -> str:
         """The table of stages, the segmenter's score and where everything lies, as plain text."""

@@ -1,0 +1,56 @@
+"""Notebooks do what they say: their cells are executed one after the other, on a run of toy size."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsss
+from tests.toy_run import run_toy
+from wsss.runs import Picture, Run
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
+
+
+def cells(notebook: Path) -> list[str]:
+    """The code cells of a percent script."""
+    parts = re.split(r"^# %%(.*)$", notebook.read_text(), flags=re.MULTILINE)[1:]
+    return [code for kind, code in zip(parts[::2], parts[1::2], strict=True) if "markdown" not in kind]
+
+
+def execute(cell: str, names: dict[str, Any]) -> object:
+    """Execute a cell and return what its last line comes to, as a notebook does."""
+    body = ast.parse(cell).body
+    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), "cell", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names) if isinstance(last, ast.Expr) else None
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def toy(*overrides: str, **settings: object) -> Run:
+        given = [f"{name}={value}".replace("'", "").replace(" ", "") for name, value in settings.items()]
+        return run_toy(tmp_path, *overrides, *given)
+
+    monkeypatch.setattr(wsss, "run", toy, raising=False)
+    names: dict[str, Any] = {}
+    for value in [execute(cell, names) for cell in cells(notebook)]:
+        if isinstance(value, Run):
+            assert "crf" in value._repr_html_()
+        if isinstance(value, Picture):
+            assert value._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_picture_is_a_path_that_a_notebook_shows(tmp_path: Path) -> None:
+    drawn = Picture(tmp_path / "one.png")
+    drawn.path.write_bytes(b"content")
+    assert Path(drawn) == drawn.path
+    assert str(drawn).endswith("one.png")
+    assert drawn._repr_png_() == b"content"
+
+
+def test_cells_are_found() -> None:
+    assert NOTEBOOKS
+    assert all(cells(notebook) for notebook in NOTEBOOKS)
