@@ -1,9 +1,15 @@
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from wsss.runs import Run
+
+
+# the first example of a process may have to load a library; how long a test takes is nobody's promise
+hypothesis.settings.register_profile("wsss", deadline=None)
+hypothesis.settings.load_profile("wsss")
 
 
 @pytest.fixture(scope="session")

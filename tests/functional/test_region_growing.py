@@ -167,7 +167,7 @@ def test_the_images_of_a_batch_do_not_touch() -> None:
     assert torch.equal(grown, torch.stack([picture("..", "11"), picture("..", ".."), picture("..", "..")]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**31),
     batch=st.integers(1, 4),
