@@ -11,8 +11,6 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
-from wsss.types import IGNORE
-
 
 def prototype_scores(
     features: Float[Tensor, "N D"],
@@ -50,7 +48,7 @@ def prototype_scores(
         return scores
     areas = areas[:, None]
     centred = functional.normalize(features - (features * areas).sum(dim=0) / areas.sum(), dim=1)
-    carried = (targets[:, None] == torch.tensor(labels)) & (targets[:, None] != IGNORE)
+    carried = targets[:, None] == torch.tensor(labels)
     prototypes = functional.normalize((carried * areas).T @ centred, dim=1)
     scores[:, list(labels)] = (centred @ prototypes.T / temperature).softmax(dim=1)
     return scores
