@@ -48,7 +48,7 @@ def test_the_package_shows_its_names_without_loading_them() -> None:
         _ = wsss.laod
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["config"], ["evaluate"], ["show"]])
+@pytest.mark.parametrize("verb", [[], ["run"], ["config"], ["evaluate"], ["show"], ["predict"]])
 def test_every_verb_has_a_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*verb, "--help"])

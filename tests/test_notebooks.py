@@ -9,7 +9,7 @@ import pytest
 
 import wsss
 from tests.toy_run import run_toy
-from wsss.runs import Picture, Run
+from wsss.runs import Drawing, Run
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
 
@@ -39,12 +39,12 @@ def test_every_cell_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for value in [execute(cell, names) for cell in cells(notebook)]:
         if isinstance(value, Run):
             assert "crf" in value._repr_html_()
-        if isinstance(value, Picture):
+        if isinstance(value, Drawing):
             assert value._repr_png_().startswith(b"\x89PNG")
 
 
-def test_a_picture_is_a_path_that_a_notebook_shows(tmp_path: Path) -> None:
-    drawn = Picture(tmp_path / "one.png")
+def test_a_drawing_is_a_path_that_a_notebook_shows(tmp_path: Path) -> None:
+    drawn = Drawing(tmp_path / "one.png")
     drawn.path.write_bytes(b"content")
     assert Path(drawn) == drawn.path
     assert str(drawn).endswith("one.png")

@@ -8,6 +8,7 @@ import torch
 from tests.plans import CONFIG, DATA, PICTURES, changed, keys, planned, stages, steps
 from tests.stages.workshop import DrawnDataset
 from wsss.config import Config
+from wsss.tasks.settings import GraphSettings
 from wsss.types import LabelMap
 
 BEFORE = ["classifier:0", "cams:0", "seeds:0"]
@@ -31,6 +32,11 @@ def titles(refine: Sequence[str], rounds: int = 1, *, ceiling: bool = False) -> 
 )
 def test_refiners_run_in_the_order_of_the_list(refine: list[str], between: list[str]) -> None:
     assert titles(refine) == [*BEFORE, *(f"{name}:0" for name in [*between, *AFTER])]
+
+
+def test_a_network_that_counts_for_nothing_is_not_fitted() -> None:
+    config = Config(refine=("graph",), rounds=1, ceiling=False, graph=GraphSettings(network_weight=0.0))
+    assert list(steps(planned(config)))[3:6] == ["superpixels:0", "graphs:0", "graph:0"]
 
 
 def test_later_rounds_start_from_the_segmenter_and_cut_no_images_again() -> None:

@@ -74,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--out", type=Path, metavar="PNG", help="file to write (default: in the run's figures)")
     show.set_defaults(verb=_show)
 
+    predict = verbs.add_parser("predict", help="label photographs of any size with a run's segmenter")
+    predict.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="photographs, and folders of them")
+    predict.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: in the run)")
+    predict.set_defaults(verb=_predict)
+
     join = verbs.add_parser("join")
     join.add_argument("run", type=Path)
     join.set_defaults(verb=_join)
@@ -113,6 +119,13 @@ def _show(given: argparse.Namespace) -> None:
     from wsss.runs import load_run
 
     console.result(f"drawn: {load_run(given.run).show(given.split, given.count, given.out)}")
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from wsss.runs import load_run
+
+    written = load_run(given.run).predict(*given.images, out=given.out)
+    console.result(f"labels of {len(written)} images: {written[0].parent}; overlays beside them")
 
 
 def _join(given: argparse.Namespace) -> None:

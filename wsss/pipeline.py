@@ -94,11 +94,7 @@ class Method:
         self.precision = precision
         self.refiners: dict[str, Refiner] = {name: REFINERS[name](config) for name in config.refine}
         self.classifier_network = NetworkSettings(config.network, config.classifier, config.classifier.weights)
-        weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
-        segmenter_network = NetworkSettings(config.network, config.segmenter, weights)
-        self.segmenters = SegmenterPlan(
-            dataset, segmenter_network, config.segmenter, config.self_training, config.rounds, config.seed, precision
-        )
+        self.segmenters = segmenter_plan(config, dataset, precision)
         self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
 
     def plan(self) -> Plan:
@@ -145,11 +141,12 @@ class Method:
             graphs, fitted = None, None
             if isinstance(refiner, FittedRefiner):
                 graphs = self.graphs()
-                fitted = fit_refiner(
-                    name, refiner, self.dataset, trail, graphs, self.config.seed, self.precision, index
-                )
                 steps += [] if index else [Step(graphs.superpixels), Step(graphs.graphs)]
-                steps.append(Step(fitted))
+                if refiner.learns:
+                    fitted = fit_refiner(
+                        name, refiner, self.dataset, trail, graphs, self.config.seed, self.precision, index
+                    )
+                    steps.append(Step(fitted))
             stage = refine(name, refiner, self.dataset, trail, index, graphs=graphs, fitted=fitted)
             steps.append(self.scored(stage))
             trail = trail.after(refiner, stage)
@@ -175,6 +172,15 @@ class Method:
     def scored(self, stage: Stage) -> Step:
         """Measure a stage's labels of the training images."""
         return Step(stage, evaluate(self.dataset, stage, "train"))
+
+
+def segmenter_plan(config: Config, dataset: Dataset, precision: str) -> SegmenterPlan:
+    """How every segmenter of a run is made; without weights of its own it starts where the classifier started."""
+    weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
+    network = NetworkSettings(config.network, config.segmenter, weights)
+    return SegmenterPlan(
+        dataset, network, config.segmenter, config.self_training, config.rounds, config.seed, precision
+    )
 
 
 def plan(config: Config, dataset: Dataset, precision: str) -> Plan:

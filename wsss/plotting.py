@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -74,6 +75,13 @@ def overlay(image: Image, labels: LabelMap, opacity: float = 0.6, *, palette: st
     """
     colours = PALETTES[palette]()[labels.numpy()]
     return _mixed(picture(image), colours, np.float32(opacity))
+
+
+def write_overlay(path: Path, image: Image, labels: LabelMap) -> None:
+    """Write the colours of the labels over an image as a PNG of the image's size; see ``overlay``."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(overlay(image, labels)).save(buffer, format="PNG", compress_level=4)
+    write_atomically(path, buffer.getvalue())
 
 
 def heat(image: Image, cam: Tensor, opacity: float = 0.6) -> Picture:

@@ -16,22 +16,23 @@ from wsss import console, ranks
 from wsss.config import Config, from_dict, load, to_yaml, written
 from wsss.data import open_dataset
 from wsss.data.base import Dataset
-from wsss.errors import SettingsError, StoreError, WsssError
+from wsss.errors import SettingsError, StageError, StoreError, WsssError
 from wsss.execution import Execution, Watcher, summarise
 from wsss.figures import draw_images, draw_run, spread
-from wsss.pipeline import Plan, plan
+from wsss.pipeline import Plan, plan, segmenter_plan
+from wsss.prediction import Predictor, predict_files
 from wsss.ranks import Pool
 from wsss.stages.base import Workbench, is_done
 from wsss.store import Artefact, Store, write_atomically
 from wsss.summary import FILE as SUMMARY
 from wsss.summary import write_summary
-from wsss.tasks.devices import resolve_precision
+from wsss.tasks.devices import choose_device, resolve_precision
 
 CONFIG = "run.yaml"
 
 
 @dataclass(frozen=True)
-class Picture(os.PathLike[str]):
+class Drawing(os.PathLike[str]):
     """A PNG that was drawn; a notebook shows it in its place.
 
     Attributes:
@@ -90,7 +91,7 @@ class Run:
                 return store.artefact(stage, step.stage.key)
         return None
 
-    def show(self, split: str = "train", count: int = 12, out: str | Path | None = None) -> Picture:
+    def show(self, split: str = "train", count: int = 12, out: str | Path | None = None) -> Drawing:
         """Draw what became of some images, evenly spread over a split.
 
         Args:
@@ -104,7 +105,35 @@ class Run:
         path = Path(out) if out else self.folder / "figures" / f"show_{split}.png"
         store = Store(Path(self.config.store.root))
         draw_images(path, self.dataset, self.plan, store, spread(self.dataset.ids(split), count))
-        return Picture(path)
+        return Drawing(path)
+
+    def predict(self, *images: str | Path, out: str | Path | None = None) -> list[Path]:
+        """Label photographs of any size with the segmenter of the round that stands.
+
+        Args:
+            images: Files, and folders of files.
+            out: Folder for ``labels`` (palette PNGs) and ``overlays``; ``predictions`` in the run folder if not given.
+
+        Returns:
+            The palette PNGs.
+
+        Raises:
+            StageError: If the run has no segmenter.
+            DataError: If there is no image, two have the same name, or one can't be read.
+        """
+        segmenter = self.artefact("segmenter", self.final_round)
+        if segmenter is None:
+            raise StageError(f"run '{self.folder}' has no trained segmenter; run it to its end, without until")
+        trainer = self.config.trainer
+        planned = segmenter_plan(self.config, self.dataset, resolve_precision(trainer.precision, trainer.accelerator))
+        with _threads(self.config):
+            predictor = Predictor(planned, segmenter, choose_device(trainer.accelerator))
+            return predict_files(predictor, [Path(image) for image in images], Path(out or self.folder / "predictions"))
+
+    @property
+    def final_round(self) -> int:
+        """The last round that stands; 0 before any has ended."""
+        return max((row["round"] for row in self.summary["rounds"] if row.get("kept", True)), default=0)
 
     def table(self) -> str:
         """The table of stages, the segmenter's score and where everything lies, as plain text."""

@@ -79,6 +79,11 @@ class Refiner(ABC):
 class FittedRefiner(Refiner):
     """A refiner with a network, fitted on the region graphs of the whole training set before it refines."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether its settings ask for the network at all."""
+        return True
+
     @abstractmethod
     def learns_from(self, source: Source) -> dict[str, Any]:
         """The settings that steer the fit; what only refining reads is none of them."""

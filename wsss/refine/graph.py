@@ -47,6 +47,11 @@ class Graph(FittedRefiner):
     version = 3
     changes = "scores"
 
+    @property
+    def learns(self) -> bool:
+        """Prototypes and the scores so far need no network."""
+        return self.settings.network_weight > 0
+
     def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
         """All settings; what only training needs steers the weights, which the stage reads."""
         return asdict(self.settings)

@@ -1,0 +1,135 @@
+"""Labels of any photograph, by the segmenter of a finished run."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss import console
+from wsss.data.images import IMAGE_SUFFIXES, read_image
+from wsss.errors import DataError
+from wsss.functional.windows import merge_windows
+from wsss.plotting import write_overlay
+from wsss.stages.networks import load_segmenter, on_grid
+from wsss.stages.segmenters import SegmenterPlan
+from wsss.store import Artefact, encode_labels, write_atomically
+from wsss.tasks.devices import autocast
+from wsss.types import BACKGROUND, Image, LabelMap
+
+WINDOW = 1024
+"""Images of which a side is longer are looked at through windows of this many pixels."""
+
+OVERLAP = 256
+"""Pixels that neighbouring windows share: more than the segmenter sees around a pixel."""
+
+STRIDE = 4
+"""Pixels from one score of a segmenter to the next."""
+
+
+class Predictor:
+    """A trained segmenter that labels photographs of any size.
+
+    Args:
+        plan: How the segmenter was made.
+        segmenter: Where its weights lie.
+        device: Where it computes.
+    """
+
+    def __init__(self, plan: SegmenterPlan, segmenter: Artefact, device: torch.device) -> None:
+        from wsss.tasks.segmentation import predict_scores
+
+        self.precision, self.device = plan.precision, device
+        self.labels = range(0 if plan.dataset.background else BACKGROUND + 1, len(plan.dataset.classes) + 1)
+        network = load_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1, segmenter, device)
+        self._look = partial(
+            predict_scores,
+            network,
+            scales=plan.settings.test_scales,
+            flip=plan.settings.test_flip,
+            background=plan.dataset.background,
+        )
+
+    def __call__(self, image: Image) -> LabelMap:
+        """Label an image.
+
+        Args:
+            image: (3, H, W) bytes.
+
+        Returns:
+            (H, W) uint8, never ``IGNORE``.
+        """
+        shown = on_grid([image], (image.shape[1], image.shape[2]), self.device)
+        with torch.inference_mode(), autocast(self.precision, self.device):
+            scores = merge_windows(self._look, shown, window=WINDOW, overlap=OVERLAP, stride=STRIDE)
+        return best_of_enlarged(scores, (image.shape[1], image.shape[2]), self.labels)
+
+
+def best_of_enlarged(scores: Tensor, size: tuple[int, int], labels: Sequence[int]) -> LabelMap:
+    """Enlarge scores and take the best label of each pixel, one label after the other: 24 megapixels stay small.
+
+    Args:
+        scores: (K, h, w).
+        size: Height and width of the result.
+        labels: Which of the K may be taken.
+    """
+    best = torch.full(size, -torch.inf)
+    chosen = torch.zeros(size, dtype=torch.uint8)
+    for label in labels:
+        enlarged = interpolate(scores[None, label, None].float(), size, mode="bilinear", align_corners=False)[0, 0]
+        better = enlarged > best
+        best, chosen = torch.where(better, enlarged, best), chosen.masked_fill(better, label)
+    return chosen
+
+
+def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path) -> list[Path]:
+    """Label photographs: a palette PNG each in ``labels``, and the colours over the photograph in ``overlays``.
+
+    Args:
+        predictor: The segmenter.
+        paths: Files, and folders of files.
+        out: Folder to write to.
+
+    Returns:
+        The palette PNGs.
+
+    Raises:
+        DataError: If there is no image, two have the same name, or one can't be read; those before it are written.
+    """
+    images = dict(_named(paths))
+    written = []
+    with console.progress("predictions", len(images)) as advance:
+        for name, path in images.items():
+            image = read_image(path)
+            labels = predictor(image)
+            written.append(out / "labels" / f"{name}.png")
+            write_atomically(written[-1], encode_labels(labels))
+            write_overlay(out / "overlays" / f"{name}.png", image, labels)
+            advance(1)
+    return written
+
+
+def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Each image by its name without the ending."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        for file in _images(path):
+            if file.stem in seen:
+                raise DataError(
+                    f"'{file}' and '{seen[file.stem]}' would both be written as '{file.stem}.png'; "
+                    "rename one of them or predict them apart"
+                )
+            seen[file.stem] = file
+            yield file.stem, file
+    if not seen:
+        raise DataError(
+            f"there is no image in {', '.join(repr(str(path)) for path in paths)}; give files or folders that hold some"
+        )
+
+
+def _images(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
