@@ -24,7 +24,7 @@ class TrainerSettings:
     workers: int = 0
     """Processes that prepare batches beside each training process; 0 prepares them in it."""
     threads: int = 0
-    """Threads of each process; 0 shares the cores out among them."""
+    """Threads of each process; 0 shares the cores out among them. Another number rounds the last bits otherwise."""
 
     def __post_init__(self) -> None:
         require(self.devices >= 1, "devices", "must be at least 1", self.devices)
