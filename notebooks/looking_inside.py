@@ -77,7 +77,7 @@ for factor in (0.5, 1.0, 2.0):
     print(f"weight x {factor}: {(labels == truth)[known].float().mean().item():.0%} of the pixels right")
 
 # %% [markdown]
-# Scores of all images, by class: the counts of the stage, pooled as the summary pools them.
+# What the summary says of the last stage, over all training images.
 
 # %%
 print(json.dumps(run.summary["stages"][-1], indent=2))

@@ -23,7 +23,7 @@ WINDOW = 1024
 """Images of which a side is longer are looked at through windows of this many pixels."""
 
 OVERLAP = 256
-"""Pixels that neighbouring windows share: more than the segmenter sees around a pixel."""
+"""Pixels that neighbouring windows share at least."""
 
 STRIDE = 4
 """Pixels from one score of a segmenter to the next."""

@@ -68,8 +68,15 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What it says about itself; see ``summary.json``."""
-        return json.loads((self.folder / SUMMARY).read_bytes())
+        """What it says about itself; see ``summary.json``.
+
+        Raises:
+            StoreError: If the run has not ended.
+        """
+        path = self.folder / SUMMARY
+        if not path.exists():
+            raise StoreError(f"run '{self.folder}' has not ended (it has no {SUMMARY}); start the same run again")
+        return json.loads(path.read_bytes())
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -119,6 +126,7 @@ class Run:
 
         Raises:
             StageError: If the run has no segmenter.
+            StoreError: If the run has not ended.
             DataError: If there is no image, two have the same name, or one can't be read.
         """
         segmenter = self.artefact("segmenter", self.final_round)
