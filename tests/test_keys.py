@@ -39,6 +39,7 @@ EXPECTED = [
     ("cams.scales", (1.0,), since("cams:0")),
     ("cams.flip", False, since("cams:0")),
     ("cams.batch_size", 2, since("cams:0")),
+    ("cams.negative_quantile", 0.9, since("cams:0")),
     ("seeds.background", "power", since("seeds:0", "scores of cams:0")),
     ("seeds.background_threshold", 0.2, since("seeds:0", "scores of cams:0")),
     ("seeds.foreground_threshold", 0.2, since("seeds:0")),

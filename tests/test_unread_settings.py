@@ -44,6 +44,7 @@ OTHER_VALUES: dict[str, Any] = {
     "graph.hidden": 32,
     "graph.heads": 2,
     "seeds.background": "power",
+    "cams.negative_quantile": 0.9,
     "crf.unary": "labels",
     "crf.label_confidence": 0.6,
     "classifier.weights": "imagenet",

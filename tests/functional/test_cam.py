@@ -1,8 +1,17 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from wsss.functional.cam import class_activation_maps, merge_views, normalise_cams
+from wsss.functional.cam import (
+    class_activation_maps,
+    merge_views,
+    negative_offsets,
+    normalise_cams,
+    percentiles,
+    subtract_offsets,
+)
 
 
 def test_the_maps_average_to_the_logits_of_the_classifier() -> None:
@@ -76,3 +85,33 @@ def test_a_map_that_is_not_finite_is_refused_where_it_matters(wrong: float) -> N
     with pytest.raises(ValueError, match="cams must be finite"):
         normalise_cams(cams, torch.tensor([True, False]))
     assert normalise_cams(cams, torch.tensor([False, True]))[0].tolist() == [[0.0, 0.0]]
+
+
+def test_percentiles_run_from_the_least_to_the_greatest_value() -> None:
+    found = percentiles(torch.stack([torch.arange(101.0)[torch.randperm(101)][None], torch.full((1, 101), 7.0)]))
+    torch.testing.assert_close(found, torch.stack([torch.arange(101.0), torch.full((101,), 7.0)]))
+
+
+def test_the_offset_is_a_quantile_over_all_images_that_lack_the_class() -> None:
+    maps = torch.rand(5, 3, 4, 6) * torch.tensor([1.0, 10.0, 100.0])[:, None, None]
+    tags = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 0]]).bool()
+    values = torch.stack([percentiles(image) for image in maps])
+    found = negative_offsets(values, tags, 0.9)
+    for label in range(3):
+        pooled = sorted(
+            value for image in range(5) if not tags[image, label] for value in values[image, label].tolist()
+        )
+        place = 0.9 * (len(pooled) - 1)
+        below, above = pooled[math.floor(place)], pooled[math.ceil(place)]
+        assert found[label] == pytest.approx(below + (place - math.floor(place)) * (above - below), rel=1e-5)
+    assert found[0] < found[1] < found[2]
+
+
+def test_a_class_that_no_image_lacks_has_no_offset() -> None:
+    assert negative_offsets(torch.rand(2, 1, 101), torch.ones(2, 1, dtype=torch.bool), 0.5).tolist() == [0]
+
+
+def test_an_offset_is_taken_off_up_to_half_of_the_peak() -> None:
+    maps = torch.tensor([[[1.0, 4.0, 9.0]], [[1.0, 4.0, 9.0]], [[0.0, 0.0, 0.0]]])
+    found = subtract_offsets(maps, torch.tensor([2.0, 7.0, 3.0]))
+    assert found.tolist() == [[[0, 2, 7]], [[0, 0, 4.5]], [[0, 0, 0]]]

@@ -9,7 +9,7 @@ from wsss.stages.base import Stage
 from wsss.stages.make_cams import make_cams
 from wsss.stages.networks import NetworkSettings, build_classifier, weights_of
 from wsss.stages.settings import CamSettings
-from wsss.store import resize_scores
+from wsss.store import resize_scores, stride_size
 from wsss.tasks.settings import ClassifierSettings
 
 NETWORK = NetworkSettings("tiny", ClassifierSettings(output_stride=8), "none")
@@ -89,7 +89,69 @@ def test_with_flips_the_map_of_the_mirror_image_is_the_mirror_image_of_the_map(t
     torch.testing.assert_close(views[0], views[1].flip(2), atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("changed", [CamSettings(scales=(1.0,)), CamSettings(flip=False), CamSettings(batch_size=3)])
+def test_what_the_classifier_answers_on_images_without_a_class_counts_as_none(tmp_path: Path) -> None:
+    pictures = {"both": picture("0011", "0222"), "first": picture("01", "11"), "none": picture("00", "00")}
+    data = DrawnDataset(
+        {name: enlarged(drawn, 16) for name, drawn in pictures.items()}
+        | {"unknown": enlarged(picture("12", "21"), 16)},
+        tags={"unknown": None},
+    )
+    settings = CamSettings(scales=(1.0,), flip=False, negative_quantile=0.8)
+    found = finished(workbench(tmp_path, data), make_cams(data, NETWORK, settings, classifier(), "32-true"))
+    torch.manual_seed(1)
+    network = build_classifier(NETWORK, 2)
+    torch.nn.init.normal_(network.head.weight, std=1.0)
+    maps = {}
+    with torch.inference_mode():
+        for name in data.ids("train"):
+            answer = network.activation_maps(data.image(name)[None].float() / 255)[0].relu()
+            maps[name] = resize_scores(answer, stride_size(data.size(name)))
+    # what nobody knows of "unknown" counts for neither class
+    for label, names in enumerate([["none"], ["none", "first"]]):
+        values = torch.cat([maps[name][label].flatten().quantile(torch.linspace(0, 1, 101)) for name in names])
+        shown = maps["both"][label]
+        expected = (shown - min(values.quantile(0.8), shown.amax() / 2)).relu()
+        expected = expected / (expected.amax() + 1e-5)
+        torch.testing.assert_close(found.read_scores("both", 3)[label + 1], expected, atol=2e-3, rtol=0)
+    assert not found.read_scores("first", 3)[2].any()
+    assert found.read_scores("unknown", 3)[1:].amax((1, 2)).min() > 0.99
+
+
+def test_maps_that_waited_are_gone_when_the_stage_is_finished(tmp_path: Path) -> None:
+    stage = make_cams(DATA, NETWORK, CamSettings(scales=(1.0,), negative_quantile=0.5), classifier(), "32-true")
+    found = finished(workbench(tmp_path, DATA), stage)
+    assert not found.progress.exists()
+    assert {Path(name).parts[0] for name in found.files} == {"scores"}
+
+
+def test_a_stage_that_was_killed_between_its_two_passes_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CamSettings(scales=(1.0,), flip=False, batch_size=1, negative_quantile=0.8)
+    expected = cams_of(tmp_path / "undisturbed", settings)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wsss.stages.make_cams._offsets", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cams_of(tmp_path / "killed", settings)
+    # the maps are there already, so the network is not asked again
+    monkeypatch.setattr("wsss.tasks.classification.predict_cams", killed)
+    resumed = cams_of(tmp_path / "killed", settings)
+    assert all(torch.equal(resumed[name], cams) for name, cams in expected.items())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        CamSettings(scales=(1.0,)),
+        CamSettings(flip=False),
+        CamSettings(batch_size=3),
+        CamSettings(negative_quantile=0.0),
+    ],
+)
 def test_every_setting_changes_the_key(changed: CamSettings) -> None:
     before = classifier()
     assert (

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch.nn.functional import conv2d, interpolate
 
 _SMALLEST = 1e-5
 """Added to the maximum, so that a class without any activation stays at zero."""
+
+_STEPS = torch.linspace(0, 1, 101)
+"""From the least to the greatest value in hundredths of the pixels."""
 
 
 def class_activation_maps(
@@ -71,3 +75,43 @@ def normalise_cams(cams: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None
     if not peaks.isfinite().all():
         raise ValueError(f"cams must be finite, got a maximum of {peaks[~peaks.isfinite()][0].item()}")
     return cams / (peaks + _SMALLEST)
+
+
+def percentiles(maps: Float[Tensor, "C H W"]) -> Float[Tensor, "C 101"]:
+    """Sum up the values of each map, from its least to its greatest in steps of a hundredth of its pixels."""
+    return maps.float().flatten(1).quantile(_STEPS, dim=1).T
+
+
+def negative_offsets(
+    values: Float[Tensor, "N C 101"], tags: Bool[Tensor, "N C"], quantile: float
+) -> Float[Tensor, " C"]:
+    """Find how far each class's map rises where the class is known to be absent.
+
+    Tags that rule a class out are sure knowledge about every pixel of the image, and what a classifier answers there is
+    its noise. Classes differ in it, so one threshold for all of them is too low for some unless it is taken off.
+
+    Args:
+        values: The ``percentiles`` of the maps of several images; images count alike, whatever their size.
+        tags: Presence of the classes in these images.
+        quantile: Share of the values on absent classes that the offset is to reach, in [0, 1].
+
+    Returns:
+        What to subtract from the maps of each class before they are normalised; 0 for a class that no image lacks.
+    """
+    lacking = (values[~tags[:, label], label].flatten() for label in range(values.shape[1]))
+    found = [float(np.quantile(absent.numpy(), quantile)) if absent.numel() else 0.0 for absent in lacking]
+    return torch.tensor(found)
+
+
+def subtract_offsets(maps: Float[Tensor, "C H W"], offsets: Float[Tensor, " C"]) -> Float[Tensor, "C H W"]:
+    """Take off each map what counts as none, but never more than half of its peak: a class that is present has a map.
+
+    Args:
+        maps: Activations >= 0, not normalised.
+        offsets: What ``negative_offsets`` found.
+
+    Returns:
+        Activations >= 0.
+    """
+    halves = maps.amax(dim=(1, 2)) / 2
+    return (maps - torch.minimum(offsets, halves)[:, None, None]).relu()

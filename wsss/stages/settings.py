@@ -15,8 +15,12 @@ class CamSettings:
     """Whether mirrored images join the sum."""
     batch_size: int = 8
     """Most images of like size that are computed together."""
+    negative_quantile: float | None = None
+    """Quantile of a class's activations over images tagged without it that counts as none; null subtracts nothing."""
 
     def __post_init__(self) -> None:
+        level = self.negative_quantile
+        require(level is None or 0 <= level < 1, "negative_quantile", "must lie in [0, 1) or be null", level)
         require(len(self.scales) > 0, "scales", "must name a scale", list(self.scales))
         require(all(0 < scale <= 4 for scale in self.scales), "scales", "must lie in (0, 4]", list(self.scales))
         require(self.batch_size >= 1, "batch_size", "must be at least 1", self.batch_size)
