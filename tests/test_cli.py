@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import wsss
+from tests.data.toys import make_voc
 from tests.drawing import picture
 from wsss import cli
 from wsss.cli import main
@@ -48,7 +49,10 @@ def test_the_package_shows_its_names_without_loading_them() -> None:
         _ = wsss.laod
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["config"], ["evaluate"], ["show"], ["predict"]])
+@pytest.mark.parametrize(
+    "verb",
+    [[], ["run"], ["config"], ["check"], ["check", "data"], ["check", "env"], ["evaluate"], ["show"], ["predict"]],
+)
 def test_every_verb_has_a_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*verb, "--help"])
@@ -62,7 +66,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"wsss {wsss.__version__}\n"
 
 
-@pytest.mark.parametrize("verb", [["rnu"], [], ["run", "--dyr-run"], ["evaluate"], ["evaluate", "--labels"]])
+@pytest.mark.parametrize("verb", [["rnu"], [], ["run", "--dyr-run"], ["check"], ["evaluate"], ["evaluate", "--labels"]])
 def test_a_misspelt_verb_or_option_is_answered_with_the_usage(
     verb: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +76,7 @@ def test_a_misspelt_verb_or_option_is_answered_with_the_usage(
     assert "usage: wsss" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", [["run"], ["run", "--dry-run"], ["config"]])
+@pytest.mark.parametrize("verb", [["run"], ["run", "--dry-run"], ["config"], ["check", "data"], ["check", "env"]])
 @pytest.mark.parametrize("setting", ["roundz=3", "experiment=voc12", "network=tinny", "refine=[crff]", "data=vok"])
 def test_a_misspelt_setting_is_answered_in_three_lines(
     verb: list[str], setting: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -168,6 +172,39 @@ def test_a_missing_truth_is_named(folders: tuple[Path, Path], capsys: pytest.Cap
     assert out == ""
     assert error.startswith(f"wsss: '{truth / 'b.png'}' is missing, the truth of '{labels / 'b.png'}'")
     assert len(error.splitlines()) == 1
+
+
+def test_checked_data_end_with_1_where_something_is_wrong(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsss.checks.sheet.draw_tiles", lambda *_, **__: None)
+    root = make_voc(tmp_path / "toy", train={"a": picture("0012"), "b": None}, val={"c": None}, tags=("a 1 2", "b"))
+    command = ["check", "data", "data=voc", f"data.root={root}", "--out", str(tmp_path / "sheet.png")]
+    # photographs of one seed are the same pixels where they are as large, and a and c are not
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("data set toy\n")
+    assert out.endswith(f"nothing is wrong, 1 remark\ncontact sheet: {tmp_path / 'sheet.png'}\n")
+    assert main([*command, "--strict"]) == 1
+    capsys.readouterr()
+    (root / "JPEGImages" / "b.png").write_bytes(b"")
+    assert main([*command, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [finding["kind"] for finding in told["findings"] if finding["fault"]] == ["unreadable image"]
+    assert main(["check", "data", "data=voc", f"data.root={tmp_path / 'away'}"]) == 2
+
+
+def test_a_checked_machine_ends_with_1_where_something_is_broken(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsss.checks.machine.requirements", lambda: [("rich", ">=13")])
+    assert main(["check", "env", f"store.root={tmp_path / 'runs'}"]) == 0
+    assert capsys.readouterr().out.endswith("\na run can start here\n")
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr("wsss.checks.machine.requirements", lambda: [("rich", ">=1300")])
+    assert main(["check", "env", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [line["name"] for line in told["lines"] if line["state"] == "broken"] == ["rich"]
 
 
 def test_show_refuses_a_folder_that_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wsss.checks.data import check_data
     from wsss.config import Config, load
     from wsss.data import open_dataset
     from wsss.errors import WsssError
@@ -19,6 +20,7 @@ _HOMES = {
     "Config": "wsss.config",
     "Run": "wsss.runs",
     "WsssError": "wsss.errors",
+    "check_data": "wsss.checks.data",
     "dense_crf": "wsss.functional.dense_crf",
     "grow_regions": "wsss.functional.region_growing",
     "load": "wsss.config",
@@ -34,6 +36,7 @@ __all__ = [
     "Run",
     "WsssError",
     "__version__",
+    "check_data",
     "dense_crf",
     "grow_regions",
     "load",

@@ -17,18 +17,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of this process if not given.
 
     Returns:
-        The exit code: 0 done, 2 refused, 130 interrupted.
+        The exit code: 0 done, 1 a check found something wrong, 2 refused, 130 interrupted.
     """
     given = _parser().parse_args(arguments)
     try:
-        given.verb(given)
+        return int(given.verb(given) or 0)
     except WsssError as error:
         console.note(f"wsss: {error}")
         return 2
     except KeyboardInterrupt:
         console.note("wsss: interrupted; run the same command again to go on")
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     config = verbs.add_parser("config", help="print the resolved settings as YAML, with the help of each")
     config.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     config.set_defaults(verb=_config)
+
+    check = verbs.add_parser("check", help="say whether the data or this machine are fit for a run")
+    subjects = check.add_subparsers(title="what is checked", metavar="WHAT", required=True)
+    data = subjects.add_parser("data", help="count images, classes and sizes; find what is wrong, all of it at once")
+    data.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
+    data.add_argument("--out", type=Path, metavar="PNG", help="contact sheet to write (default: in store.root)")
+    data.add_argument("--strict", action="store_true", help="remarks, such as tags against masks, count as faults")
+    data.add_argument("--json", action="store_true", help="print JSON, with every finding, instead of tables")
+    data.set_defaults(verb=_check_data)
+    machine = subjects.add_parser("env", help="libraries, processor, memory, accelerator, disk, tracking")
+    machine.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
+    machine.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    machine.set_defaults(verb=_check_machine)
 
     evaluate = verbs.add_parser("evaluate", help="score a folder of label PNGs against a folder of truth")
     evaluate.add_argument("--labels", type=Path, required=True, metavar="DIR", help="PNGs to score")
@@ -101,6 +113,26 @@ def _config(given: argparse.Namespace) -> None:
     from wsss.config import annotated_yaml, load
 
     console.result(annotated_yaml(load(given.settings)))
+
+
+def _check_data(given: argparse.Namespace) -> int:
+    import json
+
+    from wsss.checks.data import check_data
+
+    report = check_data(*given.settings, out=given.out)
+    console.result(json.dumps(report.to_dict(), indent=1) if given.json else report.table())
+    return int(not report.ok or (given.strict and bool(report.findings)))
+
+
+def _check_machine(given: argparse.Namespace) -> int:
+    import json
+
+    from wsss.checks.machine import check_machine
+
+    report = check_machine(*given.settings)
+    console.result(json.dumps(report.to_dict(), indent=1) if given.json else report.table())
+    return int(not report.ok)
 
 
 def _evaluate(given: argparse.Namespace) -> None:

@@ -20,7 +20,15 @@ class SettingsError(WsssError):
 
 
 class DataError(WsssError):
-    """An image, a label, a list or a tag can't be used."""
+    """An image, a label, a list or a tag can't be used.
+
+    Attributes:
+        kind: What is wrong in a few words, the same words for alike faults; empty where nobody counts them.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class StoreError(WsssError):

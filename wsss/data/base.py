@@ -69,6 +69,10 @@ class Dataset(ABC):
         """Labels that the tags of an image allow, in rising order."""
         return possible_labels(self.tags(id), len(self.classes), background=self.background)
 
+    def place(self, id: str) -> str:
+        """Where an image lies, for messages."""
+        return f"image '{id}'"
+
     def sample(self, id: str) -> Sample:
         """Read one image and all that is known about it."""
         return Sample(id=id, image=self.image(id), tags=self.tags(id), truth=self.truth(id))
@@ -113,6 +117,18 @@ class Dataset(ABC):
     @abstractmethod
     def truth(self, id: str) -> LabelMap | None:
         """Read the true labels, (H, W) uint8 with ``IGNORE`` where nobody knows; None when the image has none."""
+
+    def truth_faults(self, id: str) -> list[DataError]:
+        """All that is wrong with the true labels of an image, where ``truth`` stops at the first."""
+        try:
+            self.truth(id)
+        except DataError as error:
+            return [error]
+        return []
+
+    def strays(self) -> list[DataError]:
+        """Files of the data set that were meant for an image and belong to none."""
+        return []
 
     def _image_digest(self, id: str) -> bytes:
         image = self.image(id)

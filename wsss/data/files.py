@@ -3,6 +3,7 @@
 import os
 import re
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from wsss.data.base import Dataset, digest
+from wsss.data.faults import stepping_over
 from wsss.data.images import IMAGE_SUFFIXES, fit_size, image_size, read_image, read_label_png, resize_labels
 from wsss.errors import DataError
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
+
+NO_FOLDER = "missing folder"
+"""Kind of the fault that a setting names a folder that does not exist."""
 
 BACKGROUND_NAMES = ("background", "_background_", "__background__", "bg")
 """What label 0 is called in class lists, in any case."""
@@ -56,6 +61,10 @@ class FileDataset(Dataset):
         """Read an image, (3, H, W) uint8, upright and at most ``max_side`` long."""
         return read_image(self._images[id], self._max_side)
 
+    def place(self, id: str) -> str:
+        """The file of an image, for messages."""
+        return f"'{self._images[id]}'"
+
     def tags(self, id: str) -> Tags | None:
         """Which of the C foreground classes are there; None when nobody said, all False when known to be empty."""
         if id not in self._tags:
@@ -73,12 +82,21 @@ class FileDataset(Dataset):
         if mask is None:
             return None
         native = image_size(self._images[id])
-        if tuple(mask.shape) != native:
-            raise DataError(
-                f"'{self._mask_path(id)}' is {mask.shape[0]} × {mask.shape[1]} (rows × columns), its upright image "
-                f"'{self._images[id]}' is {native[0]} × {native[1]}, they must agree; draw the mask on that image again"
-            )
+        self._require_size(id, mask, native)
         return resize_labels(mask, fit_size(native, self._max_side))
+
+    def truth_faults(self, id: str) -> list[DataError]:
+        """All that is wrong with a mask: how it is stored, numbers that are no class, its size."""
+        faults: list[DataError] = []
+        path = self._mask_path(id)
+        try:
+            if path.exists():
+                mask = read_label_png(path)
+                faults += self._number_faults(path, mask)
+                self._require_size(id, mask, image_size(self._images[id]))
+        except DataError as error:
+            faults.append(error)
+        return faults
 
     @abstractmethod
     def _find_tags(self, id: str) -> Tags | None:
@@ -100,14 +118,30 @@ class FileDataset(Dataset):
         if not path.exists():
             return None
         mask = read_label_png(path)
-        classes = len(self.classes)
-        wrong = np.flatnonzero(_pixels_of_numbers(mask)[classes + 1 : IGNORE])
-        if wrong.size:
-            raise DataError(
-                f"'{path}' has a pixel labelled {classes + 1 + wrong[0]}, labels must be 0 to {classes} or {IGNORE} "
-                f"(unknown); add the class to the class list or mend the mask"
-            )
+        for fault in self._number_faults(path, mask):
+            raise fault
         return mask if self.background else mask.masked_fill(mask == BACKGROUND, IGNORE)
+
+    def _number_faults(self, path: Path, mask: LabelMap) -> Iterator[DataError]:
+        """What to say of a mask with numbers that are neither a class nor unknown; nothing of others."""
+        classes = len(self.classes)
+        wrong = np.flatnonzero(_pixels_of_numbers(mask)[classes + 1 : IGNORE]) + classes + 1
+        if wrong.size:
+            more = f", which {wrong.size - 1} more of its numbers are not" if wrong.size > 1 else ""
+            yield DataError(
+                f"'{path}' has a pixel labelled {wrong[0]}, labels must be 0 to {classes} or {IGNORE} "
+                f"(unknown){more}; add the class to the class list or mend the mask",
+                kind="label without a class",
+            )
+
+    def _require_size(self, id: str, mask: LabelMap, native: tuple[int, int]) -> None:
+        if tuple(mask.shape) != native:
+            raise DataError(
+                f"'{self._mask_path(id)}' is {mask.shape[0]} × {mask.shape[1]} (rows × columns), its upright image "
+                f"'{self._images[id]}' is {native[0]} × {native[1]}, they must agree; "
+                f"draw the mask on that image again",
+                kind="mask of another size",
+            )
 
     def _image_digest(self, id: str) -> bytes:
         return digest(repr(self._max_side).encode(), _content(self._images[id]))
@@ -128,7 +162,7 @@ def require_folder(path: Path, setting: str) -> None:
         DataError: If there is no such folder.
     """
     if not path.is_dir():
-        raise DataError(f"'{path}' is missing, it must be a folder; set {setting} to where the data lie")
+        raise DataError(f"'{path}' is missing, it must be a folder; set {setting} to where the data lie", NO_FOLDER)
 
 
 def read_lines(path: Path, cure: str) -> list[str]:
@@ -205,11 +239,13 @@ def find_images(folder: Path) -> dict[str, Path]:
             if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
                 continue
             id = path.relative_to(folder).with_suffix("").as_posix()
-            if id in found:
-                raise DataError(
-                    f"'{path}' and '{found[id]}' are both called '{id}'; each image needs a name of its own, rename one"
-                )
-            found[id] = path
+            with stepping_over():
+                if id in found:
+                    raise DataError(
+                        f"'{path}' and '{found[id]}' are both called '{id}'; each image needs a name of its own, "
+                        f"rename one"
+                    )
+                found[id] = path
     return dict(sorted(found.items()))
 
 

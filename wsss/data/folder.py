@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from wsss.data.base import DatasetSettings, digest
+from wsss.data.faults import stepping_over
 from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
 from wsss.errors import DataError, require
 from wsss.types import Tags
@@ -86,11 +87,16 @@ class FolderDataset(FileDataset):
         }
         if not images:
             raise DataError(f"'{root / settings.images}' holds no image; set data.images to the folder of the images")
-        rows = _read_table(root / settings.tags, images)
+        rows: list[_Row] = []
+        with stepping_over():
+            rows = _read_table(root / settings.tags, images)
         words = _split_cells(rows)
         listed = root / settings.classes
         classes = read_classes(listed) if settings.classes and listed.exists() else _classes_of_words(words, root)
-        tags = {row.id: _tags_of_words(words[row.id], classes, row.where) for row in rows}
+        tags: dict[str, Tags] = {}
+        for row in rows:
+            with stepping_over():
+                tags[row.id] = _tags_of_words(words[row.id], classes, row.where)
         super().__init__(
             root.resolve().name,
             classes,
@@ -101,6 +107,18 @@ class FolderDataset(FileDataset):
             max_side=settings.max_side,
         )
         self._tags = {id: tags.get(id) for id in images}
+
+    def strays(self) -> list[DataError]:
+        """Masks of a name that no image has: nothing is ever measured against them."""
+        found = sorted(path for path in self._masks.rglob("*.png") if not path.name.startswith("."))
+        return [
+            DataError(
+                f"'{path}' is the mask of no image, a mask must have its image's name; rename or delete it",
+                kind="mask without an image",
+            )
+            for path in found
+            if path.relative_to(self._masks).with_suffix("").as_posix() not in self._images
+        ]
 
     def _find_tags(self, id: str) -> Tags | None:
         return self._tags[id]
@@ -120,19 +138,26 @@ def _read_table(path: Path, images: dict[str, Path]) -> list[_Row]:
     names = dict.fromkeys(images, "") | {f"{id}{file.suffix}": id for id, file in images.items()}
     rows: dict[str, _Row] = {}
     for entry in reader:
-        where = f"'{path}', line {reader.line_num},"
-        name = (entry["image"] or "").strip()
-        if name not in names:
-            raise DataError(f"{where} names the image '{name}', which is not there; restore the file or drop the line")
-        if None in entry:
-            raise DataError(
-                f"{where} has more cells than the first line; separate tags by semicolons or quote the cell"
-            )
-        id = names[name] or name
-        if id in rows:
-            raise DataError(f"{where} names the image '{name}' once more; put all its tags on one line")
-        rows[id] = _Row(id, (entry["tags"] or "").strip(), (entry.get("split") or "").strip().lower(), where)
+        with stepping_over():
+            row = _read_row(entry, names, f"'{path}', line {reader.line_num},")
+            if row.id in rows:
+                name = entry["image"].strip()
+                raise DataError(f"{row.where} names the image '{name}' once more; put all its tags on one line")
+            rows[row.id] = row
     return list(rows.values())
+
+
+def _read_row(entry: dict[str, str], names: dict[str, str], where: str) -> _Row:
+    name = (entry["image"] or "").strip()
+    if name not in names:
+        raise DataError(
+            f"{where} names the image '{name}', which is not there; restore the file or drop the line",
+            kind="missing image",
+        )
+    if None in entry:
+        raise DataError(f"{where} has more cells than the first line; separate tags by semicolons or quote the cell")
+    id = names[name] or name
+    return _Row(id, (entry["tags"] or "").strip(), (entry.get("split") or "").strip().lower(), where)
 
 
 def _split_cells(rows: list[_Row]) -> dict[str, list[str]]:
@@ -171,8 +196,9 @@ def _tags_of_words(words: list[str], classes: tuple[str, ...], where: str) -> Ta
 def _splits(rows: list[_Row], images: dict[str, Path], masks: Path, val_share: float) -> dict[str, tuple[str, ...]]:
     """Split by the table's column, or else keep a share of the images that have a mask out of training."""
     for row in rows:
-        if row.split not in SPLIT_WORDS:
-            raise DataError(f"{row.where} has the split '{row.split}', it must be train or val; mend the line")
+        with stepping_over():
+            if row.split not in SPLIT_WORDS:
+                raise DataError(f"{row.where} has the split '{row.split}', it must be train or val; mend the line")
     val = {row.id for row in rows if row.split == "val"}
     if not any(row.split for row in rows):
         # by a hash of the name, so that an image stays where it is when others are added
@@ -182,6 +208,10 @@ def _splits(rows: list[_Row], images: dict[str, Path], masks: Path, val_share: f
         "train": tuple(id for id in images if id not in val),
         "val": tuple(id for id in images if id in val),
     }
-    if not splits["train"]:
-        raise DataError(f"{rows[0].where} and all other lines have the split val; some images must be for training")
+    with stepping_over():
+        if not splits["train"]:
+            raise DataError(
+                f"{rows[0].where} and all other lines have the split val; some images must be for training",
+                kind="empty list",
+            )
     return splits

@@ -101,7 +101,8 @@ def read_label_png(path: Path) -> LabelMap:
         if picture.mode not in ("P", "L"):
             raise DataError(
                 f"'{path}' stores its labels as {picture.mode}, they must be one byte per pixel (palette or 8-bit "
-                f"grey); save the class numbers, not their colours"
+                f"grey); save the class numbers, not their colours",
+                kind="mask of colours",
             )
         # asked before the pixels are decoded: Pillow forgets then how they were stored
         step = _grey_step(picture)

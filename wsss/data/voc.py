@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import torch
 
 from wsss.data.base import DatasetSettings
+from wsss.data.faults import stepping_over
 from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
 from wsss.errors import DataError, one_of, require
 from wsss.types import Tags
@@ -56,12 +57,13 @@ class VocDataset(FileDataset):
         ids = {"train": _read_list(root, settings.train_list, "data.train_list"), "val": ()}
         if settings.val_list:
             ids["val"] = _read_list(root, settings.val_list, "data.val_list")
+        images = _listed_images(root, ids, settings)
         super().__init__(
             root.resolve().name,
             read_classes(root / "classes.txt"),
             background=settings.background,
-            ids=ids,
-            images=_listed_images(root, ids, settings),
+            ids={split: tuple(id for id in listed if id in images) for split, listed in ids.items()},
+            images=images,
             masks=root / settings.masks,
             max_side=settings.max_side,
         )
@@ -76,7 +78,8 @@ class VocDataset(FileDataset):
 
     def _require_tags(self, root: Path, settings: VocSettings) -> None:
         if settings.tags == "file":
-            self._tags = _read_tag_file(root / TAG_FILE, set(self._images), len(self.classes))
+            with stepping_over():
+                self._tags = _read_tag_file(root / TAG_FILE, set(self._images), len(self.classes))
         elif settings.tags == "xml":
             require_folder(self._annotations, "data.tags")
         if settings.tags == "masks" or settings.masks != VocSettings.masks:
@@ -106,13 +109,16 @@ def _read_list(root: Path, name: str, setting: str) -> tuple[str, ...]:
     """Read the ids of a list; images that are named twice are an error."""
     path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
     cure = f"write one image name a line there or set {setting} to a list of that folder"
-    ids = [line for line in read_lines(path, cure) if line]
-    if not ids:
-        raise DataError(f"'{path}' names no image; {cure}")
-    twice = [id for id, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise DataError(f"'{path}' names '{twice[0]}' more than once; delete the repeated lines")
-    return tuple(ids)
+    ids: list[str] = []
+    with stepping_over():
+        ids = [line for line in read_lines(path, cure) if line]
+        if not ids:
+            raise DataError(f"'{path}' names no image; {cure}", kind="empty list")
+    for id, count in Counter(ids).items():
+        with stepping_over():
+            if count > 1:
+                raise DataError(f"'{path}' names '{id}' more than once; delete the repeated lines")
+    return tuple(dict.fromkeys(ids))
 
 
 def _listed_images(root: Path, ids: dict[str, tuple[str, ...]], settings: VocSettings) -> dict[str, Path]:
@@ -120,12 +126,14 @@ def _listed_images(root: Path, ids: dict[str, tuple[str, ...]], settings: VocSet
     found = find_images(root / "JPEGImages")
     for split, name in (("train", settings.train_list), ("val", settings.val_list)):
         missing = [id for id in ids[split] if id not in found]
-        if missing:
-            raise DataError(
-                f"'{root / 'JPEGImages' / missing[0]}.jpg' is missing, or with another ending ({len(missing)} of the "
-                f"{len(ids[split])} images of the list '{name}' are); restore the files or take them off the list"
-            )
-    return {id: found[id] for split in ids.values() for id in split}
+        for id in missing:
+            with stepping_over():
+                raise DataError(
+                    f"'{root / 'JPEGImages' / id}.jpg' is missing, or with another ending ({len(missing)} of the "
+                    f"{len(ids[split])} images of the list '{name}' are); restore the files or take them off the list",
+                    kind="missing image",
+                )
+    return {id: found[id] for split in ids.values() for id in split if id in found}
 
 
 def _read_tag_file(path: Path, ids: set[str], classes: int) -> dict[str, Tags | None]:
@@ -137,7 +145,8 @@ def _read_tag_file(path: Path, ids: set[str], classes: int) -> dict[str, Tags | 
         # names may hold blanks, so the longest beginning that is an image of the lists is the name
         name = next((size for size in range(len(words), 0, -1) if " ".join(words[:size]) in ids), 0)
         if name:
-            tags[" ".join(words[:name])] = _tags_of_words(words[name:], classes, f"'{path}', line {number},")
+            with stepping_over():
+                tags[" ".join(words[:name])] = _tags_of_words(words[name:], classes, f"'{path}', line {number},")
     return tags
 
 

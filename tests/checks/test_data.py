@@ -1,0 +1,233 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+import wsss
+from tests.checks.broken import make_broken, make_sound, smooth_photo
+from tests.data.toys import write
+from wsss.checks.data import check_data
+from wsss.checks.looks import Finding
+from wsss.checks.report import DataReport
+from wsss.config import load
+from wsss.data import Dataset
+from wsss.errors import DataError, SettingsError
+from wsss.types import Image, LabelMap, Tags
+
+
+def check(root: Path, *settings: str, kind: str = "voc") -> DataReport:
+    return check_data(f"data={kind}", f"data.root={root}", f"store.root={root.parent / 'runs'}", *settings)
+
+
+def of_kind(report: DataReport, kind: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.kind == kind]
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw one contact sheet, that of the broken data set, and no other."""
+    monkeypatch.setattr("wsss.checks.sheet.draw_tiles", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> DataReport:
+    return check(make_broken(tmp_path_factory.mktemp("data") / "broken"))
+
+
+def test_what_is_in_a_sound_data_set_is_counted_and_nothing_is_wrong(tmp_path: Path) -> None:
+    report = check(make_sound(tmp_path / "sound"))
+    assert report.ok
+    assert report.findings == []
+    train, val = report.splits
+    assert train == {
+        "split": "train",
+        "images": 3,
+        "tagged": 2,
+        "known_empty": 1,
+        "untagged": 0,
+        "with_truth": 2,
+        "smallest": (24, 32),
+        "median": (24, 32),
+        "largest": (24, 32),
+    }
+    assert (val["images"], val["tagged"], val["with_truth"]) == (1, 1, 1)
+    counts = {row["class"]: tuple(row.values())[2:] for row in report.classes}
+    # a mask has 768 pixels, 128 of them a cat; that of b has one of a dog, too
+    assert counts == {
+        "background": (None, 2, 2 * 640 - 1, None, 1, 640),
+        "cat": (2, 2, 256, 1, 1, 128),
+        "dog": (1, 1, 1, 0, 0, 0),
+        "unknown": (None, 0, 0, None, 0, 0),
+    }
+
+
+def test_sizes_are_ordered_by_area(tmp_path: Path) -> None:
+    root = make_sound(tmp_path / "sound")
+    for id, size in {"a": (30, 10), "b": (12, 12), "c": (40, 20)}.items():
+        (root / "SegmentationClass" / f"{id}.png").unlink(missing_ok=True)
+        PillowImage.new("RGB", (size[1], size[0]), (size[0], 0, 0)).save(root / "JPEGImages" / f"{id}.png")
+    (train, _) = check(root).splits
+    assert (train["smallest"], train["median"], train["largest"]) == ((12, 12), (30, 10), (40, 20))
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "rule", "cure"),
+    [
+        ("list or table", "train.txt", "names 'b' more than once", "delete the repeated lines"),
+        ("list or table", "image_level_labels.txt", "line 5, tags class '9'", "mend the line"),
+        ("missing image", "gone.jpg", "is missing", "restore the files or take them off the list"),
+        ("unreadable image", "cut.jpg", "truncated", "replace the file"),
+        ("unreadable image", "nothing.jpg", "cannot identify", "replace the file"),
+        ("mask of another size", "size.png", "is 32 × 24 (rows × columns)", "draw the mask on that image again"),
+        ("label without a class", "label.png", "labelled 7, labels must be 0 to 3 or 255", "mend the mask"),
+        ("mask of colours", "colours.png", "must be one byte per pixel", "save the class numbers"),
+        ("duplicate image", "same.png", "of split train have the same pixels", "keep one"),
+        ("image in two splits", "leak.png", "b.png' of split train and", "take one away"),
+        ("look-alike in two splits", "near.jpg", "c.png' of split train and", "take one away"),
+        ("class without a training image", "'cow'", "tagged in no training image", "tag some"),
+    ],
+)
+def test_every_fault_is_one_line_with_file_rule_and_cure(
+    broken: DataReport, kind: str, file: str, rule: str, cure: str
+) -> None:
+    (found,) = (finding for finding in of_kind(broken, kind) if file in finding.text)
+    assert found.fault
+    assert rule in found.text
+    assert cure in found.text
+    assert "\n" not in found.text
+
+
+def test_nothing_else_is_found_wrong(broken: DataReport) -> None:
+    assert not broken.ok
+    assert len(broken.faults) == 12
+    remarks = [finding for finding in broken.findings if not finding.fault]
+    assert [(remark.kind, "odd.jpg" in remark.text) for remark in remarks] == [
+        ("tags against mask", True),
+        ("tags against mask", True),
+        ("untagged image", False),
+    ]
+    assert "shows 'cat' in its mask and is not tagged with it" in remarks[0].text
+    assert "is tagged 'dog', which its mask does not show" in remarks[1].text
+    assert "untagged.jpg" in remarks[2].text
+
+
+def test_images_that_can_be_read_are_counted_beside_those_that_can_not(broken: DataReport) -> None:
+    train = broken.splits[0]
+    # 13 lines, one of them repeated, one without a file
+    assert (train["images"], train["tagged"], train["known_empty"], train["untagged"]) == (11, 9, 1, 1)
+    assert train["with_truth"] == 3
+    assert broken.sheet is not None
+    with PillowImage.open(broken.sheet) as drawn:
+        assert drawn.width > 300
+
+
+def test_the_same_image_named_in_both_lists_is_a_leak(tmp_path: Path) -> None:
+    root = make_sound(tmp_path / "sound")
+    write(root / "ImageSets/Segmentation/val.txt", "v", "a")
+    assert [finding.kind for finding in check(root).findings] == ["image in two splits"]
+
+
+def test_a_missing_list_leaves_the_rest_to_be_checked(tmp_path: Path) -> None:
+    root = make_sound(tmp_path / "sound")
+    write(root / "ImageSets/Segmentation/train.txt")
+    (root / "JPEGImages" / "v.png").write_bytes(b"no image")
+    report = check(root)
+    assert [finding.kind for finding in report.faults] == ["empty list", "unreadable image"]
+    assert "train.txt' names no image; write one image name a line" in report.faults[0].text
+    assert report.sheet is None
+
+
+def test_what_leaves_nothing_to_look_at_is_still_told_with_all_before_it(tmp_path: Path) -> None:
+    root = make_sound(tmp_path / "sound")
+    (root / "classes.txt").unlink()
+    write(root / "ImageSets/Segmentation/train.txt", "a", "a", "gone")
+    report = check(root)
+    told = ("names 'a' more", "gone.jpg' is missing", "classes.txt' is missing")
+    assert [part for finding in report.faults for part in told if part in finding.text] == list(told)
+    assert (report.splits, report.classes, report.sheet) == ([], [], None)
+
+
+def test_a_folder_with_a_table_is_checked_line_by_line(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for seed, id in enumerate("abcd"):
+        smooth_photo(root / "images" / f"{id}.png", seed)
+    smooth_photo(root / "images" / "a.bmp", 9)
+    smooth_photo(root / "masks" / "a_mask.png", 0)
+    lines = ("a,cat,train", "b,cow,train", "x,cat,train", "c,cat,test", "a,cat,train", "d,cat;dog,val")
+    write(root / "tags.csv", "image,tags,split", *lines)
+    write(root / "classes.txt", "cat", "dog")
+    report = check(root, kind="folder")
+    texts = [finding.text for finding in report.findings]
+    for part in (
+        "are both called 'a'",
+        "line 3, has the tag 'cow'",
+        "line 4, names the image 'x'",
+        "line 5, has the split 'test'",
+        "line 6, names the image 'a' once more",
+        "a_mask.png' is the mask of no image",
+        "class 'dog' (label 2) is tagged in no training image",
+        "b.png' is to be learnt from and has no tags",
+    ):
+        assert len([text for text in texts if part in text]) == 1, part
+    assert (report.splits[0]["images"], report.splits[1]["images"]) == (3, 1)
+
+
+def test_settings_that_are_none_and_folders_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"data\.rooot is no setting"):
+        check_data("data.rooot=1")
+    with pytest.raises(DataError, match=r"set data\.root to where the data lie"):
+        check(tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match="config must be given alone"):
+        check_data("seed=1", config=load())
+
+
+def test_synthetic_images_are_sound_and_python_can_ask_with_names(tmp_path: Path) -> None:
+    settings = {"data.train": 12, "data.val": 0, "data.size": 32}
+    report = wsss.check_data(out=tmp_path / "sheet.png", **settings)
+    assert report.ok
+    assert [finding.text for finding in report.findings if "validation" in finding.text] == [
+        "data set 'synthetic' has no validation image; without one nothing is scored"
+    ]
+    assert report.splits[0]["images"] == 12
+    assert report.sheet == tmp_path / "sheet.png"
+    assert json.loads(json.dumps(report.to_dict()))["ok"]
+
+
+class Noise(Dataset):
+    """A data set that is none of the house's and of which one image can't be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__("noise", ("cat",), background=True, ids={"train": ("a", "b", "c"), "val": ("d",)})
+
+    def size(self, id: str) -> tuple[int, int]:  # noqa: ARG002 - all alike
+        return 8, 8
+
+    def image(self, id: str) -> Image:
+        if id == "b":
+            raise DataError("'b' ran dry")
+        return torch.from_numpy(np.random.default_rng(ord(id)).integers(0, 256, (3, 8, 8), dtype=np.uint8))
+
+    def tags(self, id: str) -> Tags | None:
+        return None if id == "c" else torch.tensor([True])
+
+    def truth(self, id: str) -> LabelMap | None:
+        if id == "d":
+            raise DataError("polygon 7 of 'd' has two corners")
+        return None
+
+
+def test_a_data_set_of_any_kind_is_checked_through_its_interface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener: Callable[[object], Dataset] = lambda _: Noise()  # noqa: E731
+    monkeypatch.setattr("wsss.checks.data.open_dataset", opener)
+    report = check_data(out=tmp_path / "sheet.png")
+    assert [(finding.kind, finding.text) for finding in report.faults] == [
+        ("unreadable image", "'b' ran dry"),
+        ("unreadable mask", "polygon 7 of 'd' has two corners"),
+    ]
+    assert "image 'c' is to be learnt from and has no tags" in report.table()

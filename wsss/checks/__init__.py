@@ -1,0 +1,1 @@
+"""Whether the data and the machine are fit for a run."""

@@ -1,0 +1,178 @@
+"""Whether a data set is fit for a run: what is in it, and everything that is wrong with it, told at once.
+
+Truth is read here to be counted and compared; nothing that trains sees what comes of it.
+"""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wsss.checks.looks import Finding, Look, finding_of, look_at_all
+from wsss.checks.report import DataReport, Row
+from wsss.checks.sheet import draw_sheet
+from wsss.config import Config, load, written
+from wsss.data import open_dataset
+from wsss.data.base import SPLITS, Dataset
+from wsss.data.faults import gathered
+from wsss.data.files import NO_FOLDER
+from wsss.errors import DataError, SettingsError
+from wsss.functional.lookalikes import SIDE, find_lookalikes
+from wsss.types import BACKGROUND, IGNORE
+
+
+def check_data(
+    *overrides: str, config: Config | None = None, out: str | Path | None = None, **settings: object
+) -> DataReport:
+    """Look at every image, mask and tag of a data set and gather what is wrong with them.
+
+    Args:
+        overrides: Settings as on the command line, ``"data=voc"``, ``"data.root=VOC2012"``, ``"experiment=voc21"``.
+        config: A configuration instead of overrides.
+        out: PNG of the contact sheet; ``check-<data set>.png`` in ``store.root`` if not given.
+        settings: More settings by name, ``data="voc"``.
+
+    Returns:
+        What was found; faults and remarks.
+
+    Raises:
+        SettingsError: If a setting is none, breaks its rule, or configuration and overrides are both given.
+        DataError: If a folder that the settings name does not exist.
+    """
+    if config is not None and (overrides or settings):
+        raise SettingsError("config", "must be given alone, without other settings")
+    if config is None:
+        config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
+    with gathered() as faults:
+        dataset = _opened(config, faults)
+        findings = [finding_of(fault, "list or table") for fault in faults]
+    if dataset is None:
+        return DataReport(name=config.dataset, splits=[], classes=[], findings=findings, sheet=None)
+    looks = look_at_all(dataset)
+    findings += [finding for look in looks for finding in look.findings]
+    findings += [finding_of(stray, "stray file") for stray in dataset.strays()]
+    findings += list(_findings_of_lists(dataset, looks, findings))
+    findings += list(_findings_of_copies(looks))
+    sheet = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
+    return DataReport(
+        name=dataset.name,
+        splits=[_split_row(split, [look for look in looks if look.split == split]) for split in SPLITS],
+        classes=list(_class_rows(dataset, looks)),
+        findings=findings,
+        sheet=draw_sheet(dataset, looks, sheet),
+    )
+
+
+def _opened(config: Config, faults: list[DataError]) -> Dataset | None:
+    """Open the data set; None where its faults leave nothing to look at."""
+    try:
+        return open_dataset(config.data)
+    except DataError as error:
+        if error.kind == NO_FOLDER:
+            raise
+        faults.append(error)
+        return None
+
+
+def _split_row(split: str, looks: Sequence[Look]) -> Row:
+    # by area, and where areas are equal by height
+    sizes = sorted((look.size for look in looks if look.size), key=lambda size: (size[0] * size[1], size))
+    return {
+        "split": split,
+        "images": len(looks),
+        "tagged": sum(bool(look.tags) for look in looks),
+        "known_empty": sum(look.tags == frozenset() for look in looks),
+        "untagged": sum(look.tags is None for look in looks),
+        "with_truth": sum(look.pixels is not None for look in looks),
+        "smallest": sizes[0] if sizes else None,
+        "median": statistics.median_low(sizes) if sizes else None,
+        "largest": sizes[-1] if sizes else None,
+    }
+
+
+def _class_rows(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Row]:
+    tagged: Counter[tuple[str, int]] = Counter()
+    shown: Counter[tuple[str, int]] = Counter()
+    pixels: Counter[tuple[str, int]] = Counter()
+    for look in looks:
+        tagged.update((look.split, label) for label in look.tags or ())
+        shown.update((look.split, label) for label in look.pixels or ())
+        pixels.update({(look.split, label): count for label, count in (look.pixels or {}).items()})
+    names = {BACKGROUND: "background", **dict(enumerate(dataset.classes, start=1)), IGNORE: "unknown"}
+    for label, name in names.items():
+        row: Row = {"label": label, "class": name}
+        for split in SPLITS:
+            known = 1 <= label <= len(dataset.classes)
+            row[f"{split}_tagged"] = tagged[split, label] if known else None
+            row[f"{split}_shown"] = shown[split, label]
+            row[f"{split}_pixels"] = pixels[split, label]
+        if label != BACKGROUND or dataset.background:
+            yield row
+
+
+def _findings_of_lists(dataset: Dataset, looks: Sequence[Look], known: Sequence[Finding]) -> Iterator[Finding]:
+    """What is to be said of splits and classes."""
+    empty = "empty list"
+    if not dataset.ids("train") and not any(finding.kind == empty for finding in known):
+        yield Finding(empty, f"data set '{dataset.name}' has no training image; name some in its list or table")
+    if not dataset.ids("val"):
+        yield Finding(empty, f"data set '{dataset.name}' has no validation image; without one nothing is scored", False)
+    elif not any(look.pixels for look in looks if look.split == "val"):
+        text = f"no validation image of '{dataset.name}' has a mask that can be read; without one nothing is scored"
+        yield Finding("no truth", text, fault=False)
+    learnt = {label for look in looks if look.split == "train" for label in look.tags or ()}
+    for label, name in enumerate(dataset.classes, start=1):
+        if label not in learnt and dataset.ids("train"):
+            text = f"class '{name}' (label {label}) is tagged in no training image; tag some, or no image will get it"
+            yield Finding("class without a training image", text)
+    for look in looks:
+        if (
+            look.split == "train"
+            and look.tags is None
+            and not any(item.kind == "unreadable tags" for item in look.findings)
+        ):
+            text = f"{look.place} is to be learnt from and has no tags; tag it, or take it off the list"
+            yield Finding("untagged image", text, fault=False)
+
+
+def _findings_of_copies(looks: Sequence[Look]) -> Iterator[Finding]:
+    """Images that are there twice: in a split, in both, or in both and nearly the same."""
+    alike: dict[bytes, list[Look]] = defaultdict(list)
+    for look in looks:
+        if look.digest:
+            alike[look.digest].append(look)
+    for group in alike.values():
+        by_split = {split: [look for look in group if look.split == split] for split in SPLITS}
+        for split, copies in by_split.items():
+            if len(copies) > 1:
+                text = f"{_places(copies)} of split {split} have the same pixels; keep one of them"
+                yield Finding("duplicate image", text)
+        if all(by_split.values()):
+            one, other = by_split["train"][0], by_split["val"][0]
+            text = f"{one.place} of split train and {other.place} of split val have the same pixels; take one away"
+            yield Finding("image in two splits", text)
+    yield from _findings_of_lookalikes(looks)
+
+
+def _findings_of_lookalikes(looks: Sequence[Look]) -> Iterator[Finding]:
+    seen = {split: [look for look in looks if look.split == split and look.signature] for split in SPLITS}
+    if not all(seen.values()):
+        return
+    for place, near in find_lookalikes(_signatures(seen["val"]), _signatures(seen["train"])):
+        one, other = seen["train"][near], seen["val"][place]
+        if one.digest != other.digest:
+            text = f"{one.place} of split train and {other.place} of split val look the same; take one away"
+            yield Finding("look-alike in two splits", text)
+
+
+def _signatures(looks: Sequence[Look]) -> Tensor:
+    joined = bytearray(b"".join(look.signature for look in looks))
+    return torch.frombuffer(joined, dtype=torch.uint8).view(-1, 3, SIDE, SIDE)
+
+
+def _places(looks: Sequence[Look], most: int = 4) -> str:
+    named = ", ".join(look.place for look in looks[:most])
+    return named if len(looks) <= most else f"{named} and {len(looks) - most} more"

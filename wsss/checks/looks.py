@@ -1,0 +1,175 @@
+"""One look at each image of a data set: its size, its labels, how it could be told again, and what is wrong with it."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from wsss import console
+from wsss.data.base import SPLITS, Dataset, digest
+from wsss.errors import DataError
+from wsss.functional.lookalikes import signature
+from wsss.ranks import Pool
+from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
+
+PORTION = 32
+"""Images that a worker looks at before it reports."""
+
+WORTHWHILE = 10.0
+"""Seconds of work that are worth starting worker processes for, which takes some seconds itself."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that somebody should know about a data set.
+
+    Attributes:
+        kind: What it is in a few words, the same words for alike findings.
+        text: One line that names the file, the rule and the cure.
+        fault: Whether it is wrong; otherwise it is a remark.
+    """
+
+    kind: str
+    text: str
+    fault: bool = True
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at an image told.
+
+    Attributes:
+        split: Its split.
+        id: Its name.
+        place: Where it lies, for messages.
+        size: Height and width as it is read; None if it can't be.
+        digest: Hash of its pixels; empty if it can't be read.
+        signature: The bytes of what it looks like, see ``find_lookalikes``; empty if it can't be read.
+        tags: Labels of the classes that its tags name; None when nobody said.
+        pixels: Pixels of each label in its truth, ``IGNORE`` included; None without a truth that can be read.
+        findings: What is to be said of it.
+    """
+
+    split: str
+    id: str
+    place: str
+    size: tuple[int, int] | None
+    digest: bytes
+    signature: bytes
+    tags: frozenset[int] | None
+    pixels: dict[int, int] | None
+    findings: tuple[Finding, ...]
+
+
+def look_at_all(dataset: Dataset) -> list[Look]:
+    """Look at each image of each split, several at a time; what is wrong with one of them does not end it."""
+    portions = [
+        (split, dataset.ids(split)[start : start + PORTION])
+        for split in SPLITS
+        for start in range(0, len(dataset.ids(split)), PORTION)
+    ]
+    looks: list[Look] = []
+    with console.progress(f"checking {dataset.name}", sum(len(ids) for _, ids in portions)) as advance:
+        for done in _in_workers(partial(_look_at_portion, dataset), portions):
+            looks += done
+            advance(len(done))
+    return looks
+
+
+def _in_workers(
+    work: Callable[[tuple[str, tuple[str, ...]]], list[Look]], portions: Sequence[tuple[str, tuple[str, ...]]]
+) -> Iterator[list[Look]]:
+    """Do the first portion here, and the others in worker processes if there is enough left to do."""
+    start = time.monotonic()
+    yield from map(work, portions[:1])
+    left = (time.monotonic() - start) * (len(portions) - 1)
+    pool = Pool(os.cpu_count() or 1 if left > WORTHWHILE else 1)
+    try:
+        yield from pool.map(work, portions[1:])
+    finally:
+        pool.close()
+
+
+def _look_at_portion(dataset: Dataset, portion: tuple[str, tuple[str, ...]]) -> list[Look]:
+    split, ids = portion
+    return [look_at(dataset, split, id) for id in ids]
+
+
+def look_at(dataset: Dataset, split: str, id: str) -> Look:
+    """Read an image and all that is known about it, whatever is wrong with any of it."""
+    findings: list[Finding] = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        image = _image(dataset, id, findings)
+        truth = _truth(dataset, id, findings)
+        tags = _tags(dataset, id, findings)
+    said = dict.fromkeys(" ".join(str(warning.message).split()) for warning in warned)
+    findings += [
+        Finding("odd file", f"{dataset.place(id)} is read with a warning ({text}); save it anew", fault=False)
+        for text in said
+    ]
+    pixels = None if truth is None else _pixels_of_labels(truth)
+    if tags is not None and pixels is not None:
+        findings += _disagreements(dataset, id, tags, pixels)
+    return Look(
+        split=split,
+        id=id,
+        place=dataset.place(id),
+        size=None if image is None else (image.shape[1], image.shape[2]),
+        digest=b"" if image is None else digest(repr(tuple(image.shape)).encode(), image.numpy().tobytes()),
+        signature=b"" if image is None else signature(image).numpy().tobytes(),
+        tags=tags,
+        pixels=pixels,
+        # an image that can't be read fails once more where its mask is compared with it
+        findings=tuple({finding.text: finding for finding in reversed(findings)}.values())[::-1],
+    )
+
+
+def _image(dataset: Dataset, id: str, findings: list[Finding]) -> Image | None:
+    try:
+        return dataset.image(id)
+    except DataError as error:
+        findings.append(finding_of(error, "unreadable image"))
+        return None
+
+
+def _tags(dataset: Dataset, id: str, findings: list[Finding]) -> frozenset[int] | None:
+    try:
+        tags: Tags | None = dataset.tags(id)
+    except DataError as error:
+        findings.append(finding_of(error, "unreadable tags"))
+        return None
+    return None if tags is None else frozenset((tags.nonzero().flatten() + 1).tolist())
+
+
+def _truth(dataset: Dataset, id: str, findings: list[Finding]) -> LabelMap | None:
+    try:
+        return dataset.truth(id)
+    except DataError as error:
+        faults = dataset.truth_faults(id) or [error]
+        findings += [finding_of(fault, "unreadable mask") for fault in faults]
+        return None
+
+
+def finding_of(error: DataError, kind: str) -> Finding:
+    """What an error of the data says, as a finding of its own kind, or else of the given one."""
+    return Finding(error.kind or kind, " ".join(str(error).split()))
+
+
+def _pixels_of_labels(truth: LabelMap) -> dict[int, int]:
+    counts = torch.bincount(truth.flatten().long(), minlength=IGNORE + 1)
+    return {label: int(counts[label]) for label in counts.nonzero().flatten().tolist()}
+
+
+def _disagreements(dataset: Dataset, id: str, tags: frozenset[int], pixels: dict[int, int]) -> Iterator[Finding]:
+    shown = set(pixels) - {BACKGROUND, IGNORE}
+    for label in sorted(tags ^ shown):
+        name = f"'{dataset.classes[label - 1]}'"
+        said = f"is tagged {name}, which its mask does not show"
+        how = said if label in tags else f"shows {name} in its mask and is not tagged with it"
+        cure = "mend the tags or the mask, or keep both if the tags are meant to be noisy"
+        yield Finding("tags against mask", f"{dataset.place(id)} {how}; {cure}", fault=False)

@@ -1,0 +1,75 @@
+"""The contact sheet of a data set: some images of each class, with their truth and their tags."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsss import console
+from wsss.checks.looks import Look
+from wsss.data.base import Dataset
+from wsss.plotting import Tile, draw_tiles, tile
+
+IMAGES = 48
+"""Images on the sheet, or one of each class where there are more classes."""
+
+EXTRAS = 2
+"""Images on the sheet that are known to be empty, and so many that nobody has tagged."""
+
+
+def draw_sheet(dataset: Dataset, looks: Sequence[Look], path: Path) -> Path | None:
+    """Draw some images of each class, some that are known to be empty, and some that nobody has tagged.
+
+    Args:
+        dataset: The images.
+        looks: What is known of each of them.
+        path: PNG to write.
+
+    Returns:
+        The file; None where no image can be read.
+    """
+    chosen = choose_for_sheet(looks, len(dataset.classes))
+    if not chosen:
+        return None
+    with console.progress("contact sheet", len(chosen)) as advance:
+        tiles = []
+        for look in chosen:
+            tiles.append(_tile(dataset, look))
+            advance()
+        draw_tiles(tiles, path, classes=dataset.classes)
+    return path
+
+
+def choose_for_sheet(looks: Sequence[Look], classes: int) -> list[Look]:
+    """Choose images that show each class, evenly spread over those that are tagged with it, or else show it.
+
+    Args:
+        looks: All images.
+        classes: Number C of foreground classes.
+
+    Returns:
+        Images in the order of the classes, no image twice; those that can't be read are left out.
+    """
+    readable = [look for look in looks if look.size]
+    count = max(1, IMAGES // classes)
+    chosen: dict[int, Look] = {}
+    for label in range(1, classes + 1):
+        _choose(chosen, [look for look in readable if label in _labels(look)], count)
+    _choose(chosen, [look for look in readable if look.tags == frozenset()], EXTRAS)
+    _choose(chosen, [look for look in readable if look.tags is None], EXTRAS)
+    return list(chosen.values())
+
+
+def _labels(look: Look) -> frozenset[int]:
+    return look.tags if look.tags is not None else frozenset(look.pixels or ())
+
+
+def _choose(chosen: dict[int, Look], looks: Sequence[Look], count: int) -> None:
+    left = [look for look in looks if id(look) not in chosen]
+    step = max(1, len(left) // count)
+    chosen.update({id(look): look for look in left[::step][:count]})
+
+
+def _tile(dataset: Dataset, look: Look) -> Tile:
+    names = ", ".join(dataset.classes[label - 1] for label in sorted(look.tags or ()))
+    said = "untagged" if look.tags is None else names or "known to be empty"
+    truth = None if look.pixels is None else dataset.truth(look.id)
+    return tile(dataset.image(look.id), truth, f"{look.id}: {said}")
