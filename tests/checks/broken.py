@@ -13,11 +13,11 @@ CAT[8:16, 8:24] = 1
 """A mask with 128 pixels of the first class."""
 
 
-def smooth_photo(path: Path, seed: int, **options: int) -> None:
+def smooth_photo(path: Path, seed: int) -> None:
     """Write a photograph of soft blobs, which looks the same after compression."""
     path.parent.mkdir(parents=True, exist_ok=True)
     grain = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-    PillowImage.fromarray(grain).resize((32, 24), PillowImage.Resampling.BICUBIC).save(path, **options)
+    PillowImage.fromarray(grain).resize((32, 24), PillowImage.Resampling.BICUBIC).save(path)
 
 
 def make_sound(root: Path) -> Path:

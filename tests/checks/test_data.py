@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ def test_settings_that_are_none_and_folders_that_are_not_there_are_refused(tmp_p
 
 
 def test_synthetic_images_are_sound_and_python_can_ask_with_names(tmp_path: Path) -> None:
-    settings = {"data.train": 12, "data.val": 0, "data.size": 32}
+    settings: dict[str, Any] = {"data.train": 12, "data.val": 0, "data.size": 32}
     report = wsss.check_data(out=tmp_path / "sheet.png", **settings)
     assert report.ok
     assert [finding.text for finding in report.findings if "validation" in finding.text] == [

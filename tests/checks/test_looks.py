@@ -8,10 +8,11 @@ from wsss.checks import looks
 from wsss.checks.looks import look_at, look_at_all
 from wsss.data import Dataset, open_dataset
 from wsss.data.voc import VocSettings
+from wsss.ranks import Pool
 
 
-def opened(root: Path, **settings: str) -> Dataset:
-    return open_dataset(VocSettings(root=str(root), **settings))
+def opened(root: Path, tags: str = "file") -> Dataset:
+    return open_dataset(VocSettings(root=str(root), tags=tags))
 
 
 def test_a_file_that_is_read_with_a_warning_is_remarked_upon(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_worker_processes_tell_the_same(tmp_path: Path, monkeypatch: pytest.Monk
     assert [(look.split, look.id) for look in here] == [("train", "a"), ("train", "b"), ("train", "c"), ("val", "v")]
     asked: list[int] = []
 
-    class Counted(looks.Pool):
+    class Counted(Pool):
         def __init__(self, workers: int) -> None:
             asked.append(workers)
             super().__init__(1)
