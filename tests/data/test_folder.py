@@ -98,6 +98,17 @@ def test_without_a_split_a_share_of_the_images_with_a_mask_is_measured_on(tmp_pa
     assert folder(root, val_share=0.5).ids("val") == dataset.ids("val")
 
 
+def test_masks_that_no_image_claims_are_strays(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, "image,tags", "a,cat;dog")
+    for name in ("a.png", "sub/c.png", "sub/a.png", "b_mask.png", ".b_old.png"):
+        save_mask(root / "masks" / name, MASK)
+    strays = [str(stray) for stray in folder(root).strays()]
+    assert [text.partition("; ")[0] for text in strays] == [
+        f"'{root / 'masks' / name}' is the mask of no image, a mask must have its image's name"
+        for name in ("b_mask.png", "sub/a.png")
+    ]
+
+
 def test_one_image_is_left_to_learn_from_whatever_the_share(tmp_path: Path) -> None:
     root = make_folder(tmp_path, "image,tags", "a,cat;dog", images=("a.png",))
     save_mask(root / "masks" / "a.png", MASK)

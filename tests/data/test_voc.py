@@ -128,6 +128,24 @@ def test_a_mask_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> N
         voc(root).truth("a")
 
 
+def test_all_that_is_wrong_with_a_mask_can_be_asked_for(tmp_path: Path) -> None:
+    root = make_voc(tmp_path, train={"a": MASK, "b": None}, val={"c": MASK})
+    save_mask(root / "SegmentationClass" / "a.png", picture("378", "012"))
+    dataset = voc(root)
+    assert [(fault.kind, str(fault).partition("; ")[0].partition("' ")[2]) for fault in dataset.truth_faults("a")] == [
+        (
+            "label without a class",
+            "has a pixel labelled 3, labels must be 0 to 2 or 255 (unknown), which 2 more of its numbers are not",
+        ),
+        (
+            "mask of another size",
+            f"is 2 × 3 (rows × columns), its upright image '{root / 'JPEGImages' / 'a.png'}' is 4 × 6, they must agree",
+        ),
+    ]
+    assert dataset.truth_faults("b") == dataset.truth_faults("c") == dataset.strays() == []
+    assert dataset.place("a") == f"'{root / 'JPEGImages' / 'a.png'}'"
+
+
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
