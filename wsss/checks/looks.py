@@ -172,4 +172,5 @@ def _disagreements(dataset: Dataset, id: str, tags: frozenset[int], pixels: dict
         said = f"is tagged {name}, which its mask does not show"
         how = said if label in tags else f"shows {name} in its mask and is not tagged with it"
         cure = "mend the tags or the mask, or keep both if the tags are meant to be noisy"
-        yield Finding("tags against mask", f"{dataset.place(id)} {how}; {cure}", fault=False)
+        # a tag too many is a matter of what counts as visible; one that is missing rules the class out everywhere
+        yield Finding("tags against mask", f"{dataset.place(id)} {how}; {cure}", fault=label not in tags)
