@@ -23,8 +23,8 @@ from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.types import LabelMap
 
-PATHS = {"data.root"}
-"""Settings that only say where something lies; moving it changes nothing."""
+PATHS = {"data.root", "data.download"}
+"""Settings that only say where something lies and whether to fetch it; that changes nothing."""
 
 RULE = {"self_training.tolerance", "self_training.guard"}
 """Settings of the rule that ends the rounds: they choose between results and make none, see ``judge``."""
