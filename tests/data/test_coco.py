@@ -13,6 +13,7 @@ from tests.data.toys import box_outline, make_coco, save_photo, write
 from tests.drawing import picture
 from wsss.data import Dataset, coco, coco_index, open_dataset
 from wsss.data.coco import CocoSettings, draw_labels
+from wsss.data.coco_index import CocoIndex
 from wsss.errors import DataError, SettingsError
 
 CAT, CAR, BRUSH = 17, 3, 90
@@ -287,8 +288,12 @@ def test_worker_processes_get_the_settings_and_read_the_file_once(
 ) -> None:
     dataset = data(make_default(tmp_path))
     read: list[Path] = []
-    index = coco.CocoIndex
-    monkeypatch.setattr(coco, "CocoIndex", lambda path: (read.append(path), index(path))[1])
+
+    def counted(path: Path) -> CocoIndex:
+        read.append(path)
+        return CocoIndex(path)
+
+    monkeypatch.setattr(coco, "CocoIndex", counted)
     sent = pickle.dumps(dataset)
     assert len(sent) < 1000
     first, second = pickle.loads(sent), pickle.loads(sent)

@@ -36,7 +36,9 @@ def read_tag_array(path: Path, ids: Iterable[str], classes: int) -> dict[str, Ta
             f"{{image name: array of {classes} zeros and ones}} with numpy.save"
         )
     names = _names(ids)
-    tags = {names[key]: _tags(row, classes, f"'{path}', image {key!r},") for key, row in table.items() if key in names}
+    tags: dict[str, Tags | None] = {
+        names[key]: _tags(row, classes, f"'{path}', image {key!r},") for key, row in table.items() if key in names
+    }
     if not tags:
         raise DataError(
             f"'{path}' names none of the images, its first is {next(iter(table), None)!r} and theirs "
