@@ -1,3 +1,4 @@
+import pickle  # noqa: TID251 - how worker processes get a data set
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,17 @@ def test_the_fingerprint_of_what_is_learnt_from_does_not_know_the_truth(tmp_path
     before = voc(root, tags="masks").fingerprint("train")
     save_mask(root / "SegmentationClass" / "cats.png", torch.zeros_like(MASK))
     assert voc(root, tags="masks").fingerprint("train") != before
+
+
+def test_worker_processes_are_sent_the_settings_and_open_the_data_set_once(tmp_path: Path) -> None:
+    dataset = voc(make_default(tmp_path))
+    tags = [str(dataset.tags(id)) for id in dataset.ids("train")]
+    sent = pickle.dumps(dataset)
+    assert len(sent) < 1000
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    assert first is second
+    assert [str(first.tags(id)) for id in first.ids("train")] == tags
+    assert first.fingerprint("train") == dataset.fingerprint("train")
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

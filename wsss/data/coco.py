@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +69,16 @@ class CocoDataset(FileDataset):
             if part
         }
         listed = {part: _listed_images(root / f"{part}{settings.year}", index) for part, index in indices.items()}
-        self._settings = settings
         self._entries = _merge(listed, indices)
         super().__init__(
             root.resolve().name,
             _common_classes(list(indices.values())),
-            background=settings.background,
+            settings=settings,
             ids={split: tuple(listed.get(part, ())) for split, part in parts.items()},
             images={id: path for images in listed.values() for id, path in images.items()},
             masks=root / "annotations",
             max_side=settings.max_side,
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a worker process gets the settings with each piece of work, and reads the files once
-        return _opened, (self._settings,)
 
     def _find_tags(self, id: str) -> Tags | None:
         index, place = self._entries[id]
@@ -114,11 +108,6 @@ class CocoDataset(FileDataset):
         index, place = self._entries[id]
         labels = [claim.label for claim in index.claims(place)]
         return digest(repr((self._max_side, index.size(place), labels)).encode(), *index.texts(place))
-
-
-@lru_cache(maxsize=2)
-def _opened(settings: CocoSettings) -> CocoDataset:
-    return CocoDataset(settings)
 
 
 def draw_labels(annotations: Sequence[Mapping[str, Any]], labels: Sequence[int], size: tuple[int, int]) -> LabelMap:

@@ -70,7 +70,7 @@ class VocDataset(FileDataset):
         super().__init__(
             root.resolve().name,
             _read_classes(root),
-            background=settings.background,
+            settings=settings,
             ids=ids,
             images=_listed_images(root, ids, settings),
             masks=root / settings.masks,
