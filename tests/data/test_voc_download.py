@@ -1,6 +1,7 @@
 import hashlib
 import io
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,23 @@ def test_whoever_is_interrupted_leaves_nothing_that_is_read_later(
     assert (tmp_path / "voc").exists() == (step == "_convert")
     dataset = voc(tmp_path / "voc", train_list="train_aug")
     assert torch.equal(read_truth(dataset, "2008_000004")[0], DRAWN)
+    assert left(tmp_path) == ["voc"]
+
+
+@pytest.mark.usefixtures("servers")
+def test_processes_that_want_the_same_data_fetch_them_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch, fetched = voc_download._fetch, []
+
+    def counted(url: str, name: str, md5: str, work: Path) -> Path:
+        fetched.append(name)
+        return fetch(url, name, md5, work)
+
+    monkeypatch.setattr(voc_download, "_fetch", counted)
+    # the lock belongs to an opening of its file, so threads shut each other out as processes do
+    with ThreadPoolExecutor(3) as pool:
+        opened = list(pool.map(lambda _: voc(tmp_path / "voc", train_list="train_aug"), range(3)))
+    assert sorted(fetched) == ["VOCtrainval_11-May-2012.tar", "benchmark.tgz"]
+    assert {dataset.ids("train") for dataset in opened} == {(*LISTED, "2008_000004")}
     assert left(tmp_path) == ["voc"]
 
 
