@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -388,11 +388,24 @@ def test_images_without_truth_go_through_all_stages_and_have_no_scores(photograp
 
 
 def draw_coco(root: Path) -> tuple[str, ...]:
-    objects = {category: {"category_id": category, "segmentation": [box_outline(4, 4, 20, 28)]} for category in (3, 17)}
-    crowd = {"category_id": 90, "iscrowd": 1, "segmentation": {"size": [32, 32], "counts": [700, 324]}}
-    images = [[objects[3]], [objects[17]], [objects[3], crowd], [objects[17]], [], [crowd]]
-    train, val = ({f"{part}{place}": one for place, one in enumerate(images)} for part in ("train", "val"))
-    return "data=coco", f"data.root={make_coco(root, train=train, val=val, size=(32, 32))}"
+    objects: dict[int, dict[str, Any]] = {
+        category: {"category_id": category, "segmentation": [box_outline(4, 4, 20, 28)]} for category in (3, 17)
+    }
+    crowd: dict[str, Any] = {"category_id": 90, "iscrowd": 1, "segmentation": {"size": [32, 32], "counts": [700, 324]}}
+    images: tuple[list[dict[str, Any]], ...] = (
+        [objects[3]],
+        [objects[17]],
+        [objects[3], crowd],
+        [objects[17]],
+        [],
+        [crowd],
+    )
+    make_coco(root, train=named("train", images), val=named("val", images), size=(32, 32))
+    return "data=coco", f"data.root={root}"
+
+
+def named(prefix: str, images: Sequence[list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    return {f"{prefix}{place}": objects for place, objects in enumerate(images)}
 
 
 def draw_augmented(root: Path) -> tuple[str, ...]:
