@@ -108,6 +108,12 @@ def test_tensors_come_as_arrays() -> None:
     assert_same(coarse, np.array([0.5], dtype=np.float32))
 
 
+def saved_by_torch(value: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream, _use_new_zipfile_serialization=False)
+    return stream.getvalue()
+
+
 class Evil:
     """Unpickled, it would leave a file behind."""
 
@@ -134,6 +140,17 @@ def test_a_malicious_pickle_is_refused_by_name_and_nothing_is_run(tmp_path: Path
     # the attack would work where pickles are believed
     pickle.loads(pickle.dumps(attacks[f"{os.mkdir.__module__}.mkdir"], protocol))
     assert trace.exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 4])
+def test_a_malicious_pickle_inside_of_a_tensor_is_not_run_either(tmp_path: Path, protocol: int) -> None:
+    trace = tmp_path / "trace"
+    inner = pickle.dumps(Evil(os.mkdir, str(trace)), protocol)
+    load = torch.storage._load_from_bytes
+    for storage in (inner, saved_by_torch(Evil(os.mkdir, str(trace)))):
+        with pytest.raises(DataError, match="can't be read as a pickle of plain values"):
+            read_pickle_safely(pickle.dumps({"cam": Evil(load, storage)}, protocol))
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize(

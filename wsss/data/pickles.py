@@ -157,7 +157,8 @@ def _from_buffer(data: object, dtype: _Type, shape: tuple[int, ...], order: str)
 def _storage(content: bytes) -> torch.Tensor:
     """Read what a tensor looks at, as a tensor of one dimension."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+        # about storages with a type, and about bytes that torch has not written, which it refuses after the warning
+        warnings.simplefilter("ignore", UserWarning)
         storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return torch.empty(0, dtype=storage.dtype).set_(storage.untyped())
 
