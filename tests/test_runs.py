@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from PIL import Image as PillowImage
 
 import wsss
+from tests.data.toys import box_outline, make_coco, make_voc
 from tests.toy_run import DRAWN, TOY, files_below, run_toy
 from wsss.cli import main
 from wsss.config import from_dict, load
@@ -383,6 +385,67 @@ def test_images_without_truth_go_through_all_stages_and_have_no_scores(photograp
     assert not empty.read_labels("3").any()  # known to show nothing
     with PillowImage.open(run.show(count=7)) as shown:
         assert shown.height > 100
+
+
+def draw_coco(root: Path) -> tuple[str, ...]:
+    objects: dict[int, dict[str, Any]] = {
+        category: {"category_id": category, "segmentation": [box_outline(4, 4, 20, 28)]} for category in (3, 17)
+    }
+    crowd: dict[str, Any] = {"category_id": 90, "iscrowd": 1, "segmentation": {"size": [32, 32], "counts": [700, 324]}}
+    images: tuple[list[dict[str, Any]], ...] = (
+        [objects[3]],
+        [objects[17]],
+        [objects[3], crowd],
+        [objects[17]],
+        [],
+        [crowd],
+    )
+    make_coco(root, train=named("train", images), val=named("val", images), size=(32, 32))
+    return "data=coco", f"data.root={root}"
+
+
+def named(prefix: str, images: Sequence[list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    return {f"{prefix}{place}": objects for place, objects in enumerate(images)}
+
+
+def draw_augmented(root: Path) -> tuple[str, ...]:
+    mask = torch.zeros(32, 32, dtype=torch.uint8)
+    mask[8:24, 8:24] = 1
+    images = {f"2007_{place:06d}": mask * (1 + place % 2) for place in range(4)}
+    make_voc(root, train=images, val={"2008_000001": mask, "2008_000002": 2 * mask})
+    # half of the images have their mask elsewhere, and all but one have tags
+    (root / "SegmentationClassAug").mkdir()
+    for id in list(images)[2:]:
+        (root / "SegmentationClass" / f"{id}.png").rename(root / "SegmentationClassAug" / f"{id}.png")
+    (root / "ImageSets" / "Segmentation" / "train.txt").rename(root / "ImageSets" / "Segmentation" / "train_aug.txt")
+    tags = {2007000000 + place: np.eye(2, dtype=np.float32)[place % 2] for place in range(3)}
+    np.save(root / "cls_labels.npy", np.array(tags, dtype=object), allow_pickle=True)
+    return "data=voc", f"data.root={root}", "data.train_list=train_aug", "data.tags=cls_labels.npy"
+
+
+@pytest.mark.parametrize(
+    ("draw", "train", "val", "unknown"),
+    [(draw_coco, 6, 6, "train5"), (draw_augmented, 4, 2, "2007_000003")],
+    ids=["coco", "train_aug"],
+)
+def test_published_data_sets_go_through_all_stages(
+    tmp_path: Path, draw: Callable[[Path], tuple[str, ...]], train: int, val: int, unknown: str
+) -> None:
+    data = draw(tmp_path / "data")
+    run = run_toy(
+        tmp_path / "runs", *ONE_ROUND, "classifier.epochs=2", "graph.epochs=1", "segmenter.epochs=1", data=data
+    )
+    assert (run.summary["data"]["train"], run.summary["data"]["val"]) == (train, val)
+    assert [name for name, _, _ in work_of(run)] == list(FIRST_ROUND[:-1])
+    assert all(0 <= row["miou"] <= 100 for row in run.summary["stages"])
+    assert 0 <= run.summary["segmenter"]["miou"] <= 100
+    # where nobody said what there is, nothing is ruled out
+    classes = len(run.dataset.classes)
+    assert run.dataset.possible(unknown) == list(range(classes + 1))
+    labels = run.artefact("pseudo_labels")
+    assert labels is not None
+    for id in run.dataset.ids("train"):
+        assert set(labels.read_labels(id).flatten().tolist()) <= {*run.dataset.possible(id), 255}
 
 
 def test_masks_change_nothing_but_what_is_measured(photographs: Path) -> None:

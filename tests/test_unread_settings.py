@@ -12,19 +12,21 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from tests.data.toys import box_outline, make_coco
 from tests.drawing import picture
 from tests.plans import CONFIG, changed, keys, planned, with_setting
 from tests.stages.workshop import enlarged
 from wsss.config import ELSEWHERE, Config, describe
 from wsss.data import DATASETS, open_dataset
 from wsss.data.base import DatasetSettings
+from wsss.data.coco import CocoSettings
 from wsss.data.folder import FolderSettings
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.types import LabelMap
 
-PATHS = {"data.root"}
-"""Settings that only say where something lies; moving it changes nothing."""
+PATHS = {"data.root", "data.download"}
+"""Settings that only say where something lies and whether to fetch it; that changes nothing."""
 
 RULE = {"self_training.tolerance", "self_training.guard"}
 """Settings of the rule that ends the rounds: they choose between results and make none, see ``judge``."""
@@ -132,6 +134,17 @@ def voc(root: Path) -> VocSettings:
     return VocSettings(root=str(root))
 
 
+def coco(root: Path) -> CocoSettings:
+    cat, dog = {"category_id": 1}, {"category_id": 7}
+    halves = [{**cat, "segmentation": [box_outline(0, 0, 8, 8)]}, {**dog, "segmentation": [box_outline(8, 0, 16, 8)]}]
+    names = list(DRAWN)
+    for year, shift in ((2017, 0), (2014, 1)):
+        pictures = {name: [halves[(number + shift) % 2]] for number, name in enumerate(names)}
+        train, val = ({name: pictures[name] for name in part} for part in (names[:4], names[4:]))
+        make_coco(root, train=train, val=val, categories={1: "cat", 7: "dog"}, size=(32, 32), year=year)
+    return CocoSettings(root=str(root))
+
+
 def folder(root: Path) -> FolderSettings:
     for name, drawn in DRAWN.items():
         write_png(root / "images" / f"{name}.png", drawn, colours=True)
@@ -150,7 +163,7 @@ def synthetic(_: Path) -> SyntheticSettings:
     return SyntheticSettings(train=3, val=2, size=32)
 
 
-KINDS = {"synthetic": synthetic, "voc": voc, "folder": folder}
+KINDS = {"synthetic": synthetic, "voc": voc, "coco": coco, "folder": folder}
 OTHER_DATA: Mapping[str, Mapping[str, Any]] = {
     "synthetic": {},
     "voc": {
@@ -160,6 +173,7 @@ OTHER_DATA: Mapping[str, Mapping[str, Any]] = {
         "masks": "OtherMasks",
         "max_side": 20,
     },
+    "coco": {"year": 2014, "train": "val", "val": "train", "max_side": 20},
     "folder": {
         "images": "photos",
         "tags": "other.csv",
@@ -191,7 +205,7 @@ def test_no_setting_of_the_data_is_unread(kind: str, name: str, tmp_path: Path) 
     assert keys_of(replace(settings, **{name: value})) != keys_of(settings)
 
 
-@pytest.mark.parametrize("kind", ["voc", "folder"])
+@pytest.mark.parametrize("kind", ["voc", "coco", "folder"])
 def test_where_the_data_lie_does_not_matter(kind: str, tmp_path: Path) -> None:
     here, there = KINDS[kind](tmp_path / "here"), KINDS[kind](tmp_path / "there" / "below")
     assert keys_of(here) == keys_of(there)

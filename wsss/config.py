@@ -61,7 +61,7 @@ class Config:
     run: str | None = None
     """Name of the run's folder; made from the experiment and the configuration's hash when not given."""
     data: DatasetSettings = field(default_factory=DATASETS["synthetic"].settings)
-    """The images: data=synthetic, voc or folder."""
+    """The images: data=synthetic, voc, coco or folder."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     """How the classifier is trained."""
     cams: CamSettings = field(default_factory=CamSettings)
@@ -101,7 +101,7 @@ class Config:
 
     @property
     def dataset(self) -> str:
-        """Name of the data set: synthetic, voc or folder."""
+        """Name of the data set: synthetic, voc, coco or folder."""
         return next(name for name, entry in DATASETS.items() if type(self.data) is entry.settings)
 
     @property

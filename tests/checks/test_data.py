@@ -1,4 +1,5 @@
 import json
+import pickle  # noqa: TID251 - as worker processes get it
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from wsss.checks.data import check_data
 from wsss.checks.looks import Finding
 from wsss.checks.report import DataReport
 from wsss.config import load
-from wsss.data import Dataset
+from wsss.data import Dataset, open_dataset
+from wsss.data.faults import gathered
+from wsss.data.voc import VocSettings
 from wsss.errors import DataError, SettingsError
 from wsss.types import Image, LabelMap, Tags
 
@@ -234,3 +237,11 @@ def test_a_data_set_of_any_kind_is_checked_through_its_interface(
         ("unreadable mask", "polygon 7 of 'd' has two corners"),
     ]
     assert "image 'c' is to be learnt from and has no tags" in report.table()
+
+
+def test_a_data_set_with_faults_reaches_the_workers(tmp_path: Path) -> None:
+    settings = VocSettings(root=str(make_broken(tmp_path / "broken")))
+    with gathered() as faults:
+        dataset = open_dataset(settings)
+    assert faults
+    assert pickle.loads(pickle.dumps(dataset)).ids("train") == dataset.ids("train")

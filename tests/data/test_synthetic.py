@@ -147,6 +147,6 @@ def test_settings_that_break_their_rule_are_refused() -> None:
 
 def test_every_kind_of_data_set_has_settings_of_its_own() -> None:
     kinds = [kind.settings for kind in DATASETS.values()]
-    assert len(set(kinds)) == len(kinds) == 3
+    assert len(set(kinds)) == len(kinds) == 4
     for settings in kinds:
         assert settings().background

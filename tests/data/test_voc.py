@@ -1,8 +1,10 @@
+import pickle  # noqa: TID251 - how worker processes get a data set
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +81,55 @@ def test_tags_are_read_from_xml_by_name(tmp_path: Path) -> None:
     write(root / "Annotations" / "unseen.xml", "<annotation>")
     with pytest.raises(DataError, match=r"unseen\.xml' is no XML"):
         dataset.tags("unseen")
+
+
+def test_tags_are_read_from_an_array_by_name(tmp_path: Path) -> None:
+    root = make_default(tmp_path / "voc")
+    np.save(root / "cls_labels.npy", np.array({"cats": np.array([0.0, 1.0]), "elsewhere": np.ones(2)}, dtype=object))
+    np.save(tmp_path / "other.npy", np.array({"cats": np.array([1.0, 1.0])}, dtype=object))
+    for path, wanted in {"cls_labels.npy": [False, True], str(tmp_path / "other.npy"): [True, True]}.items():
+        dataset = voc(root, tags=path)
+        tags = dataset.tags("cats")
+        assert tags is not None
+        assert tags.tolist() == wanted
+        assert dataset.tags("nothing") is None
+    with pytest.raises(DataError, match=r"voc/none\.npy' is missing"):
+        voc(root, tags="none.npy")
+
+
+@pytest.mark.parametrize("file", ["train_aug", "trainaug"])
+@pytest.mark.parametrize("name", ["train_aug", "trainaug"])
+def test_augmented_images_have_the_masks_of_both_folders(tmp_path: Path, file: str, name: str) -> None:
+    root = make_default(tmp_path)
+    # as published: a list of paths
+    lines = (f"/JPEGImages/{id}.jpg /SegmentationClassAug/{id}.png" for id in ("cats", "unsaid", "two words"))
+    write(root / "ImageSets" / "Segmentation" / f"{file}.txt", *lines)
+    save_mask(root / "SegmentationClassAug" / "cats.png", torch.zeros_like(MASK))
+    save_mask(root / "SegmentationClassAug" / "unsaid.png", MASK.flip(0))
+    dataset = voc(root, train_list=name)
+    assert dataset.ids("train") == ("cats", "unsaid", "two words")
+    for id, wanted in {"cats": MASK, "unsaid": MASK.flip(0), "unseen": MASK}.items():
+        truth = dataset.truth(id)
+        assert truth is not None
+        assert torch.equal(truth, wanted)
+    assert dataset.truth("two words") is None
+    # a folder that is named counts alone
+    chosen = voc(root, train_list=name, masks="SegmentationClassAug")
+    assert chosen.truth("unseen") is None
+    truth = chosen.truth("cats")
+    assert truth is not None
+    assert not truth.any()
+    measured = dataset.fingerprint("train", truth=True)
+    save_mask(root / "SegmentationClassAug" / "unsaid.png", MASK)
+    assert voc(root, train_list=name).fingerprint("train", truth=True) != measured
+
+
+def test_the_folders_of_voc_itself_need_no_class_list(tmp_path: Path) -> None:
+    root = make_default(tmp_path / "VOCdevkit" / "VOC2012")
+    (root / "classes.txt").unlink()
+    write(root / "image_level_labels.txt", "cats 20")
+    assert voc(root).classes[::19] == ("aeroplane", "tvmonitor")
+    assert voc(root).possible("cats") == [0, 20]
 
 
 def test_without_a_background_class_unclaimed_pixels_are_unknown(tmp_path: Path) -> None:
@@ -194,7 +245,7 @@ def test_lists_that_repeat_an_image_or_name_none_are_refused(tmp_path: Path) -> 
 
 
 def test_settings_that_break_their_rule_are_refused() -> None:
-    with pytest.raises(SettingsError, match="tags must be one of file, xml, masks, got 'guess'"):
+    with pytest.raises(SettingsError, match=r"tags must be one of file, xml, masks, or .* ends in \.npy, got 'guess'"):
         VocSettings(tags="guess")
     with pytest.raises(SettingsError, match="max_side"):
         VocSettings(max_side=0)
@@ -225,6 +276,17 @@ def test_the_fingerprint_of_what_is_learnt_from_does_not_know_the_truth(tmp_path
     before = voc(root, tags="masks").fingerprint("train")
     save_mask(root / "SegmentationClass" / "cats.png", torch.zeros_like(MASK))
     assert voc(root, tags="masks").fingerprint("train") != before
+
+
+def test_worker_processes_are_sent_the_settings_and_open_the_data_set_once(tmp_path: Path) -> None:
+    dataset = voc(make_default(tmp_path))
+    tags = [str(dataset.tags(id)) for id in dataset.ids("train")]
+    sent = pickle.dumps(dataset)
+    assert len(sent) < 1000
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    assert first is second
+    assert [str(first.tags(id)) for id in first.ids("train")] == tags
+    assert first.fingerprint("train") == dataset.fingerprint("train")
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Small data sets on the disk, drawn by the tests."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,3 +61,36 @@ def read_truth(dataset: Dataset, id: str) -> tuple[Tensor, None]:
     truth = dataset.truth(id)
     assert truth is not None
     return truth, None
+
+
+def box_outline(left: float, top: float, right: float, bottom: float) -> list[float]:
+    """A rectangle as a polygon of COCO, x before y; it covers the pixels between its edges."""
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def make_coco(
+    root: Path,
+    *,
+    train: Mapping[str, Sequence[Mapping[str, Any]]],
+    val: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    categories: Mapping[int, str] = MappingProxyType({17: "cat", 3: "car", 90: "brush"}),
+    size: tuple[int, int] = (4, 6),
+    year: int = 2017,
+) -> Path:
+    """Write a folder in the COCO layout: the annotations of each image by its name, all images of one size."""
+    for part, images in (("train", train), ("val", val or {})):
+        listed, annotations = [], []
+        for number, (name, objects) in enumerate(images.items()):
+            save_photo(root / f"{part}{year}" / f"{name}.png", *size, seed=number)
+            # ids that are neither in order nor without gaps, as in the real files
+            id = 1000 - 7 * number
+            listed.append({"id": id, "file_name": f"{name}.png", "height": size[0], "width": size[1]})
+            annotations += [{"id": 10 * id + place, "image_id": id, **one} for place, one in enumerate(objects)]
+        content = {
+            "info": {"year": year},
+            "images": listed,
+            "annotations": annotations,
+            "categories": [{"id": id, "name": name} for id, name in categories.items()],
+        }
+        write(root / "annotations" / f"instances_{part}{year}.json", json.dumps(content))
+    return root

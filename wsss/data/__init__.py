@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wsss.data.base import Dataset, DatasetSettings
+from wsss.data.coco import CocoDataset, CocoSettings
 from wsss.data.folder import FolderDataset, FolderSettings
 from wsss.data.synthetic import SyntheticDataset, SyntheticSettings
 from wsss.data.voc import VocDataset, VocSettings
@@ -21,6 +22,7 @@ class DatasetKind(NamedTuple):
 DATASETS = {
     "synthetic": DatasetKind(SyntheticSettings, SyntheticDataset),
     "voc": DatasetKind(VocSettings, VocDataset),
+    "coco": DatasetKind(CocoSettings, CocoDataset),
     "folder": DatasetKind(FolderSettings, FolderDataset),
 }
 """All kinds of data sets; a new one is a line here and a file beside this one."""

@@ -3,15 +3,17 @@
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsss.data.base import Dataset, digest
-from wsss.data.faults import stepping_over
+from wsss.data.base import Dataset, DatasetSettings, digest
+from wsss.data.faults import gathered, stepping_over
 from wsss.data.images import IMAGE_SUFFIXES, fit_size, image_size, read_image, read_label_png, resize_labels
 from wsss.errors import DataError
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
@@ -24,12 +26,12 @@ BACKGROUND_NAMES = ("background", "_background_", "__background__", "bg")
 
 
 class FileDataset(Dataset):
-    """A data set whose images and masks are files.
+    """A data set whose images and masks are files; a class of this kind is made from its settings alone.
 
     Args:
         name: What the data set is called in reports.
         classes: Names of the C foreground classes.
-        background: Whether label 0 is a class of its own; otherwise 0 in a mask means that nobody knows.
+        settings: What it is opened with; without ``background`` 0 in a mask means that nobody knows.
         ids: Names of the images of each split.
         images: File of each image.
         masks: Folder of the masks, ``<id>.png``; an image without a file there has no truth.
@@ -41,17 +43,23 @@ class FileDataset(Dataset):
         name: str,
         classes: tuple[str, ...],
         *,
-        background: bool,
+        settings: DatasetSettings,
         ids: dict[str, tuple[str, ...]],
         images: dict[str, Path],
         masks: Path,
         max_side: int | None,
     ) -> None:
-        super().__init__(name, classes, background=background, ids=ids)
+        super().__init__(name, classes, background=settings.background, ids=ids)
+        self._settings = settings
         self._images = images
         self._masks = masks
         self._max_side = max_side
         self._tags: dict[str, Tags | None] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # worker processes get the settings with each piece of work and open the data set once, instead of being sent
+        # thousands of names and tags with each
+        return _opened, (type(self), self._settings)
 
     def size(self, id: str) -> tuple[int, int]:
         """Height and width of an image after EXIF rotation and ``max_side``, from its header."""
@@ -149,6 +157,13 @@ class FileDataset(Dataset):
     def _truth_digest(self, id: str) -> bytes:
         path = self._mask_path(id)
         return digest(repr(self._max_side).encode(), _content(path)) if path.exists() else digest(b"none")
+
+
+@lru_cache(maxsize=2)
+def _opened(kind: Callable[[DatasetSettings], FileDataset], settings: DatasetSettings) -> FileDataset:
+    # whoever sent it has opened it and was told its faults, or gathered them to go on
+    with gathered():
+        return kind(settings)
 
 
 def require_folder(path: Path, setting: str) -> None:

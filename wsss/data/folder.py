@@ -100,7 +100,7 @@ class FolderDataset(FileDataset):
         super().__init__(
             root.resolve().name,
             classes,
-            background=settings.background,
+            settings=settings,
             ids=_splits(rows, images, masks, settings.val_share),
             images=images,
             masks=masks,

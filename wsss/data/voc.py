@@ -1,5 +1,6 @@
 """Data sets in the layout of PASCAL VOC (Everingham et al., IJCV 2015)."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ import torch
 
 from wsss.data.base import DatasetSettings
 from wsss.data.faults import stepping_over
-from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
-from wsss.errors import DataError, one_of, require
+from wsss.data.files import NO_FOLDER, FileDataset, find_images, read_classes, read_lines, require_folder
+from wsss.data.tag_arrays import read_tag_array
+from wsss.data.voc_download import AUGMENTED, CLASSES, SBD_MASKS, fetch_sbd, fetch_voc
+from wsss.errors import DataError, require
 from wsss.types import Tags
 
 TAG_FILE = "image_level_labels.txt"
+TAG_SOURCES = ("file", "xml", "masks")
+TAG_ARRAY = ".npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,18 +29,23 @@ class VocSettings(DatasetSettings):
     root: str = "data/voc"
     """Folder of the data set."""
     tags: str = "file"
-    """Where image tags come from: file (image_level_labels.txt), xml (Annotations) or masks (uses the truth)."""
+    """Where image tags come from: file (image_level_labels.txt), xml (Annotations), masks (uses the truth), or a file
+    in the root that ends in .npy: {image: C zeros and ones}."""
     train_list: str = "train"
-    """List in ImageSets/Segmentation of the images to learn from."""
+    """List in ImageSets/Segmentation of the images to learn from, such as train_aug, also found as trainaug."""
     val_list: str = "val"
     """List of the images to measure on; empty when there is none."""
     masks: str = "SegmentationClass"
-    """Folder of the true masks; it need not exist, and an image without a mask has no truth."""
+    """Folder of the true masks; it need not exist. SegmentationClassAug, if there, stands in for masks that
+    SegmentationClass lacks; an image without a mask has no truth."""
     max_side: int = 2048
     """Larger images are shrunk to this longer side."""
+    download: bool = False
+    """Whether to fetch VOC 2012 where the root is missing, and SBD's masks and list for train_list=train_aug."""
 
     def __post_init__(self) -> None:
-        one_of("tags", self.tags, ("file", "xml", "masks"))
+        rule = f"must be one of {', '.join(TAG_SOURCES)}, or a file that ends in {TAG_ARRAY}"
+        require(self.tags in TAG_SOURCES or self.tags.endswith(TAG_ARRAY), "tags", rule, self.tags)
         require(bool(self.train_list), "train_list", "must name a list", self.train_list)
         require(self.max_side >= 1, "max_side", "must be at least 1", self.max_side)
 
@@ -52,34 +62,35 @@ class VocDataset(FileDataset):
 
     def __init__(self, settings: VocSettings) -> None:
         root = Path(settings.root)
-        require_folder(root, "data.root")
-        require_folder(root / "JPEGImages", "data.root")
+        if settings.download:
+            _download(root, settings)
+        _require_root(root)
         ids = {"train": _read_list(root, settings.train_list, "data.train_list"), "val": ()}
         if settings.val_list:
             ids["val"] = _read_list(root, settings.val_list, "data.val_list")
         images = _listed_images(root, ids, settings)
         super().__init__(
             root.resolve().name,
-            read_classes(root / "classes.txt"),
-            background=settings.background,
+            _read_classes(root),
+            settings=settings,
             ids={split: tuple(id for id in listed if id in images) for split, listed in ids.items()},
             images=images,
             masks=root / settings.masks,
             max_side=settings.max_side,
         )
         self._annotations = root / "Annotations"
-        finders: dict[str, Callable[[str], Tags | None]] = {
-            "file": self._tags_of_file,
-            "xml": self._tags_of_xml,
-            "masks": self._tags_of_mask,
-        }
-        self._finder = finders[settings.tags]
+        self._more_masks = root / (SBD_MASKS if settings.masks == VocSettings.masks else settings.masks)
+        finders: dict[str, Callable[[str], Tags | None]] = {"xml": self._tags_of_xml, "masks": self._tags_of_mask}
+        self._finder = finders.get(settings.tags, self._tags_of_table)
         self._require_tags(root, settings)
 
     def _require_tags(self, root: Path, settings: VocSettings) -> None:
         if settings.tags == "file":
             with stepping_over():
                 self._tags = _read_tag_file(root / TAG_FILE, set(self._images), len(self.classes))
+        elif settings.tags.endswith(TAG_ARRAY):
+            with stepping_over():
+                self._tags = read_tag_array(root / settings.tags, self._images, len(self.classes))
         elif settings.tags == "xml":
             require_folder(self._annotations, "data.tags")
         if settings.tags == "masks" or settings.masks != VocSettings.masks:
@@ -88,7 +99,11 @@ class VocDataset(FileDataset):
     def _find_tags(self, id: str) -> Tags | None:
         return self._finder(id)
 
-    def _tags_of_file(self, id: str) -> Tags | None:
+    def _mask_path(self, id: str) -> Path:
+        path = super()._mask_path(id)
+        return path if path.exists() else self._more_masks / path.name
+
+    def _tags_of_table(self, id: str) -> Tags | None:
         return self._tags.get(id)
 
     def _tags_of_xml(self, id: str) -> Tags | None:
@@ -105,13 +120,51 @@ class VocDataset(FileDataset):
         return torch.tensor([name in names for name in self.classes])
 
 
+def _download(root: Path, settings: VocSettings) -> None:
+    """Fetch what is not there."""
+    if not root.exists() or not any(root.iterdir()):
+        fetch_voc(root)
+    if settings.train_list in AUGMENTED:
+        masks = settings.masks != VocSettings.masks or (root / SBD_MASKS).exists()
+        if not masks or not _list_path(root, settings.train_list).exists():
+            fetch_sbd(root)
+
+
+def _require_root(root: Path) -> None:
+    """Refuse a root without images; where there is nothing at all, it could be fetched."""
+    if not root.exists():
+        raise DataError(
+            f"'{root}' is missing, it must be a folder; set data.root to where the data lie, or data.download=true to "
+            f"fetch VOC 2012 to there",
+            kind=NO_FOLDER,
+        )
+    require_folder(root / "JPEGImages", "data.root")
+
+
+def _read_classes(root: Path) -> tuple[str, ...]:
+    """Read the class list; the folders of VOC itself have none, and always the same classes."""
+    path = root / "classes.txt"
+    if not path.exists() and re.fullmatch(r"VOC20(0[7-9]|1[0-2])", root.resolve().name):
+        return CLASSES
+    return read_classes(path)
+
+
+def _list_path(root: Path, name: str) -> Path:
+    """File of a list; the list of the augmented training images goes by two names."""
+    names = (name, *AUGMENTED) if name in AUGMENTED else (name,)
+    paths = [root / "ImageSets" / "Segmentation" / f"{one}.txt" for one in names]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
 def _read_list(root: Path, name: str, setting: str) -> tuple[str, ...]:
     """Read the ids of a list; images that are named twice are an error."""
-    path = root / "ImageSets" / "Segmentation" / f"{name}.txt"
+    path = _list_path(root, name)
     cure = f"write one image name a line there or set {setting} to a list of that folder"
+    if name in AUGMENTED:
+        cure += ", or data.download=true to make it of the masks of SBD"
     ids: list[str] = []
     with stepping_over():
-        ids = [line for line in read_lines(path, cure) if line]
+        ids = [_id_of_line(line) for line in read_lines(path, cure) if line]
         if not ids:
             raise DataError(f"'{path}' names no image; {cure}", kind="empty list")
     for id, count in Counter(ids).items():
@@ -119,6 +172,12 @@ def _read_list(root: Path, name: str, setting: str) -> tuple[str, ...]:
             if count > 1:
                 raise DataError(f"'{path}' names '{id}' more than once; delete the repeated lines")
     return tuple(dict.fromkeys(ids))
+
+
+def _id_of_line(line: str) -> str:
+    """Read an image's name; published lists may give its path and that of its mask instead."""
+    paths = re.fullmatch(r"/?JPEGImages/(.+?)\.jpg(\s.*)?", line)
+    return paths[1] if paths else line
 
 
 def _listed_images(root: Path, ids: dict[str, tuple[str, ...]], settings: VocSettings) -> dict[str, Path]:

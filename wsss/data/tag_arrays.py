@@ -1,0 +1,68 @@
+"""Image tags in the form that published code shares: ``cls_labels.npy``, a dictionary of multi-hot arrays."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsss.data.pickles import read_pickle_safely
+from wsss.errors import DataError
+from wsss.types import Tags
+
+
+def read_tag_array(path: Path, ids: Iterable[str], classes: int) -> dict[str, Tags | None]:
+    """Read a dictionary of multi-hot arrays, one for each image.
+
+    Images are named by text (``2007_000032``) or by its digits as one number (2007000032); both are in use. What is
+    said about other images is left out.
+
+    Args:
+        path: A ``.npy`` file or a pickle; no code in it is run.
+        ids: Names of the images.
+        classes: Number C of foreground classes.
+
+    Returns:
+        Tags of the images that the file names; all False where it gives an image no class.
+
+    Raises:
+        DataError: If the file is missing, damaged or no such dictionary, or names none of the images.
+    """
+    table = read_pickle_safely(path)
+    if not isinstance(table, dict):
+        shape = " × ".join(map(str, np.shape(table))) or "one value"
+        raise DataError(
+            f"'{path}' holds an array ({shape}) that does not say which row is which image; save a dictionary "
+            f"{{image name: array of {classes} zeros and ones}} with numpy.save"
+        )
+    names = _names(ids)
+    tags: dict[str, Tags | None] = {
+        names[key]: _tags(row, classes, f"'{path}', image {key!r},") for key, row in table.items() if key in names
+    }
+    if not tags:
+        raise DataError(
+            f"'{path}' names none of the images, its first is {next(iter(table), None)!r} and theirs "
+            f"{next(iter(names), None)!r}; set data.tags to the file of this data set"
+        )
+    return tags
+
+
+def _names(ids: Iterable[str]) -> dict[str | int, str]:
+    """What each image may be called."""
+    names: dict[str | int, str] = {}
+    for id in ids:
+        digits = id.replace("_", "")
+        if digits.isdecimal():
+            names[int(digits)] = id
+        names[id] = id
+    return names
+
+
+def _tags(row: object, classes: int, where: str) -> Tags:
+    values = np.asarray(row)
+    if values.shape != (classes,) or not np.isin(values, (0, 1)).all():
+        raise DataError(
+            f"{where} has {np.array2string(values, threshold=6)} of shape {values.shape}, it must be {classes} zeros "
+            f"and ones, one for each class of classes.txt; mend the file"
+        )
+    return torch.from_numpy(values.astype(np.bool_))
