@@ -109,7 +109,7 @@ class Method:
         """Image tags → classifier → CAMs → seeds → refiners → pseudo labels → segmenter."""
         config, dataset = self.config, self.dataset
         cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
-        seeds = make_seeds(dataset, config.seeds, cams)
+        seeds = make_seeds(dataset, config.seeds, cams, config.crf)
         trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams")
         before = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
         return self.finish_round(0, before, trail, first_seeds=seeds)

@@ -7,7 +7,8 @@ from torch.nn.functional import interpolate
 
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, drawn_scores, enlarged, finished, given_scores, tags_of, workbench
-from wsss.functional.seeds import SeedSettings, cam_scores, plant_seeds, score_seeds
+from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.seeds import SeedSettings, cam_scores, plant_agreed_seeds, plant_seeds, score_seeds
 from wsss.stages.make_seeds import make_network_seeds, make_seeds
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.types import IGNORE
@@ -45,7 +46,14 @@ def test_seeds_lie_where_cams_are_sure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "background"), [([1, 2], True), ([2], True), (None, True), ([], True), ([1, 2], False), ([2], False)]
 )
-@pytest.mark.parametrize("settings", [SeedSettings(), SeedSettings(background="power", foreground_threshold=0.3)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SeedSettings(),
+        SeedSettings(background="power", foreground_threshold=0.3),
+        SeedSettings(background="quantile", background_quantile=0.3, foreground_quantile=0.6),
+    ],
+)
 def test_scores_and_seeds_are_those_of_the_stored_cams(
     tags: list[int] | None, background: bool, settings: SeedSettings, tmp_path: Path
 ) -> None:
@@ -58,6 +66,33 @@ def test_scores_and_seeds_are_those_of_the_stored_cams(
     full = interpolate(stored[None], SIZE, mode="bilinear")[0]
     expected = plant_seeds(full.clamp(0, 1), tags_of(tags, 2), settings, background=background)
     assert torch.equal(found.read_labels("one"), expected)
+
+
+@pytest.mark.parametrize(("tags", "background"), [([1, 2], True), ([], True), (None, False)])
+def test_agreed_seeds_lie_where_both_maps_agree(tags: list[int] | None, background: bool, tmp_path: Path) -> None:
+    data, settings = dataset(tags, background=background), SeedSettings(rule="irn", irn_foreground_threshold=0.6)
+    drawn = cams(torch.rand(4, 6), torch.rand(4, 6))
+    crf = CrfSettings(iterations=2, bilateral_compat=3.0)
+    found = finished(workbench(tmp_path, data), make_seeds(data, settings, given_scores("cams", drawn), crf))
+    full = interpolate(drawn["one"].half().float()[None, 1:], SIZE, mode="bilinear")[0].clamp(0, 1)
+    known = tags_of(tags, 2)
+    expected = plant_agreed_seeds(data.image("one"), full, known, settings, crf, background=background)
+    assert torch.equal(found.read_labels("one"), expected)
+    # the scores are those of the background beside the CAMs, as ever
+    scores = cam_scores(drawn["one"].half().float()[1:], known, settings, background=background)
+    torch.testing.assert_close(found.read_scores("one", 3), scores, atol=1e-3, rtol=0)
+
+
+def test_the_crf_counts_where_it_is_asked() -> None:
+    def key(settings: SeedSettings, crf: CrfSettings | None) -> str:
+        return make_seeds(dataset([1]), settings, given_scores("cams", {}), crf).key
+
+    other = CrfSettings(iterations=3)
+    assert key(SeedSettings(), None) == key(SeedSettings(), other)
+    irn = SeedSettings(rule="irn")
+    assert len({key(irn, CrfSettings()), key(irn, other), key(SeedSettings(), other)}) == 3
+    # it is told labels in any case
+    assert key(irn, CrfSettings(unary="labels")) == key(irn, None)
 
 
 def test_without_a_possible_label_nothing_is_known(tmp_path: Path) -> None:

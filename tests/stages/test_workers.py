@@ -49,6 +49,7 @@ TRAIL = trail_of(SCORES, SEEDS)
 
 STAGES = [
     make_seeds(DATA, SeedSettings(), SCORES),
+    make_seeds(DATA, SeedSettings(rule="irn"), SCORES, CRF),
     make_network_seeds(DATA, SelfTrainingSettings(), SCORES, 1),
     make_superpixels(DATA, SuperpixelSettings(count=4)),
     refine("growing", Growing(GrowingSettings(), CRF), DATA, TRAIL, 0),

@@ -1,16 +1,24 @@
 """Scores and seeds from class activation maps or from a network's softmax."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from wsss.errors import one_of, require
-from wsss.types import BACKGROUND, IGNORE, possible_labels
+from wsss.functional.dense_crf import CrfSettings, dense_crf
+from wsss.types import BACKGROUND, IGNORE, Image, possible_labels
 
-BACKGROUND_RULES = ("constant", "power")
-"""How a background is put beside the CAMs: Ahn et al., CVPR 2019, and Ahn and Kwak, CVPR 2018."""
+BACKGROUND_RULES = ("constant", "power", "quantile")
+"""How a background is put beside the CAMs: Ahn et al., CVPR 2019, Ahn and Kwak, CVPR 2018, or by each class's ranks."""
+
+SEED_RULES = ("threshold", "irn")
+"""How pixels become seeds: by thresholds alone, or where two label maps agree after the dense CRF."""
+
+_ROUNDING = 1e-6
+"""A share times a number of pixels is a whole number up to this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +26,7 @@ class SeedSettings:
     """What is background and what is a seed in normalised CAMs."""
 
     background: str = "constant"
-    """Score of the background beside the CAMs: ``constant``, or ``power`` of (1 - the best CAM)."""
+    """Score of the background beside the CAMs: ``constant``, ``power`` of (1 - the best CAM), or ``quantile``."""
 
     background_threshold: float = 0.3
     """The constant: where every CAM is lower, background wins."""
@@ -32,11 +40,41 @@ class SeedSettings:
     margin: float = 0.2
     """Without a background class, a pixel is a seed where the best present class leads the next by more than this."""
 
+    background_quantile: float = 0.5
+    """With ``background: quantile``, the share of an image that each present class leaves to the background."""
+
+    foreground_quantile: float = 0.8
+    """With ``background: quantile``, the share of an image above which a present class plants seeds."""
+
+    rule: str = "threshold"
+    """How pixels become seeds: ``threshold``, or ``irn`` (two label maps that agree after the dense CRF)."""
+
+    irn_foreground_threshold: float = 0.3
+    """With ``rule: irn``, the constant background of the map that foreground seeds are taken from."""
+
+    irn_background_threshold: float = 0.05
+    """With ``rule: irn``, the constant background of the map that must agree where background seeds lie."""
+
     def __post_init__(self) -> None:
         one_of("background", self.background, BACKGROUND_RULES)
-        for field in ("background_threshold", "foreground_threshold", "margin"):
+        one_of("rule", self.rule, SEED_RULES)
+        shares = [name for name in self.__dataclass_fields__ if name.endswith(("_threshold", "_quantile"))]
+        for field in (*shares, "margin"):
             require(0 <= getattr(self, field) <= 1, field, "must lie in [0, 1]", getattr(self, field))
         require(0 < self.power < float("inf"), "power", "must be positive", self.power)
+
+    def of_scores(self) -> dict[str, Any]:
+        """The settings that the background beside the CAMs depends on; a quantile counts only where it is used."""
+        used = ["background", "background_threshold", "power"]
+        used += ["background_quantile"] if self.background == "quantile" else []
+        return {name: getattr(self, name) for name in used}
+
+    def of_seeds(self) -> dict[str, Any]:
+        """The settings that scores and seeds depend on; those of other rules count for nothing."""
+        used = ["foreground_threshold", "margin"]
+        used += ["foreground_quantile"] if self.background == "quantile" else []
+        used += ["rule", "irn_foreground_threshold", "irn_background_threshold"] if self.rule == "irn" else []
+        return self.of_scores() | {name: getattr(self, name) for name in used}
 
 
 def cam_scores(
@@ -54,7 +92,7 @@ def cam_scores(
         Scores that sum to 1. A pixel without any activation is shared out evenly; tags known to be empty make
         everything background, or, where there is none, everything zero.
     """
-    beside = _background_scores(_present(cams, tags), settings)
+    beside = _background_scores(_present(cams, tags), tags, settings)
     return restrict_scores(torch.cat([beside[None], cams]), tags, background=background)
 
 
@@ -86,6 +124,8 @@ def plant_seeds(
 
     With a background class: a foreground seed is where exactly one present class exceeds its threshold, a background
     seed where the background's score exceeds every CAM, and where both or several classes claim a pixel nobody has it.
+    By quantiles, thresholds are each present class's own in this image: it claims what lies above its foreground
+    quantile, and background is what lies above no present class's background quantile.
     Without one: a seed is where the best present class leads the next by more than the margin.
 
     Args:
@@ -104,10 +144,84 @@ def plant_seeds(
     if not background:
         (best, second), order = cams.topk(2, dim=0)
         return _keep(order[0] + 1, best - second > settings.margin)
-    claims = cams > settings.foreground_threshold
-    backdrop = _background_scores(cams, settings) > cams.amax(dim=0)
+    if settings.background == "quantile":
+        claims = cams > _thresholds(cams, tags, settings.foreground_quantile)
+        backdrop = (cams <= _thresholds(cams, tags, settings.background_quantile)).all(dim=0)
+    else:
+        claims = cams > settings.foreground_threshold
+        backdrop = _background_scores(cams, tags, settings) > cams.amax(dim=0)
     labels = torch.where(backdrop, BACKGROUND, claims.byte().max(dim=0).indices + 1)
     return _keep(labels, claims.sum(dim=0) + backdrop == 1)
+
+
+def class_quantiles(maps: Float[Tensor, "C H W"], share: float) -> Float[Tensor, " C"]:
+    """Find the lowest value of each map that no less than a share of its pixels doesn't exceed.
+
+    It is a value that the map has, never one in between, so pixels of one value stay together: at most 1 - ``share`` of
+    the pixels lie above it, however many share it.
+
+    Args:
+        maps: Values in any order; what is not a number doesn't count.
+        share: In [0, 1]; 0 gives the least value, 1 the greatest.
+
+    Returns:
+        One value a map; NaN where no pixel is a number.
+    """
+    # sorting puts what is not a number last
+    ordered = maps.flatten(1).sort(dim=1).values
+    counts = (~ordered.isnan()).sum(dim=1, keepdim=True)
+    ranks = (counts.double() * share - _ROUNDING).ceil().clamp(min=1).long() - 1
+    return ordered.gather(1, ranks)[:, 0]
+
+
+def plant_agreed_seeds(
+    image: Image,
+    cams: Float[Tensor, "C H W"],
+    tags: Bool[Tensor, " C"] | None,
+    settings: SeedSettings,
+    crf: CrfSettings,
+    *,
+    background: bool,
+) -> UInt8[Tensor, "H W"]:
+    """Label the pixels on which a cautious and a bold label map agree along the edges of the image.
+
+    The CAMs are labelled beside a high and beside a low constant background, and the dense CRF lets each of the two
+    maps follow the image (Ahn et al., CVPR 2019). Foreground seeds are those of the first map, background seeds lie
+    where both maps see background. Without a background class the constant stands for no class, and what both maps give
+    to it stays unknown.
+
+    Args:
+        image: RGB bytes of the maps' size.
+        cams: Normalised activations in [0, 1].
+        tags: Presence of the classes; None rules nothing out.
+        settings: The two constants.
+        crf: Kernels, iterations and how far a label is believed; it is told labels, whatever its ``unary`` says.
+        background: Whether the data set has a background class.
+
+    Returns:
+        Labels, ``IGNORE`` elsewhere; the only label that the tags allow, everywhere, if there is only one.
+
+    Raises:
+        ValueError: If an activation of a possible class is not a finite number, or image and maps differ in size.
+    """
+    certain = _certain_labels(cams, tags, len(cams), background=background)
+    if certain is not None:
+        return certain
+    classes = [label for label in _possible(tags, len(cams), background=background) if label != BACKGROUND]
+    told = replace(crf, unary="labels")
+    sure, bold = (
+        _labels_along_edges(image, cams, classes, threshold, told)
+        for threshold in (settings.irn_foreground_threshold, settings.irn_background_threshold)
+    )
+    seeds = torch.where(sure == BACKGROUND, IGNORE, sure)
+    return torch.where((sure == BACKGROUND) & (bold == BACKGROUND), BACKGROUND if background else IGNORE, seeds)
+
+
+def _labels_along_edges(image: Tensor, cams: Tensor, classes: list[int], threshold: float, crf: CrfSettings) -> Tensor:
+    """Label pixels by the best of the classes or a constant background, and let the CRF correct it; (H, W) uint8."""
+    rivals = torch.cat([torch.full_like(cams[:1], threshold), cams[[label - 1 for label in classes]]])
+    agreed = dense_crf(image, rivals, crf, labels=range(len(rivals))).argmax(dim=0)
+    return torch.tensor([BACKGROUND, *classes], dtype=torch.uint8)[agreed]
 
 
 def score_seeds(
@@ -175,11 +289,23 @@ def _present(cams: Tensor, tags: Tensor | None) -> Tensor:
     return cams if tags is None else cams.masked_fill(~tags[:, None, None].to(cams.device), 0)
 
 
-def _background_scores(cams: Tensor, settings: SeedSettings) -> Tensor:
+def _background_scores(cams: Tensor, tags: Tensor | None, settings: SeedSettings) -> Tensor:
     best = cams.amax(dim=0)
     if settings.background == "constant":
         return torch.full_like(best, settings.background_threshold)
-    return (1 - best).clamp(min=0) ** settings.power
+    if settings.background == "power":
+        return (1 - best).clamp(min=0) ** settings.power
+    # a constant for one class; for several, as far above the best CAM as the nearest class is below its threshold
+    lead = (cams - _thresholds(cams, tags, settings.background_quantile)).amax(dim=0)
+    return torch.where(best == 0, 1, (best - lead).clamp(max=1))
+
+
+def _thresholds(cams: Tensor, tags: Tensor | None, share: float) -> Tensor:
+    """The quantile of each present class in this image, (C, 1, 1); absent classes never reach theirs."""
+    present = torch.ones(len(cams), dtype=torch.bool) if tags is None else tags.cpu()
+    thresholds = cams.new_full((len(cams), 1, 1), float("inf"))
+    thresholds[present] = class_quantiles(cams[present], share)[:, None, None]
+    return thresholds
 
 
 def _keep(labels: Tensor, sure: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from wsss.functional.boundary import boundary_counts
 from wsss.functional.confusion import confusion_matrix
 from wsss.functional.seeds import SeedSettings, cam_scores
 from wsss.refine.base import best_labels
-from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
+from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
 from wsss.store import Artefact, resize_scores
 from wsss.types import BACKGROUND, LabelMap
 
@@ -87,7 +87,7 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
         name="evaluate_cams",
         version=2,
         work=work,
-        settings=science(settings, "foreground_threshold", "margin"),
+        settings=settings.of_scores(),
         reads={"cams": cams},
         data={"truth": dataset.fingerprint("train", truth=True)},
     )
