@@ -21,6 +21,7 @@ from wsss.data.base import DatasetSettings
 from wsss.data.folder import FolderSettings
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
+from wsss.functional.seeds import SeedSettings
 from wsss.types import LabelMap
 
 PATHS = {"data.root"}
@@ -84,15 +85,29 @@ def is_elsewhere(key: str) -> bool:
     return key.partition(".")[0] in ELSEWHERE
 
 
+FILES = {"seeds.cues", "seeds.cue_ids", "seeds.cue_grid"}
+"""Settings of files that are read, and of how: they need files to count."""
+
 METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
 
 
-@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE])
+@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES])
 def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
     config = CONFIG
     for chosen, choice in BESIDE.get(key, {}).items():
         config = with_setting(config, chosen, choice)
     assert keys(planned(config)) != keys(planned(with_setting(config, key, other_value(key, value))))
+
+
+@pytest.mark.parametrize("key", sorted(FILES))
+def test_no_setting_of_cues_is_unread(key: str, tmp_path: Path) -> None:
+    for name in ("some", "others"):
+        (tmp_path / name).write_text(name)
+    given = SeedSettings(cues=str(tmp_path / "some"), cue_ids=str(tmp_path / "some"), cue_grid=5)
+    config = replace(CONFIG, seeds=given)
+    other = with_setting(config, key, 6 if key == "seeds.cue_grid" else str(tmp_path / "others"))
+    assert keys(planned(config)) != keys(planned(other))
+    assert "cues:0" in keys(planned(config))
 
 
 @cache

@@ -55,6 +55,15 @@ class SeedSettings:
     irn_background_threshold: float = 0.05
     """With ``rule: irn``, the constant background of the map that must agree where background seeds lie."""
 
+    cues: str | None = None
+    """Published localisation cues to take seeds from instead of the CAMs: a pickle, of which no code is run."""
+
+    cue_ids: str | None = None
+    """The list of images that belongs to the cues: lines ``image number``, or one image a line."""
+
+    cue_grid: int = 41
+    """Points along a side of the grid that the cues were made on."""
+
     def __post_init__(self) -> None:
         one_of("background", self.background, BACKGROUND_RULES)
         one_of("rule", self.rule, SEED_RULES)
@@ -62,6 +71,9 @@ class SeedSettings:
         for field in (*shares, "margin"):
             require(0 <= getattr(self, field) <= 1, field, "must lie in [0, 1]", getattr(self, field))
         require(0 < self.power < float("inf"), "power", "must be positive", self.power)
+        require(bool(self.cues) == bool(self.cue_ids), "cue_ids", "must be given with cues and only then", self.cue_ids)
+        require(not self.cues or self.rule == "threshold", "rule", "must stay threshold beside cues", self.rule)
+        require(2 <= self.cue_grid <= 1000, "cue_grid", "must lie in [2, 1000]", self.cue_grid)
 
     def of_scores(self) -> dict[str, Any]:
         """The settings that the background beside the CAMs depends on; a quantile counts only where it is used."""
@@ -71,6 +83,8 @@ class SeedSettings:
 
     def of_seeds(self) -> dict[str, Any]:
         """The settings that scores and seeds depend on; those of other rules count for nothing."""
+        if self.cues:
+            return self.of_scores()
         used = ["foreground_threshold", "margin"]
         used += ["foreground_quantile"] if self.background == "quantile" else []
         used += ["rule", "irn_foreground_threshold", "irn_background_threshold"] if self.rule == "irn" else []

@@ -1,28 +1,35 @@
 """From scores' raw material to the first evidence: CAMs, or a segmenter's scores, become scores and seeds."""
 
+from dataclasses import dataclass
 from functools import partial
 
 from wsss.data.base import Dataset
+from wsss.functional.cues import spread_cues
 from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.seeds import SeedSettings, cam_scores, plant_agreed_seeds, plant_seeds, score_seeds
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import Artefact, resize_scores
+from wsss.types import CamMap, LabelMap
 
 
-def make_seeds(dataset: Dataset, settings: SeedSettings, cams: Stage, crf: CrfSettings | None = None) -> Stage:
-    """Plan the seeds of the first round: where CAMs are sure.
+def make_seeds(
+    dataset: Dataset, settings: SeedSettings, cams: Stage, crf: CrfSettings | None = None, cues: Stage | None = None
+) -> Stage:
+    """Plan the scores and seeds of the first round: scores from CAMs, seeds where CAMs are sure or from published cues.
 
     Args:
         dataset: The images and their tags.
         settings: What is background and what is a seed.
         cams: The stage that made the CAMs.
         crf: The dense CRF, which only the rule ``irn`` asks; None takes its defaults.
+        cues: The stage that imported cues; they replace the seeds and leave the scores to the CAMs.
     """
     asked = (crf or CrfSettings()) if settings.rule == "irn" else None
 
     def work(bench: Workbench, out: Artefact) -> None:
-        one = partial(_seed_from_cams, dataset, settings, asked, bench.read(cams), out)
+        sower = _Sower(dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None)
+        one = partial(_seed_from_cams, sower, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
     return Stage(
@@ -32,32 +39,48 @@ def make_seeds(dataset: Dataset, settings: SeedSettings, cams: Stage, crf: CrfSe
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
         | {"background_class": dataset.background},
-        reads={"cams": cams},
+        reads={"cams": cams} | ({"cues": cues} if cues else {}),
     )
 
 
-def _seed_from_cams(
-    dataset: Dataset,
-    settings: SeedSettings,
-    crf: CrfSettings | None,
-    cams: Artefact,
-    out: Artefact,
-    portion: Portion,
-) -> None:
+@dataclass(frozen=True)
+class _Sower:
+    """Plants the seeds of the first round.
+
+    Attributes:
+        dataset: The images and their tags.
+        settings: What is a seed.
+        crf: The dense CRF, where the rule asks it.
+        cams: Artefact of the CAMs.
+        cues: Artefact of the cues, where they replace seeds from CAMs.
+    """
+
+    dataset: Dataset
+    settings: SeedSettings
+    crf: CrfSettings | None
+    cams: Artefact
+    cues: Artefact | None
+
+    def seeds(self, image: str, small: CamMap) -> LabelMap:
+        """Plant the seeds of one image, whose CAMs are as the store keeps them."""
+        tags, size = self.dataset.tags(image), self.dataset.size(image)
+        if self.cues:
+            return spread_cues(self.cues.read_labels(image, "cues"), size)
+        full = resize_scores(small, size).clamp(0, 1)
+        if self.crf:
+            shown = self.dataset.image(image)
+            return plant_agreed_seeds(shown, full, tags, self.settings, self.crf, background=self.dataset.background)
+        return plant_seeds(full, tags, self.settings, background=self.dataset.background)
+
+
+def _seed_from_cams(sower: _Sower, out: Artefact, portion: Portion) -> None:
+    dataset = sower.dataset
     with out.unit(portion.name) as unit:
         for image in portion.ids:
-            tags, size = dataset.tags(image), dataset.size(image)
-            small = cams.read_scores(image, len(dataset.classes) + 1)[1:]
-            possible = dataset.possible(image)
-            scores = cam_scores(small, tags, settings, background=dataset.background)
-            unit.write_scores(image, scores, possible, size)
-            full = resize_scores(small, size).clamp(0, 1)
-            if crf is None:
-                seeds = plant_seeds(full, tags, settings, background=dataset.background)
-            else:
-                shown = dataset.image(image)
-                seeds = plant_agreed_seeds(shown, full, tags, settings, crf, background=dataset.background)
-            unit.write_labels(image, seeds)
+            small = sower.cams.read_scores(image, len(dataset.classes) + 1)[1:]
+            scores = cam_scores(small, dataset.tags(image), sower.settings, background=dataset.background)
+            unit.write_scores(image, scores, dataset.possible(image), dataset.size(image))
+            unit.write_labels(image, sower.seeds(image, small))
 
 
 def make_network_seeds(dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, turn: int) -> Stage:
