@@ -46,6 +46,7 @@ OTHER_VALUES: dict[str, Any] = {
     "graph.heads": 2,
     "seeds.background": "power",
     "seeds.rule": "irn",
+    "seeds.quantile_pixels": "image",
     "crf.unary": "labels",
     "crf.label_confidence": 0.6,
     "classifier.weights": "imagenet",
@@ -58,6 +59,7 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 BESIDE: dict[str, dict[str, Any]] = {
+    "seeds.quantile_pixels": {"seeds.background": "quantile"},
     "seeds.background_quantile": {"seeds.background": "quantile"},
     "seeds.foreground_quantile": {"seeds.background": "quantile"},
     "seeds.irn_foreground_threshold": {"seeds.rule": "irn"},

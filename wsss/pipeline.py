@@ -111,7 +111,7 @@ class Method:
         config, dataset = self.config, self.dataset
         cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
         cues = import_cues(dataset, config.seeds) if config.seeds.cues else None
-        seeds = make_seeds(dataset, config.seeds, cams, config.crf, cues)
+        seeds = make_seeds(dataset, config.seeds, cams, crf=config.crf, cues=cues)
         trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams")
         before = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)))
         imported = (Step(cues),) if cues else ()

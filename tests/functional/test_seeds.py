@@ -10,12 +10,13 @@ from torch import Tensor
 from tests.drawing import picture
 from wsss.errors import SettingsError
 from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.levels import count_levels
 from wsss.functional.seeds import (
     SeedSettings,
     cam_scores,
-    class_quantiles,
     plant_agreed_seeds,
     plant_seeds,
+    rank_thresholds,
     restrict_scores,
     score_seeds,
 )
@@ -78,7 +79,8 @@ def test_scores_sum_to_one_over_the_possible_labels(
 ) -> None:
     known = None if present is None else torch.tensor(present)
     cams = torch.rand(4, 3, 5, generator=torch.Generator().manual_seed(seed)) * (torch.arange(5) > 0)
-    scores = cam_scores(cams, known, rule, background=background)
+    thresholds = rank_thresholds(count_levels(cams, known), rule)
+    scores = cam_scores(cams, known, rule, background=background, thresholds=thresholds)
     possible = possible_labels(known, 4, background=background)
     impossible = [label for label in range(5) if label not in possible]
     assert (scores[impossible] == 0).all()
@@ -124,40 +126,68 @@ def test_a_pixel_claimed_by_background_and_foreground_is_nobodys() -> None:
     assert torch.equal(plant_seeds(cams, tags(1, 1), both, background=True), picture("0.1"))
 
 
-def test_each_class_has_thresholds_of_its_own_by_its_ranks_in_the_image() -> None:
-    # the upper quarter of class 1 is strong and that of class 2 weak; the lower halves overlap in the first pixel only
-    cams = row((0.1, 0.01), (0.9, 0.02), (0.3, 0.03), (0.2, 0.04))
-    # quantiles of a half: 0.2 and 0.02; of three quarters: 0.3 and 0.03
-    assert torch.equal(plant_seeds(cams, tags(1, 1), QUANTILE, background=True), picture("01.2"))
-    assert torch.equal(plant_seeds(cams, tags(1, 0), QUANTILE, background=True), picture("01.0"))
+def planted_by_rank(cams: Tensor, present: Tensor, settings: SeedSettings = QUANTILE) -> Tensor:
+    """Seeds by the quantiles of the image alone."""
+    thresholds = rank_thresholds(count_levels(cams, present), settings)
+    return plant_seeds(cams, present, settings, background=True, thresholds=thresholds)
+
+
+def scored_by_rank(cams: Tensor, present: Tensor, settings: SeedSettings = QUANTILE) -> Tensor:
+    thresholds = rank_thresholds(count_levels(cams, present), settings)
+    return cam_scores(cams, present, settings, background=True, thresholds=thresholds)
+
+
+def test_each_class_has_thresholds_of_its_own() -> None:
+    # the upper quarter of class 1 is strong and that of class 2 weak; both leave only the first pixel
+    cams = row((0.125, 0.0), (0.875, 0.03125), (0.5, 0.0625), (0.25, 0.09375))
+    # quantiles of a half: 0.25 and 0.03125; of three quarters: 0.5 and 0.0625
+    assert torch.equal(planted_by_rank(cams, tags(1, 1)), picture("01.2"))
+    assert torch.equal(planted_by_rank(cams, tags(1, 0)), picture("01.0"))
+
+
+def test_thresholds_of_the_training_set_are_the_same_for_all_its_images() -> None:
+    large, small = row((1.0,), (0.75,), (0.75,), (0.5,)), row((0.0,), (0.0,), (0.0,), (0.25,))
+    counts = count_levels(large, None) + count_levels(small, None)
+    thresholds = rank_thresholds(counts, QUANTILE)
+    # in order: 0 0 0 .25 .5 .75 .75 1
+    assert thresholds.background.tolist() == [0.25]
+    assert thresholds.foreground.tolist() == [0.75]
+    planted = [plant_seeds(cams, None, QUANTILE, background=True, thresholds=thresholds) for cams in (large, small)]
+    assert torch.equal(torch.cat(planted), picture("1...", "0000"))
 
 
 def test_pixels_of_one_value_stay_together() -> None:
     # more than the background's share is zero, and more than the foreground's share is saturated: all of one, none else
-    cams = row((0.0,), (0.0,), (0.0,), (0.5,))
-    assert torch.equal(plant_seeds(cams, tags(1), QUANTILE, background=True), picture("0001"))
-    cams = row((0.0,), (1.0,), (1.0,), (0.5,))
-    assert torch.equal(plant_seeds(cams, tags(1), QUANTILE, background=True), picture("0..0"))
-    assert torch.equal(plant_seeds(row((0.4,), (0.4,)), tags(1), QUANTILE, background=True), picture("00"))
+    assert torch.equal(planted_by_rank(row((0.0,), (0.0,), (0.0,), (0.5,)), tags(1)), picture("0001"))
+    assert torch.equal(planted_by_rank(row((0.0,), (1.0,), (1.0,), (0.5,)), tags(1)), picture("0..0"))
+    assert torch.equal(planted_by_rank(row((0.5,), (0.5,)), tags(1)), picture("00"))
 
 
 def test_what_is_no_number_has_no_rank_and_is_nobodys() -> None:
-    cams = row((torch.nan, 0.0), (0.9, 0.0), (0.3, 0.0), (0.2, 0.0), (0.1, 0.0))
-    # without the first pixel, class 1 has 0.2 and 0.3 for quantiles
-    assert torch.equal(plant_seeds(cams, tags(1, 1), QUANTILE, background=True), picture(".1.00"))
+    cams = row((torch.nan, 0.0), (0.875, 0.0), (0.5, 0.0), (0.25, 0.0), (0.125, 0.0))
+    # without the first pixel, class 1 has 0.25 and 0.5 for quantiles
+    assert torch.equal(planted_by_rank(cams, tags(1, 1)), picture(".1.00"))
     nothing = torch.full((2, 1, 3), torch.nan)
-    assert torch.equal(plant_seeds(nothing, tags(1, 1), QUANTILE, background=True), picture("..."))
+    assert torch.equal(planted_by_rank(nothing, tags(1, 1)), picture("..."))
+    assert scored_by_rank(cams, tags(1, 1))[:, 0, 0].isnan().all()
 
 
 def test_a_background_by_quantile_is_a_constant_for_a_single_class() -> None:
     cams = row((0.0, 0.9), (0.25, 0.9), (0.5, 0.9), (1.0, 0.9))
     by_constant = cam_scores(cams, tags(1, 0), SeedSettings(background_threshold=0.25), background=True)
-    torch.testing.assert_close(cam_scores(cams, tags(1, 0), QUANTILE, background=True), by_constant)
+    torch.testing.assert_close(scored_by_rank(cams, tags(1, 0)), by_constant)
 
 
 def test_where_no_class_is_active_the_background_by_quantile_has_it_all() -> None:
-    cams = row((0.0,), (0.0,), (0.0,), (0.1,))
-    assert torch.equal(cam_scores(cams, tags(1), QUANTILE, background=True), row(*[(1.0, 0.0)] * 3, (0.0, 1.0)))
+    cams = row((0.0,), (0.0,), (0.0,), (0.125,))
+    assert torch.equal(scored_by_rank(cams, tags(1)), row(*[(1.0, 0.0)] * 3, (0.0, 1.0)))
+
+
+def test_a_background_by_quantile_without_thresholds_is_refused() -> None:
+    cams = torch.rand(2, 3, 4)
+    for make in (cam_scores, plant_seeds):
+        with pytest.raises(ValueError, match="a background by quantile needs thresholds of the classes"):
+            make(cams, None, QUANTILE, background=True)
 
 
 eighths = st.integers(0, 8).map(lambda count: count / 8)
@@ -187,31 +217,11 @@ def test_seeds_by_quantile_agree_with_ranks_counted_plainly(
         claims += [0] if all(value <= lowest(cam, low) for _, cam, value in at) else []
         if len(claims) == 1:
             expected[tuple(place)] = claims[0]
-    found = plant_seeds(cams, tags(*present), settings, background=True)
-    assert torch.equal(found, expected.byte())
+    assert torch.equal(planted_by_rank(cams, tags(*present), settings), expected.byte())
     # the dense labels of the same rule: background where every class is within its lower share
     if any(present):
-        scores = cam_scores(cams, tags(*present), settings, background=True)
         below = torch.stack([cams[index] <= lowest(cams[index], low) for index in classes]).all(0)
-        assert torch.equal(scores.argmax(0) == 0, below)
-
-
-@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.floats(0, 1))
-def test_quantiles_are_those_of_numpy(values: list[float], share: float) -> None:
-    expected = np.quantile(np.array(values), share, method="inverted_cdf")
-    found = class_quantiles(torch.tensor(values)[None, None], share)
-    assert found.item() in (expected, np.quantile(np.array(values), max(0, share - 1e-6), method="inverted_cdf"))
-
-
-def test_a_quantile_counts_exactly_where_the_share_is_a_whole_number_of_pixels() -> None:
-    # 0.55 x 100 is a little more than 55 in floating point
-    hundred = torch.arange(1.0, 101).flip(0).view(1, 10, 10)
-    for share in (0.07, 0.29, 0.55, 0.57, 0.58):
-        assert class_quantiles(hundred, share).item() == round(share * 100)
-    assert class_quantiles(hundred, 0.0).item() == 1
-    assert class_quantiles(hundred, 1.0).item() == 100
-    gap = torch.tensor([[[torch.nan, 2.0, 1.0]], [[torch.nan] * 3]])
-    torch.testing.assert_close(class_quantiles(gap, 1.0), torch.tensor([2.0, torch.nan]), equal_nan=True)
+        assert torch.equal(scored_by_rank(cams, tags(*present), settings).argmax(0) == 0, below)
 
 
 IRN = SeedSettings(rule="irn", irn_foreground_threshold=0.4, irn_background_threshold=0.1)
@@ -338,6 +348,7 @@ def test_the_settings_of_other_rules_do_not_count() -> None:
     by_quantile = QUANTILE.of_seeds()
     assert by_quantile["foreground_quantile"] == 0.75
     assert QUANTILE.of_scores().keys() == by_quantile.keys() - {"foreground_threshold", "margin", "foreground_quantile"}
+    assert QUANTILE.of_scores()["quantile_pixels"] == "training"
     assert IRN.of_seeds()["irn_background_threshold"] == 0.1
 
 
@@ -419,6 +430,7 @@ def test_the_cams_stay_as_they_were() -> None:
         ({"foreground_quantile": 1.01}, "foreground_quantile must lie"),
         ({"irn_foreground_threshold": 2.0}, "irn_foreground_threshold must lie"),
         ({"irn_background_threshold": -1.0}, "irn_background_threshold must lie"),
+        ({"quantile_pixels": "class"}, "quantile_pixels must be one of training, image, got 'class'"),
         ({"rule": "sec"}, "rule must be one of threshold, irn, got 'sec'"),
         ({"power": 0.0}, "power must be positive, got 0.0"),
     ],

@@ -57,7 +57,8 @@ TRAIL = trail_of(SCORES, SEEDS)
 
 STAGES = [
     make_seeds(DATA, SeedSettings(), SCORES),
-    make_seeds(DATA, SeedSettings(rule="irn"), SCORES, CRF),
+    make_seeds(DATA, SeedSettings(rule="irn"), SCORES, crf=CRF),
+    make_seeds(DATA, SeedSettings(background="quantile"), SCORES),
     make_seeds(DATA, SeedSettings(), SCORES, cues=CUES),
     make_network_seeds(DATA, SelfTrainingSettings(), SCORES, 1),
     make_superpixels(DATA, SuperpixelSettings(count=4)),

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from wsss.errors import one_of, require
 from wsss.functional.dense_crf import CrfSettings, dense_crf
+from wsss.functional.levels import level_quantiles
 from wsss.types import BACKGROUND, IGNORE, Image, possible_labels
 
 BACKGROUND_RULES = ("constant", "power", "quantile")
@@ -17,8 +18,8 @@ BACKGROUND_RULES = ("constant", "power", "quantile")
 SEED_RULES = ("threshold", "irn")
 """How pixels become seeds: by thresholds alone, or where two label maps agree after the dense CRF."""
 
-_ROUNDING = 1e-6
-"""A share times a number of pixels is a whole number up to this."""
+QUANTILE_PIXELS = ("training", "image")
+"""Whose pixels a class's quantiles are taken over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,14 @@ class SeedSettings:
     margin: float = 0.2
     """Without a background class, a pixel is a seed where the best present class leads the next by more than this."""
 
-    background_quantile: float = 0.5
-    """With ``background: quantile``, the share of an image that each present class leaves to the background."""
+    quantile_pixels: str = "training"
+    """Pixels over which a class's quantiles are taken: ``training`` (all images with the class) or ``image`` (each)."""
+
+    background_quantile: float = 0.6
+    """With ``background: quantile``, the share of these pixels up to whose activation a class isn't there."""
 
     foreground_quantile: float = 0.8
-    """With ``background: quantile``, the share of an image above which a present class plants seeds."""
+    """With ``background: quantile``, the share of these pixels above whose activation a class plants seeds."""
 
     rule: str = "threshold"
     """How pixels become seeds: ``threshold``, or ``irn`` (two label maps that agree after the dense CRF)."""
@@ -67,6 +71,7 @@ class SeedSettings:
     def __post_init__(self) -> None:
         one_of("background", self.background, BACKGROUND_RULES)
         one_of("rule", self.rule, SEED_RULES)
+        one_of("quantile_pixels", self.quantile_pixels, QUANTILE_PIXELS)
         shares = [name for name in self.__dataclass_fields__ if name.endswith(("_threshold", "_quantile"))]
         for field in (*shares, "margin"):
             require(0 <= getattr(self, field) <= 1, field, "must lie in [0, 1]", getattr(self, field))
@@ -78,7 +83,7 @@ class SeedSettings:
     def of_scores(self) -> dict[str, Any]:
         """The settings that the background beside the CAMs depends on; a quantile counts only where it is used."""
         used = ["background", "background_threshold", "power"]
-        used += ["background_quantile"] if self.background == "quantile" else []
+        used += ["background_quantile", "quantile_pixels"] if self.background == "quantile" else []
         return {name: getattr(self, name) for name in used}
 
     def of_seeds(self) -> dict[str, Any]:
@@ -91,8 +96,37 @@ class SeedSettings:
         return self.of_scores() | {name: getattr(self, name) for name in used}
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """What each class must exceed, where the background is by quantile.
+
+    Attributes:
+        background: Activation up to which a class isn't there.
+        foreground: Activation above which it plants seeds.
+    """
+
+    background: Float[Tensor, " C"]
+    foreground: Float[Tensor, " C"]
+
+
+def rank_thresholds(counts: Int64[Tensor, "C levels"], settings: SeedSettings) -> Thresholds:
+    """Read the thresholds of each class off counted activations; see :func:`wsss.functional.levels.count_levels`.
+
+    Counts of the training set give one threshold a class, however much of an image it covers; counts of an image alone
+    give every class the same share of that image.
+    """
+    return Thresholds(
+        level_quantiles(counts, settings.background_quantile), level_quantiles(counts, settings.foreground_quantile)
+    )
+
+
 def cam_scores(
-    cams: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None, settings: SeedSettings, *, background: bool
+    cams: Float[Tensor, "C H W"],
+    tags: Bool[Tensor, " C"] | None,
+    settings: SeedSettings,
+    *,
+    background: bool,
+    thresholds: Thresholds | None = None,
 ) -> Float[Tensor, "K H W"]:
     """Put a background beside the CAMs and share each pixel out among the labels that the tags allow.
 
@@ -101,12 +135,16 @@ def cam_scores(
         tags: Presence of the classes; None rules nothing out.
         settings: Steers the background.
         background: Whether the data set has a background class; if not, channel 0 is zero.
+        thresholds: Those of the classes, for a background by quantile.
 
     Returns:
-        Scores that sum to 1. A pixel without any activation is shared out evenly; tags known to be empty make
-        everything background, or, where there is none, everything zero.
+        Scores that sum to 1. A pixel without any activation is shared out evenly, or, by quantile, is background; tags
+        known to be empty make everything background, or, where there is none, everything zero.
+
+    Raises:
+        ValueError: If the background is by quantile and there are no thresholds.
     """
-    beside = _background_scores(_present(cams, tags), tags, settings)
+    beside = _background_scores(_present(cams, tags), tags, settings, thresholds)
     return restrict_scores(torch.cat([beside[None], cams]), tags, background=background)
 
 
@@ -132,14 +170,19 @@ def restrict_scores(
 
 
 def plant_seeds(
-    cams: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None, settings: SeedSettings, *, background: bool
+    cams: Float[Tensor, "C H W"],
+    tags: Bool[Tensor, " C"] | None,
+    settings: SeedSettings,
+    *,
+    background: bool,
+    thresholds: Thresholds | None = None,
 ) -> UInt8[Tensor, "H W"]:
     """Label the pixels about which the CAMs are sure.
 
     With a background class: a foreground seed is where exactly one present class exceeds its threshold, a background
     seed where the background's score exceeds every CAM, and where both or several classes claim a pixel nobody has it.
-    By quantiles, thresholds are each present class's own in this image: it claims what lies above its foreground
-    quantile, and background is what lies above no present class's background quantile.
+    By quantile, each class has thresholds of its own: it claims what exceeds its foreground threshold, and background
+    is what exceeds no present class's background threshold.
     Without one: a seed is where the best present class leads the next by more than the margin.
 
     Args:
@@ -147,9 +190,13 @@ def plant_seeds(
         tags: Presence of the classes; None rules nothing out.
         settings: Steers thresholds and background.
         background: Whether the data set has a background class.
+        thresholds: Those of the classes, for a background by quantile.
 
     Returns:
         Labels, ``IGNORE`` elsewhere; the only label that the tags allow, everywhere, if there is only one.
+
+    Raises:
+        ValueError: If the background is by quantile and there are no thresholds.
     """
     certain = _certain_labels(cams, tags, len(cams), background=background)
     if certain is not None:
@@ -159,33 +206,14 @@ def plant_seeds(
         (best, second), order = cams.topk(2, dim=0)
         return _keep(order[0] + 1, best - second > settings.margin)
     if settings.background == "quantile":
-        claims = cams > _thresholds(cams, tags, settings.foreground_quantile)
-        backdrop = (cams <= _thresholds(cams, tags, settings.background_quantile)).all(dim=0)
+        given = _given(thresholds)
+        claims = cams > _bars(given.foreground, cams, tags)
+        backdrop = (cams <= _bars(given.background, cams, tags)).all(dim=0)
     else:
         claims = cams > settings.foreground_threshold
-        backdrop = _background_scores(cams, tags, settings) > cams.amax(dim=0)
+        backdrop = _background_scores(cams, tags, settings, None) > cams.amax(dim=0)
     labels = torch.where(backdrop, BACKGROUND, claims.byte().max(dim=0).indices + 1)
     return _keep(labels, claims.sum(dim=0) + backdrop == 1)
-
-
-def class_quantiles(maps: Float[Tensor, "C H W"], share: float) -> Float[Tensor, " C"]:
-    """Find the lowest value of each map that no less than a share of its pixels doesn't exceed.
-
-    It is a value that the map has, never one in between, so pixels of one value stay together: at most 1 - ``share`` of
-    the pixels lie above it, however many share it.
-
-    Args:
-        maps: Values in any order; what is not a number doesn't count.
-        share: In [0, 1]; 0 gives the least value, 1 the greatest.
-
-    Returns:
-        One value a map; NaN where no pixel is a number.
-    """
-    # sorting puts what is not a number last
-    ordered = maps.flatten(1).sort(dim=1).values
-    counts = (~ordered.isnan()).sum(dim=1, keepdim=True)
-    ranks = (counts.double() * share - _ROUNDING).ceil().clamp(min=1).long() - 1
-    return ordered.gather(1, ranks)[:, 0]
 
 
 def plant_agreed_seeds(
@@ -303,23 +331,30 @@ def _present(cams: Tensor, tags: Tensor | None) -> Tensor:
     return cams if tags is None else cams.masked_fill(~tags[:, None, None].to(cams.device), 0)
 
 
-def _background_scores(cams: Tensor, tags: Tensor | None, settings: SeedSettings) -> Tensor:
+def _background_scores(
+    cams: Tensor, tags: Tensor | None, settings: SeedSettings, thresholds: Thresholds | None
+) -> Tensor:
     best = cams.amax(dim=0)
     if settings.background == "constant":
         return torch.full_like(best, settings.background_threshold)
     if settings.background == "power":
         return (1 - best).clamp(min=0) ** settings.power
     # a constant for one class; for several, as far above the best CAM as the nearest class is below its threshold
-    lead = (cams - _thresholds(cams, tags, settings.background_quantile)).amax(dim=0)
+    lead = (cams - _bars(_given(thresholds).background, cams, tags)).amax(dim=0)
     return torch.where(best == 0, 1, (best - lead).clamp(max=1))
 
 
-def _thresholds(cams: Tensor, tags: Tensor | None, share: float) -> Tensor:
-    """The quantile of each present class in this image, (C, 1, 1); absent classes never reach theirs."""
-    present = torch.ones(len(cams), dtype=torch.bool) if tags is None else tags.cpu()
-    thresholds = cams.new_full((len(cams), 1, 1), float("inf"))
-    thresholds[present] = class_quantiles(cams[present], share)[:, None, None]
+def _given(thresholds: Thresholds | None) -> Thresholds:
+    if thresholds is None:
+        raise ValueError("a background by quantile needs thresholds of the classes; see rank_thresholds")
     return thresholds
+
+
+def _bars(thresholds: Tensor, cams: Tensor, tags: Tensor | None) -> Tensor:
+    """What each class must exceed, (C, 1, 1); absent classes never do."""
+    bars = thresholds.to(cams)
+    bars = bars if tags is None else bars.masked_fill(~tags.to(cams.device), torch.inf)
+    return bars[:, None, None]
 
 
 def _keep(labels: Tensor, sure: Tensor) -> Tensor:
