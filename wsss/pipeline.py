@@ -113,9 +113,10 @@ class Method:
         cues = import_cues(dataset, config.seeds) if config.seeds.cues else None
         seeds = make_seeds(dataset, config.seeds, cams, crf=config.crf, cues=cues)
         trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams")
-        before = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)))
+        # what is wrong with a file shows before anything is trained
         imported = (Step(cues),) if cues else ()
-        return self.finish_round(0, (*before, *imported, self.scored(seeds)), trail, first_seeds=seeds)
+        looked = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
+        return self.finish_round(0, (*imported, *looked), trail, first_seeds=seeds)
 
     def next_round(self, index: int, last: Round, first: Round) -> Round:
         """The last segmenter's scores, restricted to the known tags → seeds → refiners → pseudo labels → segmenter."""
