@@ -44,6 +44,10 @@ EXPECTED = [
     ("seeds.background_threshold", 0.2, since("seeds:0", "scores of cams:0")),
     ("seeds.foreground_threshold", 0.2, since("seeds:0")),
     ("seeds.margin", 0.1, since("seeds:0")),
+    ("seeds.rule", "irn", since("seeds:0")),
+    # they count beside another background and another rule
+    ("seeds.background_quantile", 0.2, set()),
+    ("seeds.irn_background_threshold", 0.2, set()),
     ("superpixels.count", 33, since("graph_fit:0", "superpixels:0", "graphs:0")),
     ("superpixels.smoothing", 0.1, since("graph_fit:0", "superpixels:0", "graphs:0")),
     ("growing.foreground_quantile", 0.2, since("growing:0")),

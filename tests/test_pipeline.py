@@ -1,6 +1,8 @@
 """What is planned: which stages, in which order, each reading what; and what truth has a say in."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from tests.plans import CONFIG, DATA, PICTURES, changed, keys, planned, stages, steps
 from tests.stages.workshop import DrawnDataset
 from wsss.config import Config
+from wsss.functional.seeds import SeedSettings
 from wsss.tasks.settings import GraphSettings
 from wsss.types import LabelMap
 
@@ -134,3 +137,14 @@ def test_tags_are_evidence_for_everything() -> None:
     found = changed(CONFIG, DrawnDataset(PICTURES, tags={"image 0": None}))
     truth_only = {"ceiling:0", "ceiling_predictions:0", "scores of ceiling_predictions:0"}
     assert found >= keys(planned()).keys() - truth_only
+
+
+def test_published_cues_come_first_and_only_the_seeds_read_them(tmp_path: Path) -> None:
+    for name in ("cues", "ids"):
+        (tmp_path / name).write_text(name)
+    given = SeedSettings(cues=str(tmp_path / "cues"), cue_ids=str(tmp_path / "ids"))
+    found = planned(replace(CONFIG, seeds=given))
+    assert [step.stage.title for step in found][:4] == ["cues:0", "classifier:0", "cams:0", "seeds:0"]
+    readers = {title for title, stage in stages(found).items() if "cues:0" in {s.title for s in stage.reads.values()}}
+    assert readers == {"seeds:0"}
+    assert steps(found)["cues:0"].scored is None

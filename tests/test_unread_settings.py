@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from tests.data.toys import box_outline, make_coco
 from tests.drawing import picture
-from tests.plans import CONFIG, changed, keys, planned, with_setting
+from tests.plans import CONFIG, keys, planned, with_setting
 from tests.stages.workshop import enlarged
 from wsss.config import ELSEWHERE, Config, describe
 from wsss.data import DATASETS, open_dataset
@@ -23,6 +23,7 @@ from wsss.data.coco import CocoSettings
 from wsss.data.folder import FolderSettings
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
+from wsss.functional.seeds import SeedSettings
 from wsss.types import LabelMap
 
 PATHS = {"data.root", "data.download"}
@@ -47,6 +48,8 @@ OTHER_VALUES: dict[str, Any] = {
     "graph.heads": 2,
     "seeds.background": "power",
     "cams.negative_quantile": 0.9,
+    "seeds.rule": "irn",
+    "seeds.quantile_pixels": "image",
     "crf.unary": "labels",
     "crf.label_confidence": 0.6,
     "classifier.weights": "imagenet",
@@ -56,6 +59,16 @@ OTHER_VALUES: dict[str, Any] = {
     "classifier.freeze_batchnorm": False,
     "segmenter.freeze_batchnorm": False,
 }
+
+
+BESIDE: dict[str, dict[str, Any]] = {
+    "seeds.quantile_pixels": {"seeds.background": "quantile"},
+    "seeds.background_quantile": {"seeds.background": "quantile"},
+    "seeds.foreground_quantile": {"seeds.background": "quantile"},
+    "seeds.irn_foreground_threshold": {"seeds.rule": "irn"},
+    "seeds.irn_background_threshold": {"seeds.rule": "irn"},
+}
+"""Settings that only count beside a choice that isn't the default."""
 
 
 def other_value(key: str, value: Any) -> Any:
@@ -77,12 +90,29 @@ def is_elsewhere(key: str) -> bool:
     return key.partition(".")[0] in ELSEWHERE
 
 
+FILES = {"seeds.cues", "seeds.cue_ids", "seeds.cue_grid"}
+"""Settings of files that are read, and of how: they need files to count."""
+
 METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
 
 
-@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE])
+@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES])
 def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
-    assert changed(with_setting(CONFIG, key, other_value(key, value)))
+    config = CONFIG
+    for chosen, choice in BESIDE.get(key, {}).items():
+        config = with_setting(config, chosen, choice)
+    assert keys(planned(config)) != keys(planned(with_setting(config, key, other_value(key, value))))
+
+
+@pytest.mark.parametrize("key", sorted(FILES))
+def test_no_setting_of_cues_is_unread(key: str, tmp_path: Path) -> None:
+    for name in ("some", "others"):
+        (tmp_path / name).write_text(name)
+    given = SeedSettings(cues=str(tmp_path / "some"), cue_ids=str(tmp_path / "some"), cue_grid=5)
+    config = replace(CONFIG, seeds=given)
+    other = with_setting(config, key, 6 if key == "seeds.cue_grid" else str(tmp_path / "others"))
+    assert keys(planned(config)) != keys(planned(other))
+    assert "cues:0" in keys(planned(config))
 
 
 @cache

@@ -11,6 +11,7 @@ from wsss.stages.base import Stage
 from wsss.stages.build_graphs import build_graphs
 from wsss.stages.evaluate import evaluate, evaluate_cams
 from wsss.stages.fit_refiner import fit_refiner
+from wsss.stages.import_cues import import_cues
 from wsss.stages.make_cams import make_cams
 from wsss.stages.make_pseudo_labels import make_pseudo_labels
 from wsss.stages.make_scores import make_predictions, make_scores
@@ -106,13 +107,16 @@ class Method:
         return Plan(tuple(rounds), self.ceiling() if self.config.ceiling else ())
 
     def first_round(self) -> Round:
-        """Image tags → classifier → CAMs → seeds → refiners → pseudo labels → segmenter."""
+        """Image tags → classifier → CAMs → seeds, of CAMs or published → refiners → pseudo labels → segmenter."""
         config, dataset = self.config, self.dataset
         cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
-        seeds = make_seeds(dataset, config.seeds, cams)
+        cues = import_cues(dataset, config.seeds) if config.seeds.cues else None
+        seeds = make_seeds(dataset, config.seeds, cams, crf=config.crf, cues=cues)
         trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams")
-        before = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
-        return self.finish_round(0, before, trail, first_seeds=seeds)
+        # what is wrong with a file shows before anything is trained
+        imported = (Step(cues),) if cues else ()
+        looked = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
+        return self.finish_round(0, (*imported, *looked), trail, first_seeds=seeds)
 
     def next_round(self, index: int, last: Round, first: Round) -> Round:
         """The last segmenter's scores, restricted to the known tags → seeds → refiners → pseudo labels → segmenter."""

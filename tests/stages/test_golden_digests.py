@@ -5,6 +5,7 @@ image library nor the last bit of a processor is a change of the method.
 """
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,11 +39,20 @@ DATA = DrawnDataset(
 )
 # all settings that count are written out: a new default changes the key, and needs no new version
 SEEDING = SeedSettings(background="constant", background_threshold=0.45, foreground_threshold=0.7)
+SEEDING_BY_QUANTILE = SeedSettings(
+    background="quantile",
+    quantile_pixels="training",
+    background_quantile=0.4,
+    foreground_quantile=0.7,
+    foreground_threshold=0.7,
+)
+SEEDING_BY_AGREEMENT = replace(SEEDING, rule="irn", irn_foreground_threshold=0.7, irn_background_threshold=0.3)
 LATER_SEEDING = SelfTrainingSettings(foreground_threshold=0.5, background_threshold=0.6)
 CUTTING = SuperpixelSettings(count=12, compactness=20.0, smoothing=0.5, iterations=5)
 CRF = CrfSettings(
     iterations=3,
     unary="scores",
+    label_confidence=0.7,
     gaussian_sxy=3.0,
     gaussian_compat=3.0,
     bilateral_sxy=50.0,
@@ -84,6 +94,8 @@ class Golden(NamedTuple):
 
 GOLDEN = {
     "seeds": Golden(SEEDS, 1, "ca17377276e898bf"),
+    "seeds by quantile": Golden(make_seeds(DATA, SEEDING_BY_QUANTILE, CAMS), 1, "bd1b36e5f5e11054"),
+    "seeds by agreement": Golden(make_seeds(DATA, SEEDING_BY_AGREEMENT, CAMS, crf=CRF), 1, "312fb580be9558ce"),
     "later seeds": Golden(make_network_seeds(DATA, LATER_SEEDING, SCORES, 1), 1, "fb838d66321dad0c"),
     "superpixels": Golden(make_superpixels(DATA, CUTTING), 1, "e2e02c7bc8211ef4"),
     "growing": Golden(refine("growing", Growing(GROWING, CRF), DATA, trail_of(SEEDS, SEEDS), 0), 1, "cdb05863878526fe"),

@@ -7,7 +7,16 @@ from torch.nn.functional import interpolate
 
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, drawn_scores, enlarged, finished, given_scores, tags_of, workbench
-from wsss.functional.seeds import SeedSettings, cam_scores, plant_seeds, score_seeds
+from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.levels import count_levels
+from wsss.functional.seeds import (
+    SeedSettings,
+    cam_scores,
+    plant_agreed_seeds,
+    plant_seeds,
+    rank_thresholds,
+    score_seeds,
+)
 from wsss.stages.make_seeds import make_network_seeds, make_seeds
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.types import IGNORE
@@ -45,7 +54,15 @@ def test_seeds_lie_where_cams_are_sure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "background"), [([1, 2], True), ([2], True), (None, True), ([], True), ([1, 2], False), ([2], False)]
 )
-@pytest.mark.parametrize("settings", [SeedSettings(), SeedSettings(background="power", foreground_threshold=0.3)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SeedSettings(),
+        SeedSettings(background="power", foreground_threshold=0.3),
+        SeedSettings(background="quantile", background_quantile=0.3, foreground_quantile=0.6),
+        SeedSettings(background="quantile", quantile_pixels="image", foreground_quantile=0.6),
+    ],
+)
 def test_scores_and_seeds_are_those_of_the_stored_cams(
     tags: list[int] | None, background: bool, settings: SeedSettings, tmp_path: Path
 ) -> None:
@@ -53,11 +70,61 @@ def test_scores_and_seeds_are_those_of_the_stored_cams(
     drawn = cams(torch.rand(4, 6), torch.rand(4, 6))
     found = finished(workbench(tmp_path, data), make_seeds(data, settings, given_scores("cams", drawn)))
     stored = drawn["one"].half().float()[1:]
-    scores = cam_scores(stored, tags_of(tags, 2), settings, background=background)
+    # there is one image, whose pixels are those of the training set
+    thresholds = rank_thresholds(count_levels(stored, tags_of(tags, 2)), settings)
+    scores = cam_scores(stored, tags_of(tags, 2), settings, background=background, thresholds=thresholds)
     torch.testing.assert_close(found.read_scores("one", 3), scores, atol=1e-3, rtol=0)
     full = interpolate(stored[None], SIZE, mode="bilinear")[0]
-    expected = plant_seeds(full.clamp(0, 1), tags_of(tags, 2), settings, background=background)
+    known = tags_of(tags, 2)
+    expected = plant_seeds(full.clamp(0, 1), known, settings, background=background, thresholds=thresholds)
     assert torch.equal(found.read_labels("one"), expected)
+
+
+@pytest.mark.parametrize("pixels", ["training", "image"])
+def test_quantiles_are_taken_over_all_images_with_a_class_or_over_each(pixels: str, tmp_path: Path) -> None:
+    shown = {name: enlarged(picture("000111"), 4) for name in ("bright", "faint", "other")}
+    data = DrawnDataset(shown, tags={"other": [2]})
+    levels = {"bright": (0.5, 1.0), "faint": (0.375, 0.4375), "other": (0.0, 1.0)}
+    drawn = {
+        name: torch.stack([torch.zeros(1, 6), torch.tensor([[low] * 3 + [high] * 3]), torch.zeros(1, 6)])
+        for name, (low, high) in levels.items()
+    }
+    settings = SeedSettings(
+        background="quantile", quantile_pixels=pixels, background_quantile=0.25, foreground_quantile=0.5
+    )
+    found = finished(workbench(tmp_path, data), make_seeds(data, settings, given_scores("cams", drawn)))
+    # over both images with it class 1 has 0.375, 0.4375, 0.5 and 1 in equal parts: up to the first it isn't there
+    columns = [0, 5, 9, 14, 18, 23]
+    expected = {"training": ("111111", "000..."), "image": ("000111", "000111")}[pixels]
+    for name, seeds in zip(("bright", "faint"), expected, strict=True):
+        assert found.read_labels(name)[:, columns].tolist() == picture(seeds).repeat(4, 1).tolist()
+
+
+@pytest.mark.parametrize(("tags", "background"), [([1, 2], True), ([], True), (None, False)])
+def test_agreed_seeds_lie_where_both_maps_agree(tags: list[int] | None, background: bool, tmp_path: Path) -> None:
+    data, settings = dataset(tags, background=background), SeedSettings(rule="irn", irn_foreground_threshold=0.6)
+    drawn = cams(torch.rand(4, 6), torch.rand(4, 6))
+    crf = CrfSettings(iterations=2, bilateral_compat=3.0)
+    found = finished(workbench(tmp_path, data), make_seeds(data, settings, given_scores("cams", drawn), crf=crf))
+    full = interpolate(drawn["one"].half().float()[None, 1:], SIZE, mode="bilinear")[0].clamp(0, 1)
+    known = tags_of(tags, 2)
+    expected = plant_agreed_seeds(data.image("one"), full, known, settings, crf, background=background)
+    assert torch.equal(found.read_labels("one"), expected)
+    # the scores are those of the background beside the CAMs, as ever
+    scores = cam_scores(drawn["one"].half().float()[1:], known, settings, background=background)
+    torch.testing.assert_close(found.read_scores("one", 3), scores, atol=1e-3, rtol=0)
+
+
+def test_the_crf_counts_where_it_is_asked() -> None:
+    def key(settings: SeedSettings, crf: CrfSettings | None) -> str:
+        return make_seeds(dataset([1]), settings, given_scores("cams", {}), crf=crf).key
+
+    other = CrfSettings(iterations=3)
+    assert key(SeedSettings(), None) == key(SeedSettings(), other)
+    irn = SeedSettings(rule="irn")
+    assert len({key(irn, CrfSettings()), key(irn, other), key(SeedSettings(), other)}) == 3
+    # it is told labels in any case
+    assert key(irn, CrfSettings(unary="labels")) == key(irn, None)
 
 
 def test_without_a_possible_label_nothing_is_known(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.stages.workshop import (
     drawn_scores,
     enlarged,
     finished,
+    given,
     given_labels,
     given_scores,
     trail_of,
@@ -38,17 +39,27 @@ from wsss.stages.make_seeds import make_network_seeds, make_seeds
 from wsss.stages.make_superpixels import make_superpixels
 from wsss.stages.refine import refine
 from wsss.stages.settings import PseudoLabelSettings, SelfTrainingSettings
-from wsss.store import Artefact
+from wsss.store import Artefact, UnitWriter
+
+
+def write_cues(unit: UnitWriter) -> None:
+    for name, drawn in SHOWN.items():
+        unit.write_labels(name, drawn[:2, :2], "cues")
+
 
 SHOWN = {f"image {number}": picture("0011", "0221").roll(number, 1) for number in range(18)}
 DATA = DrawnDataset({name: enlarged(drawn, 4) for name, drawn in SHOWN.items()})
 SCORES = given_scores("scores", {name: drawn_scores(drawn, 3, 0.7) for name, drawn in SHOWN.items()})
 SEEDS = given_labels("drawn_seeds", {name: enlarged(drawn, 4) for name, drawn in SHOWN.items()})
+CUES = given("cues", write_cues)
 CRF = CrfSettings(iterations=1)
 TRAIL = trail_of(SCORES, SEEDS)
 
 STAGES = [
     make_seeds(DATA, SeedSettings(), SCORES),
+    make_seeds(DATA, SeedSettings(rule="irn"), SCORES, crf=CRF),
+    make_seeds(DATA, SeedSettings(background="quantile"), SCORES),
+    make_seeds(DATA, SeedSettings(), SCORES, cues=CUES),
     make_network_seeds(DATA, SelfTrainingSettings(), SCORES, 1),
     make_superpixels(DATA, SuperpixelSettings(count=4)),
     refine("growing", Growing(GrowingSettings(), CRF), DATA, TRAIL, 0),

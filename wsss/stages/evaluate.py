@@ -11,9 +11,10 @@ from wsss.data.base import Dataset
 from wsss.errors import StoreError
 from wsss.functional.boundary import boundary_counts
 from wsss.functional.confusion import confusion_matrix
-from wsss.functional.seeds import SeedSettings, cam_scores
+from wsss.functional.seeds import SeedSettings, Thresholds, cam_scores
 from wsss.refine.base import best_labels
-from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
+from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
+from wsss.stages.materials import image_thresholds, training_thresholds
 from wsss.store import Artefact, resize_scores
 from wsss.types import BACKGROUND, LabelMap
 
@@ -80,20 +81,28 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
     """Plan the measuring of CAMs: by the configured background rule, and at every constant threshold."""
 
     def work(bench: Workbench, out: Artefact) -> None:
-        one = partial(_count_cams, dataset, settings, bench.read(cams), out)
+        thresholds = training_thresholds(bench, bench.read(cams), settings)
+        one = partial(_count_cams, dataset, settings, thresholds, bench.read(cams), out)
         for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="scores of cams", pooled=True)
 
     return Stage(
         name="evaluate_cams",
         version=2,
         work=work,
-        settings=science(settings, "foreground_threshold", "margin"),
+        settings=settings.of_scores(),
         reads={"cams": cams},
         data={"truth": dataset.fingerprint("train", truth=True)},
     )
 
 
-def _count_cams(dataset: Dataset, settings: SeedSettings, cams: Artefact, out: Artefact, portion: Portion) -> None:
+def _count_cams(
+    dataset: Dataset,
+    settings: SeedSettings,
+    training: Thresholds | None,
+    cams: Artefact,
+    out: Artefact,
+    portion: Portion,
+) -> None:
     classes = len(dataset.classes) + 1
     matrices: list[Tensor] = []
     oracle = torch.zeros((ORACLE_STEPS, classes, classes + 1), dtype=torch.int64)
@@ -101,8 +110,10 @@ def _count_cams(dataset: Dataset, settings: SeedSettings, cams: Artefact, out: A
         truth = dataset.truth(image)
         if truth is None:
             continue
-        full = resize_scores(cams.read_scores(image, classes), dataset.size(image))[1:].clamp(0, 1)
-        scores = cam_scores(full, dataset.tags(image), settings, background=dataset.background)
+        small, tags = cams.read_scores(image, classes), dataset.tags(image)
+        full = resize_scores(small, dataset.size(image))[1:].clamp(0, 1)
+        thresholds = training or image_thresholds(small[1:], tags, settings)
+        scores = cam_scores(full, tags, settings, background=dataset.background, thresholds=thresholds)
         matrices.append(confusion_matrix(best_labels(scores, dataset.possible(image)), truth, classes=classes))
         oracle += threshold_confusions(full, truth, possible=dataset.possible(image))
     with out.unit(portion.name) as unit:

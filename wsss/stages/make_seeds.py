@@ -1,40 +1,109 @@
 """From scores' raw material to the first evidence: CAMs, or a segmenter's scores, become scores and seeds."""
 
+from dataclasses import dataclass
 from functools import partial
 
 from wsss.data.base import Dataset
-from wsss.functional.seeds import SeedSettings, cam_scores, plant_seeds, score_seeds
+from wsss.functional.cues import spread_cues
+from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.seeds import (
+    SeedSettings,
+    Thresholds,
+    cam_scores,
+    plant_agreed_seeds,
+    plant_seeds,
+    score_seeds,
+)
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
+from wsss.stages.materials import image_thresholds, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import Artefact, resize_scores
+from wsss.types import CamMap, LabelMap, ScoreMap
 
 
-def make_seeds(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stage:
-    """Plan the seeds of the first round: where CAMs are sure."""
+def make_seeds(
+    dataset: Dataset,
+    settings: SeedSettings,
+    cams: Stage,
+    *,
+    crf: CrfSettings | None = None,
+    cues: Stage | None = None,
+) -> Stage:
+    """Plan the scores and seeds of the first round: scores from CAMs, seeds where CAMs are sure or from published cues.
+
+    Args:
+        dataset: The images and their tags.
+        settings: What is background and what is a seed.
+        cams: The stage that made the CAMs.
+        crf: The dense CRF, which only the rule ``irn`` asks; None takes its defaults.
+        cues: The stage that imported cues; they replace the seeds and leave the scores to the CAMs.
+    """
+    asked = (crf or CrfSettings()) if settings.rule == "irn" else None
 
     def work(bench: Workbench, out: Artefact) -> None:
-        one = partial(_seed_from_cams, dataset, settings, bench.read(cams), out)
+        thresholds = training_thresholds(bench, bench.read(cams), settings)
+        sower = _Sower(dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds)
+        one = partial(_seed_from_cams, sower, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
     return Stage(
         name="seeds",
         version=1,
         work=work,
-        settings=science(settings) | {"background_class": dataset.background},
-        reads={"cams": cams},
+        settings=settings.of_seeds()
+        | ({"crf": science(asked, "unary")} if asked else {})
+        | {"background_class": dataset.background},
+        reads={"cams": cams} | ({"cues": cues} if cues else {}),
     )
 
 
-def _seed_from_cams(dataset: Dataset, settings: SeedSettings, cams: Artefact, out: Artefact, portion: Portion) -> None:
+@dataclass(frozen=True)
+class _Sower:
+    """Plants the seeds of the first round.
+
+    Attributes:
+        dataset: The images and their tags.
+        settings: What is a seed.
+        crf: The dense CRF, where the rule asks it.
+        cams: Artefact of the CAMs.
+        cues: Artefact of the cues, where they replace seeds from CAMs.
+        thresholds: Those of the training set, where the rule asks them.
+    """
+
+    dataset: Dataset
+    settings: SeedSettings
+    crf: CrfSettings | None
+    cams: Artefact
+    cues: Artefact | None
+    thresholds: Thresholds | None
+
+    def plant(self, image: str) -> tuple[ScoreMap, LabelMap]:
+        """Read the CAMs of one image and make scores and seeds of them."""
+        small = self.cams.read_scores(image, len(self.dataset.classes) + 1)[1:]
+        tags = self.dataset.tags(image)
+        thresholds = self.thresholds or image_thresholds(small, tags, self.settings)
+        background = self.dataset.background
+        scores = cam_scores(small, tags, self.settings, background=background, thresholds=thresholds)
+        return scores, self._seeds(image, small, thresholds)
+
+    def _seeds(self, image: str, small: CamMap, thresholds: Thresholds | None) -> LabelMap:
+        tags, size = self.dataset.tags(image), self.dataset.size(image)
+        if self.cues:
+            return spread_cues(self.cues.read_labels(image, "cues"), size)
+        full = resize_scores(small, size).clamp(0, 1)
+        if self.crf:
+            shown = self.dataset.image(image)
+            return plant_agreed_seeds(shown, full, tags, self.settings, self.crf, background=self.dataset.background)
+        return plant_seeds(full, tags, self.settings, background=self.dataset.background, thresholds=thresholds)
+
+
+def _seed_from_cams(sower: _Sower, out: Artefact, portion: Portion) -> None:
+    dataset = sower.dataset
     with out.unit(portion.name) as unit:
         for image in portion.ids:
-            tags, size = dataset.tags(image), dataset.size(image)
-            small = cams.read_scores(image, len(dataset.classes) + 1)[1:]
-            possible = dataset.possible(image)
-            scores = cam_scores(small, tags, settings, background=dataset.background)
-            unit.write_scores(image, scores, possible, size)
-            full = resize_scores(small, size).clamp(0, 1)
-            unit.write_labels(image, plant_seeds(full, tags, settings, background=dataset.background))
+            scores, seeds = sower.plant(image)
+            unit.write_scores(image, scores, dataset.possible(image), dataset.size(image))
+            unit.write_labels(image, seeds)
 
 
 def make_network_seeds(dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, turn: int) -> Stage:

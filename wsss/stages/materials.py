@@ -1,4 +1,4 @@
-"""What stages hand to each other: evidence, superpixels and graphs, labels to train on."""
+"""What stages hand to each other: thresholds, evidence, superpixels and graphs, labels to train on."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -12,10 +12,12 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from wsss.data.base import Dataset
+from wsss.functional.levels import LEVELS, count_levels
+from wsss.functional.seeds import SeedSettings, Thresholds, rank_thresholds
 from wsss.refine.base import Refiner, Source, View
 from wsss.stages.base import Stage, Workbench
 from wsss.store import Artefact, UnitWriter
-from wsss.types import Evidence, LabelMap, Segments
+from wsss.types import CamMap, Evidence, LabelMap, Segments, Tags
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -155,6 +157,28 @@ class Material:
             segments=self.graphs.segments(image) if self.graphs else None,
             graph=self.graphs.graph(image) if self.graphs else None,
         )
+
+
+def training_thresholds(bench: Workbench, cams: Artefact, settings: SeedSettings) -> Thresholds | None:
+    """Take each class's quantiles over the CAMs of all training images with the class, where the settings ask for it.
+
+    Every process counts for itself: reading the CAMs takes less than what is done with them afterwards.
+    """
+    if settings.background != "quantile" or settings.quantile_pixels != "training":
+        return None
+    dataset, classes = bench.dataset, len(bench.dataset.classes)
+    images = dataset.ids("train")
+    counts = torch.zeros(classes, LEVELS, dtype=torch.int64)
+    with bench.watcher.progress("levels of cams", len(images)) as advance:
+        for image in images:
+            counts += count_levels(cams.read_scores(image, classes + 1)[1:], dataset.tags(image))
+            advance(1)
+    return rank_thresholds(counts, settings)
+
+
+def image_thresholds(cams: CamMap, tags: Tags | None, settings: SeedSettings) -> Thresholds | None:
+    """Take each class's quantiles over one image's CAMs, as the store keeps them, where the settings ask for it."""
+    return rank_thresholds(count_levels(cams, tags), settings) if settings.background == "quantile" else None
 
 
 def write_segments(unit: UnitWriter, image: str, segments: Segments) -> None:

@@ -1,0 +1,51 @@
+"""Localisation cues: sparse labels on a coarse grid, as they are published (Kolesnikov and Lampert, ECCV 2016)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Integer, UInt8
+from torch import Tensor
+
+from wsss.types import IGNORE, MOST_CLASSES
+
+
+def draw_cues(cues: Integer[Tensor, "3 N"], side: int, *, labels: Sequence[int]) -> UInt8[Tensor, "side side"]:
+    """Draw the cues of one image as labels of the grid's points.
+
+    Args:
+        cues: A label, a row and a column each, in any order.
+        side: Points along a side of the grid.
+        labels: The possible labels; cues of others are left out.
+
+    Returns:
+        The label of each point that exactly one possible label claims, ``IGNORE`` elsewhere; the only possible label
+        everywhere, if there is only one.
+    """
+    if len(labels) == 1:
+        return torch.full((side, side), labels[0], dtype=torch.uint8)
+    claims = torch.zeros(MOST_CLASSES + 1, side, side, dtype=torch.bool)
+    claims[tuple(cues.long())] = True
+    names = torch.tensor(labels, dtype=torch.uint8)[:, None, None]
+    claims = claims[list(labels)]
+    # where only one claims a point, the sum of what is claimed is that label
+    return torch.where(claims.sum(dim=0) == 1, (claims * names).sum(dim=0), IGNORE).to(torch.uint8)
+
+
+def spread_cues(grid: UInt8[Tensor, "side side"], size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
+    """Give each pixel the label of the nearest point of the grid.
+
+    The corner points lie on the image's corner pixels, as those of a network that is padded at each step: 41 points are
+    every eighth pixel of an image of side 321, stretched to any size.
+
+    Args:
+        grid: Labels of the points.
+        size: Height and width of the image.
+    """
+    rows, columns = (_nearest(pixels, len(grid)) for pixels in size)
+    return grid[rows][:, columns]
+
+
+def _nearest(pixels: int, points: int) -> Tensor:
+    """Index of the point nearest to each pixel of a side; halfway it is the later one."""
+    gaps = max(pixels - 1, 1)
+    return (2 * torch.arange(pixels) * (points - 1) + gaps) // (2 * gaps)
