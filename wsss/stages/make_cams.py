@@ -18,27 +18,32 @@ def make_cams(
     Args:
         dataset: The images.
         network: The classifier's network.
-        settings: Scales, flip, batch size.
+        settings: Method, scales, flip, batch size.
         classifier: The stage that trains the classifier.
         precision: The resolved precision.
     """
+    foreground = range(1, len(dataset.classes) + 1)
 
     def work(bench: Workbench, out: Artefact) -> None:
-        from wsss.tasks.classification import predict_cams
+        from wsss.tasks.classification import GRADIENT_MAPS, predict_cams
 
         model = load_classifier(network, len(dataset.classes), bench.read(classifier), bench.device)
 
         def one(portion: Portion) -> None:
             batch = on_grid([dataset.image(image) for image in portion.ids], portion.size, bench.device)
-            with torch.inference_mode(), bench.autocast():
-                summed = predict_cams(model, batch, scales=settings.scales, flip=settings.flip).cpu()
+            present = [[label for label in dataset.possible(image) if label > 0] for image in portion.ids]
+            wanted = torch.tensor([[label in labels for label in foreground] for labels in present])
+            # gradients can't be taken of what was computed in inference mode
+            with torch.no_grad() if settings.method in GRADIENT_MAPS else torch.inference_mode(), bench.autocast():
+                summed = predict_cams(
+                    model, batch, scales=settings.scales, flip=settings.flip, method=settings.method, wanted=wanted
+                ).cpu()
             with out.unit(portion.name) as unit:
-                for image, maps in zip(portion.ids, summed, strict=True):
+                for image, maps, labels in zip(portion.ids, summed, present, strict=True):
                     size = dataset.size(image)
                     cams = normalise_cams(resize_scores(maps, stride_size(size)), dataset.tags(image))
                     padded = torch.cat([torch.zeros_like(cams[:1]), cams])
-                    present = [label for label in dataset.possible(image) if label > 0]
-                    unit.write_scores(image, padded, present, size)
+                    unit.write_scores(image, padded, labels, size)
 
         planned = batches(dataset, dataset.ids("train"), settings.batch_size)
         for_each(bench, out, planned, one, description="class activation maps")
@@ -47,6 +52,7 @@ def make_cams(
         name="cams",
         version=1,
         work=work,
-        settings=science(settings) | {"precision": precision},
+        # maps by the weights of the class are what they were before there were others, and so is their key
+        settings=science(settings, *(["method"] if settings.method == "cam" else [])) | {"precision": precision},
         reads={"classifier": classifier},
     )
