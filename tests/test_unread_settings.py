@@ -29,7 +29,11 @@ PATHS = {"data.root"}
 RULE = {"self_training.tolerance", "self_training.guard"}
 """Settings of the rule that ends the rounds: they choose between results and make none, see ``judge``."""
 
+TOGETHER = {"classifier.hidden"}
+"""Settings that can't be changed alone; see ``test_keys``."""
+
 OTHER_VALUES: dict[str, Any] = {
+    "cams.method": "gradcam",
     "network": "resnet18",
     "refine": ("crf",),
     "classifier.optimizer": "sgd",
@@ -77,7 +81,7 @@ def is_elsewhere(key: str) -> bool:
 METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
 
 
-@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE])
+@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | TOGETHER])
 def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
     assert changed(with_setting(CONFIG, key, other_value(key, value)))
 

@@ -144,10 +144,11 @@ def gradient_maps(
     features.requires_grad_()
     with torch.enable_grad():
         logits = network.logits(features).float()
-    wanted = torch.ones_like(logits, dtype=torch.bool) if wanted is None else wanted.to(logits.device)
+        wanted = torch.ones_like(logits, dtype=torch.bool) if wanted is None else wanted.to(logits.device)
+        # images don't see each other, so the gradients of a sum over images are each image's own
+        sums = logits.masked_fill(~wanted, 0).sum(dim=0).unbind()
     maps = torch.zeros(*logits.shape, *features.shape[2:], device=logits.device)
     for label in wanted.any(dim=0).nonzero().flatten().tolist():
-        # images don't see each other, so the gradients of the sum are each image's own
-        (gradients,) = torch.autograd.grad(logits[wanted[:, label], label].sum(), features, retain_graph=True)
+        (gradients,) = torch.autograd.grad(sums[label], features, retain_graph=True)
         maps[:, label] = GRADIENT_MAPS[method](features.detach(), gradients)
     return maps * (features.shape[2] * features.shape[3] if method == "gradcam" else 1)
