@@ -355,7 +355,7 @@ def _check(name: str, layout: Layout, output_stride: int, freeze_stages: int) ->
     if stride not in (8, 16, 32):
         raise SettingsError("network", f"{name} has features at stride {stride} only; take another, such as {EXAMPLES}")
     cure = f"so set classifier.output_stride={stride} and segmenter.output_stride={stride}"
-    rule = f"must be {stride} for {name}, which can't be dilated otherwise, {cure}"
+    rule = f"must be {stride} for {name}, the only stride it has, {cure}"
     require(stride == output_stride, "output_stride", rule, output_stride)
     rule = f"must be 0 or at least {least} for {name}, whose first {least} stages are one"
     require(freeze_stages == 0 or freeze_stages >= least, "freeze_stages", rule, freeze_stages)
