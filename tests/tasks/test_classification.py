@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -197,7 +198,12 @@ def test_only_wanted_classes_have_a_map_and_cost_a_backward_pass(method: str, mo
     wanted = torch.tensor([[True, False, False], [True, False, True]])
     everything = gradient_maps(model, images, method)
     passes, backward = [], torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *given, **named: passes.append(0) or backward(*given, **named))
+
+    def counted(*given: Any, **named: Any) -> tuple[Tensor, ...]:
+        passes.append(given)
+        return backward(*given, **named)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
     found = gradient_maps(model, images, method, wanted)
     assert len(passes) == 2
     torch.testing.assert_close(found, everything * wanted[:, :, None, None])
