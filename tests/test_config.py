@@ -284,6 +284,9 @@ def test_the_experiments_of_the_issue_are_there() -> None:
         ("data=vok", "voc"),
         ("experiment=voc12", "voc21"),
         ("network=mobilnet", "mobilenet_v2"),
+        ("network=squeeznet", "squeezenet"),
+        ("network=timm/convnext_ato", "timm/convnext_atto"),
+        ("network=timm/convnext_atto.d3_in1k", "timm/convnext_atto.d2_in1k"),
         ("refine=[growing,crff]", "crf"),
         ("data.backgroud=false", "data.background"),
         ("tracking=none", "tracking.mode"),
@@ -306,6 +309,13 @@ def test_a_word_that_is_near_nothing_is_answered_with_what_there_is() -> None:
 @pytest.mark.parametrize(
     ("override", "answer"),
     [
+        ("cams.method=grad-cam", "cams.method must be one of cam, gradcam, gradcam++, got 'grad-cam'"),
+        ("classifier.hidden=-1", "classifier.hidden must not be negative, got -1"),
+        (
+            "classifier.hidden=64",
+            "cams.method must be gradcam or gradcam++ where a hidden layer (classifier.hidden) stands before the "
+            "classes, got 'cam'",
+        ),
         ("classifier.epochs=0", "classifier.epochs must be at least 1, got 0"),
         ("growing.foreground_threshold=2", "growing.foreground_threshold must lie in [0, 1], got 2.0"),
         ("graph.heads=3", "graph.hidden must be a multiple of heads (3), got 64"),
@@ -378,3 +388,13 @@ def test_an_error_of_a_setting_is_told_with_its_rule_and_value() -> None:
     with pytest.raises(SettingsError, match=r"^share must lie in \[0, 1\], got 2$") as caught:
         require(False, "share", "must lie in [0, 1]", 2)
     assert (caught.value.field, caught.value.reason) == ("share", "must lie in [0, 1], got 2")
+
+
+def test_a_network_of_timm_is_named_behind_its_house() -> None:
+    assert load(["network=timm/vit_tiny_patch16_224"]).network == "timm/vit_tiny_patch16_224"
+    assert load(["network=timm/convnext_atto.d2_in1k", "rounds=1"]).network == "timm/convnext_atto.d2_in1k"
+
+
+def test_a_hidden_layer_goes_with_maps_by_gradients() -> None:
+    config = load(["classifier.hidden=64", "cams.method=gradcam++"])
+    assert (config.classifier.hidden, config.cams.method) == (64, "gradcam++")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.plans import CONFIG, PICTURES, changed, keys, planned, with_setting
+from tests.plans import CONFIG, PICTURES, changed, keys, planned, stages, with_setting
 from tests.stages.workshop import DrawnDataset
 from wsss.config import Config
 from wsss.functional.dense_crf import CrfSettings
@@ -37,6 +37,7 @@ EXPECTED = [
     ("classifier.held_out", 0.3, since("classifier:0", "graphs:0")),
     ("classifier.freeze_batchnorm", True, since("classifier:0", "graphs:0")),
     ("cams.scales", (1.0,), since("cams:0")),
+    ("cams.method", "gradcam", since("cams:0")),
     ("cams.flip", False, since("cams:0")),
     ("cams.batch_size", 2, since("cams:0")),
     ("cams.negative_quantile", 0.9, since("cams:0")),
@@ -93,6 +94,29 @@ def test_a_setting_changes_its_stage_and_those_after_it_and_none_before(
     key: str, value: Any, expected: set[str]
 ) -> None:
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(expected)
+
+
+def test_later_choices_that_are_not_taken_change_no_key() -> None:
+    # stores hold what was made before there were hidden layers and maps by gradients
+    found = stages(planned())
+    assert "hidden" not in found["classifier:0"].settings
+    assert "method" not in found["cams:0"].settings
+
+
+def test_a_hidden_layer_trains_another_classifier() -> None:
+    config = with_setting(CONFIG, "cams.method", "gradcam")
+    before, after = (keys(planned(one)) for one in (config, with_setting(config, "classifier.hidden", 64)))
+    differing = {title for title in before if before[title] != after[title]}
+    assert differing == expected_with_scores(since("classifier:0", "graphs:0"))
+
+
+def test_a_network_of_timm_has_the_keys_of_the_weights_it_stands_for() -> None:
+    plain, named, other = (
+        keys(planned(with_setting(CONFIG, "network", f"timm/vit_tiny_patch16_224{tag}")))
+        for tag in ("", ".augreg_in21k_ft_in1k", ".augreg_in21k")
+    )
+    assert plain == named
+    assert {title for title in plain if plain[title] == other[title]} == {"superpixels:0"}
 
 
 @pytest.mark.parametrize(("key", "value"), [("graph.passes", 3), ("graph.kept_weight", 0.25)])

@@ -32,7 +32,11 @@ PATHS = {"data.root", "data.download"}
 RULE = {"self_training.tolerance", "self_training.guard"}
 """Settings of the rule that ends the rounds: they choose between results and make none, see ``judge``."""
 
+TOGETHER = {"classifier.hidden"}
+"""Settings that can't be changed alone; see ``test_keys``."""
+
 OTHER_VALUES: dict[str, Any] = {
+    "cams.method": "gradcam",
     "network": "resnet18",
     "refine": ("crf",),
     "classifier.optimizer": "sgd",
@@ -96,7 +100,7 @@ FILES = {"seeds.cues", "seeds.cue_ids", "seeds.cue_grid"}
 METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
 
 
-@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES])
+@pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES | TOGETHER])
 def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
     config = CONFIG
     for chosen, choice in BESIDE.get(key, {}).items():

@@ -24,6 +24,8 @@ from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.superpixels import SuperpixelSettings
 from wsss.networks.backbones import BACKBONES
+from wsss.networks.classifier import NO_CLASS_WEIGHTS
+from wsss.networks.timm_backbones import is_timm, possible_names
 from wsss.refine import REFINERS
 from wsss.refine.settings import GrowingSettings
 from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
@@ -49,7 +51,7 @@ class Config:
     rounds: int = 2
     """Trainings of the segmenter: the first on labels from CAMs, each later one on labels from its own scores."""
     network: str = "mobilenet_v2"
-    """Backbone of the classifier and of the segmenter: tiny, mobilenet_v2, resnet18 or resnet50."""
+    """Backbone: tiny, mobilenet_v2, mobilenet_v3_small or _large, squeezenet, resnet18, resnet50, or timm/<name>."""
     refine: tuple[str, ...] = ("growing", "graph", "crf")
     """What improves the labels, in this order: any list of growing, graph and crf."""
     ceiling: bool = False
@@ -92,12 +94,15 @@ class Config:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "rounds", "must be at least 1", self.rounds)
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
-        if self.network not in BACKBONES:
-            raise unknown_name("network", self.network, BACKBONES)
+        known = possible_names(self.network) if is_timm(self.network) else BACKBONES
+        if self.network not in known:
+            raise unknown_name("network", self.network, [*known, *(() if is_timm(self.network) else ("timm/<name>",))])
         for name in self.refine:
             if name not in REFINERS:
                 raise unknown_name("refine", name, REFINERS)
         require(len(set(self.refine)) == len(self.refine), "refine", "may name a refiner once", list(self.refine))
+        mapped = self.classifier.hidden == 0 or self.cams.method != "cam"
+        require(mapped, "cams.method", NO_CLASS_WEIGHTS, self.cams.method)
 
     @property
     def dataset(self) -> str:

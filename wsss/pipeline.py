@@ -94,7 +94,9 @@ class Method:
         self.dataset = dataset
         self.precision = precision
         self.refiners: dict[str, Refiner] = {name: REFINERS[name](config) for name in config.refine}
-        self.classifier_network = NetworkSettings(config.network, config.classifier, config.classifier.weights)
+        self.classifier_network = NetworkSettings(
+            config.network, config.classifier, config.classifier.weights, config.classifier.hidden
+        )
         self.segmenters = segmenter_plan(config, dataset, precision)
         self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
 

@@ -37,8 +37,10 @@ def pictures(count: int, height: int, width: int) -> Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [(name, stride) for name, body in BACKBONES.items() for stride in (8, 16, 32) if stride <= body.stride],
+)
 def test_features_have_the_promised_channels_and_strides(name: str, output_stride: int) -> None:
     backbone = build_backbone(name, output_stride=output_stride).eval()
     with torch.no_grad():
@@ -78,16 +80,44 @@ def test_resnet_with_loaded_weights_computes_torchvisions_features(resnet_file: 
     torch.testing.assert_close(high.mean(dim=(2, 3)), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_mobilenet_v3_computes_torchvisions_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = models.mobilenet_v3_small()
+    torch.save(network.half().state_dict(), tmp_path / "half.pth")
+    images = pictures(2, 64, 96)
+    with torch.no_grad():
+        low, high = build_backbone("mobilenet_v3_small", output_stride=32, weights=str(tmp_path / "half.pth"))(images)
+        normalised = normalize(images, list(IMAGENET_MEAN), list(IMAGENET_DEVIATION))
+        torch.testing.assert_close(high, network.float().eval().features(normalised), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(low, network.features[:2](normalised), rtol=1e-3, atol=1e-4)
+
+
+def test_squeezenet_computes_torchvisions_features_away_from_the_edges(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = models.squeezenet1_1().eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    images = pictures(1, 320, 320)
+    with torch.no_grad():
+        _, high = build_backbone("squeezenet", weights=str(tmp_path / "weights.pth"))(images)
+        # its layers begin 1, 2, 4 and 8 pixels further left than torchvision's
+        shifted = nn.functional.pad(normalize(images, list(IMAGENET_MEAN), list(IMAGENET_DEVIATION)), (15, 0, 15, 0))
+        wanted = network.features(shifted)
+    torch.testing.assert_close(high[:, :, 8:12, 8:12], wanted[:, :, 8:12, 8:12], rtol=1e-4, atol=1e-5)
+    assert wanted[:, :, 8:12, 8:12].std() > 0
+
+
 @pytest.mark.parametrize(
-    ("name", "output_stride"), [("mobilenet_v2", 8), ("mobilenet_v2", 16), ("resnet18", 8), ("resnet50", 16)]
+    ("name", "output_stride"),
+    [("mobilenet_v2", 8), ("mobilenet_v2", 16), ("resnet18", 8), ("resnet50", 16), ("squeezenet", 8)],
 )
 def test_a_dilated_network_equals_the_strided_one_where_both_have_a_position(name: str, output_stride: int) -> None:
     torch.manual_seed(0)
-    strided = build_backbone(name, output_stride=32, freeze_batchnorm=True)
+    undilated = BACKBONES[name].stride
+    strided = build_backbone(name, output_stride=undilated, freeze_batchnorm=True)
     dilated = build_backbone(name, output_stride=output_stride, freeze_batchnorm=True)
     dilated.load_state_dict(strided.state_dict())
     # odd sizes, so that the last position at stride 32 lies at the edge
-    images, step = pictures(1, 65, 33), 32 // output_stride
+    images, step = pictures(1, 65, 33), undilated // output_stride
     with torch.no_grad():
         low, high = strided(images)
         dilated_low, dilated_high = dilated(images)
@@ -167,7 +197,8 @@ def test_no_gradients_stays_no_gradients(resnet_file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("resnet19", {}, "network must be one of tiny, mobilenet_v2, resnet18, resnet50, got 'resnet19'"),
+        ("resnet19", {}, "network must be one of tiny, mobilenet_v2, .*, resnet50, got 'resnet19'"),
+        ("squeezenet", {"output_stride": 32}, "output_stride must be 8 or 16 for squeezenet, got 32"),
         ("tiny", {"output_stride": 4}, "output_stride must be 8, 16 or 32, got 4"),
         ("tiny", {"weights": "imagenet"}, "weights must be none for tiny, got 'imagenet'"),
         ("resnet18", {"freeze_stages": 1}, "freeze_stages must be 0 where no weights are loaded, got 1"),

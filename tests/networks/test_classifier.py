@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
+from wsss.errors import SettingsError
 from wsss.networks.backbones import Backbone, build_backbone
 from wsss.networks.classifier import Classifier
 
@@ -48,3 +50,19 @@ def test_levels_are_the_features_from_stride_8_on() -> None:
         levels = network.levels(images)
         assert [tuple(level.shape[2:]) for level in levels] == [(8, 10), (4, 5), (4, 5)]
         torch.testing.assert_close(levels[-1], network.features(images))
+
+
+def test_a_hidden_layer_stands_behind_the_average() -> None:
+    torch.manual_seed(0)
+    network = Classifier(plain_backbone(), 4, hidden=6)
+    images = torch.rand(2, 3, 16, 24)
+    assert network.hidden is not None
+    into, outof = network.hidden[0], network.head
+    assert isinstance(into, nn.Conv2d)
+    assert into.bias is not None
+    with torch.no_grad():
+        pooled = network.features(images).mean(dim=(2, 3))
+        wanted = (pooled @ into.weight.flatten(1).T + into.bias).relu() @ outof.weight.flatten(1).T
+        torch.testing.assert_close(network(images), wanted)
+    with pytest.raises(SettingsError, match=r"cams.method must be gradcam or gradcam\+\+ where a hidden layer"):
+        network.activation_maps(images)

@@ -143,9 +143,33 @@ def test_a_stage_that_was_killed_between_its_two_passes_ends_as_if_it_had_not_be
     assert all(torch.equal(resumed[name], cams) for name, cams in expected.items())
 
 
+def test_grad_cam_of_the_linear_head_is_the_class_activation_map(tmp_path: Path) -> None:
+    cams = cams_of(tmp_path / "cam", CamSettings(scales=(1.0, 0.5)))
+    found = cams_of(tmp_path / "gradcam", CamSettings(scales=(1.0, 0.5), method="gradcam"))
+    for name, maps in cams.items():
+        torch.testing.assert_close(found[name], maps, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
+@pytest.mark.parametrize("backbone", ["tiny", "timm/test_vit"])
+def test_a_classifier_with_a_hidden_layer_has_maps_by_gradients(tmp_path: Path, backbone: str, method: str) -> None:
+    network = NetworkSettings(backbone, ClassifierSettings(output_stride=16), "none", hidden=8)
+    torch.manual_seed(1)
+    model = build_classifier(network, 2)
+    torch.nn.init.normal_(model.head.weight, std=1.0)
+    before = given_weights("classifier", weights_of(model))
+    settings = CamSettings(scales=(1.0, 0.5), method=method)
+    found = finished(workbench(tmp_path, DATA), make_cams(DATA, network, settings, before, "bf16-mixed"))
+    maps = {name: found.read_scores(name, 3) for name in DATA.ids("train")}
+    assert maps["unknown"][1:].amax((1, 2)).min() > 0.99
+    assert not maps["small"][2].any()
+    assert not maps["none"].any()
+
+
 @pytest.mark.parametrize(
     "changed",
     [
+        CamSettings(method="gradcam"),
         CamSettings(scales=(1.0,)),
         CamSettings(flip=False),
         CamSettings(batch_size=3),

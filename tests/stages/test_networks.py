@@ -45,6 +45,32 @@ def test_named_weights_are_named(weights: str) -> None:
     assert found == {"backbone": "resnet18", "weights": weights}
 
 
+def test_a_network_of_timm_is_named_with_the_weights_that_it_stands_for() -> None:
+    found = NetworkSettings("timm/test_vit", ClassifierSettings(), "imagenet", hidden=8).fingerprint
+    assert found == {"backbone": "timm/test_vit.r160_in1k", "weights": "imagenet", "hidden": 8}
+
+
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_efficientnet", "squeezenet", "mobilenet_v3_small"])
+def test_networks_of_every_house_come_back_as_they_were_kept(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    first = NetworkSettings(name, ClassifierSettings(), "none", hidden=8)
+    second = NetworkSettings(name, SEGMENTER, "none")
+    classifier, segmenter = build_classifier(first, 2), build_segmenter(second, SEGMENTER, 3)
+    images, bench = torch.rand(1, 3, 40, 56), bench_in(tmp_path)
+    for network in (classifier, segmenter):
+        network.train()(torch.rand(2, 3, 32, 32))  # BatchNorm has seen something
+    kept = [
+        finished(bench, given_weights(part, weights_of(network.eval())))
+        for part, network in {"classifier": classifier, "segmenter": segmenter}.items()
+    ]
+    with torch.inference_mode():
+        found = (
+            load_classifier(first, 2, kept[0], CPU)(images),
+            load_segmenter(second, SEGMENTER, 3, kept[1], CPU)(images),
+        )
+        torch.testing.assert_close(found, (classifier(images), segmenter(images)), rtol=1e-4, atol=1e-4)
+
+
 def test_missing_weights_are_named_with_the_cure() -> None:
     with pytest.raises(DataError, match=r"'nowhere\.pth' can't be read .* give none, imagenet or the path of a file"):
         _ = NetworkSettings("resnet18", ClassifierSettings(), "nowhere.pth").fingerprint

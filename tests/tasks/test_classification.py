@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,12 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from tests.tasks.scenes import COLOURS, HeldOut, Squares, classification_task
 from tests.tasks.toys import identical, train, weights
+from wsss.functional.gradcam import grad_cam, grad_cam_plus_plus
+from wsss.networks.backbones import build_backbone
+from wsss.networks.classifier import Classifier
+from wsss.networks.timm_backbones import build_timm_backbone
 from wsss.tasks.base import Metrics
-from wsss.tasks.classification import ClassificationTask, mean_average_precision, predict_cams
+from wsss.tasks.classification import ClassificationTask, gradient_maps, mean_average_precision, predict_cams
 from wsss.tasks.settings import ClassifierSettings
 
 
@@ -148,3 +154,56 @@ def test_cams_of_several_views_are_the_sum_of_what_one_at_a_time_gives() -> None
         slow += interpolate(maps, (8, 12), mode="bilinear") + interpolate(mirrored, (8, 12), mode="bilinear")
     torch.testing.assert_close(found, slow)
     assert (found >= 0).all()
+
+
+def classifier(network: str, hidden: int = 0) -> Classifier:
+    torch.manual_seed(0)
+    backbone = build_timm_backbone(network) if "/" in network else build_backbone(network)
+    found = Classifier(backbone, 3, hidden=hidden).eval()
+    nn.init.normal_(found.head.weight)
+    return found
+
+
+@pytest.mark.parametrize("network", ["tiny", "timm/test_convnext", "timm/test_vit"])
+def test_with_a_linear_head_grad_cam_is_the_class_activation_map_over_all_views(network: str) -> None:
+    model, images = classifier(network), torch.rand(2, 3, 64, 80)
+    with torch.no_grad():
+        cams = predict_cams(model, images, scales=(1.0, 0.5), flip=True)
+        found = predict_cams(model, images, scales=(1.0, 0.5), flip=True, method="gradcam")
+    assert cams.amax(dim=(0, 2, 3)).min() > 0
+    torch.testing.assert_close(found, cams, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", ["tiny", "timm/test_vit"])
+@pytest.mark.parametrize(("method", "function"), [("gradcam", grad_cam), ("gradcam++", grad_cam_plus_plus)])
+def test_maps_by_gradients_are_those_of_one_image_and_class_at_a_time(
+    network: str, method: str, function: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    model, images = classifier(network, hidden=8), torch.rand(2, 3, 48, 64)
+    with torch.no_grad():
+        found = gradient_maps(model, images, method)
+    assert found.amax(dim=(0, 2, 3)).min() > 0
+    for image, maps in zip(images, found, strict=True):
+        for label in range(3):
+            features = model.features(image[None])
+            (gradients,) = torch.autograd.grad(model.logits(features)[0, label], features)
+            slow = function(features.detach(), gradients)[0] * (12 if method == "gradcam" else 1)
+            torch.testing.assert_close(maps[label], slow, rtol=1e-4, atol=1e-5)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
+def test_only_wanted_classes_have_a_map_and_cost_a_backward_pass(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = classifier("tiny", hidden=8), torch.rand(2, 3, 32, 32)
+    wanted = torch.tensor([[True, False, False], [True, False, True]])
+    everything = gradient_maps(model, images, method)
+    passes, backward = [], torch.autograd.grad
+
+    def counted(*given: Any, **named: Any) -> tuple[Tensor, ...]:
+        passes.append(given)
+        return backward(*given, **named)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    found = gradient_maps(model, images, method, wanted)
+    assert len(passes) == 2
+    torch.testing.assert_close(found, everything * wanted[:, :, None, None])

@@ -16,7 +16,7 @@ from wsss.ranks import World
 from wsss.tasks.base import Metrics
 from wsss.tasks.checkpoints import CHECKPOINT
 from wsss.tasks.settings import TrainerSettings
-from wsss.tasks.training import fit
+from wsss.tasks.training import _synchronised, fit
 
 CPU = TrainerSettings(accelerator="cpu")
 
@@ -196,3 +196,16 @@ def test_live_batch_norm_is_refused_for_several_processes_on_cpus(
     task.network.append(nn.BatchNorm1d(3))  # type: ignore[operator]
     with pytest.raises(SettingsError, match="freeze_batchnorm must be true for 2 processes on CPUs, got false"):
         fit(task, ToyLoader(), CPU, epochs=1, folder=tmp_path, seed=0)
+
+
+class NormWithActivation(nn.BatchNorm1d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).relu()
+
+
+def test_batch_norm_that_computes_more_than_torchs_is_not_replaced_by_torchs() -> None:
+    task = toy_task()
+    task.network.append(NormWithActivation(3))  # type: ignore[operator]
+    message = "freeze_batchnorm must be true for 2 processes and a network with NormWithActivation, got false"
+    with pytest.raises(SettingsError, match=message), _synchronised(task, torch.device("cuda"), World(0, 2)):
+        pass

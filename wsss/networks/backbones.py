@@ -29,12 +29,14 @@ class Body:
         low_channels: Channels at stride 4.
         channels: Channels at the output stride.
         pretrained: Whether weights for it exist.
+        stride: Stride at which it ends undilated, the largest output stride.
     """
 
     stages: Callable[[str], list[nn.Module]]
     low_channels: int
     channels: int
     pretrained: bool = True
+    stride: int = 32
 
 
 class Backbone(nn.Module):
@@ -49,6 +51,8 @@ class Backbone(nn.Module):
         freeze_batchnorm: Whether the statistics of BatchNorm stay as they were loaded; scale and shift still learn.
         freeze_stages: So many of the first stages don't learn: they run without gradients, which also saves their
             backward pass.
+        mean: Colour that is taken off each image, in [0, 1].
+        deviation: What each image is divided by afterwards.
     """
 
     mean: Tensor
@@ -63,6 +67,8 @@ class Backbone(nn.Module):
         output_stride: int = 32,
         freeze_batchnorm: bool = False,
         freeze_stages: int = 0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        deviation: Sequence[float] = IMAGENET_DEVIATION,
     ) -> None:
         super().__init__()
         require(output_stride in (8, 16, 32), "output_stride", "must be 8, 16 or 32", output_stride)
@@ -70,8 +76,8 @@ class Backbone(nn.Module):
         self.low_channels, self.channels, self.output_stride = low_channels, channels, output_stride
         self.freeze_batchnorm, self.freeze_stages = freeze_batchnorm, freeze_stages
         self.stages = nn.ModuleList(stages)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
         for index, stage in enumerate(self.stages):
             if freeze_batchnorm or index < freeze_stages:
                 freeze_norms(stage)
@@ -132,6 +138,7 @@ def build_backbone(
     body, loaded = BACKBONES[name], weights != "none"
     require(body.pretrained or not loaded, "weights", f"must be none for {name}", weights)
     require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
+    require(output_stride <= body.stride, "output_stride", f"must be 8 or {body.stride} for {name}", output_stride)
     stages = body.stages(weights)
     replace_stride_with_dilation(stages, output_stride)
     return Backbone(
@@ -147,37 +154,52 @@ def build_backbone(
 def replace_stride_with_dilation(stages: Sequence[nn.Module], output_stride: int) -> None:
     """Take the stride out of the stages beyond the output stride and widen what follows (Chen et al., ICLR 2015).
 
-    The convolution that loses its stride keeps its own reach and all later ones reach twice as far, so at every second
+    The layer that loses its stride keeps its own reach and all later ones reach twice as far, so at every second
     position the features are exactly what the strided network computes there.
 
     Args:
-        stages: The five stages, changed in place.
+        stages: The five stages, changed in place; convolutions and maximum poolings count.
         output_stride: Stride that remains.
     """
     dilation = 1
     for index, stage in enumerate(stages):
         excess = 2 ** (index + 1) > output_stride
         for module in stage.modules():
-            if not isinstance(module, nn.Conv2d):
+            if not isinstance(module, nn.Conv2d | nn.MaxPool2d):
                 continue
-            reach = dilation
-            if excess and module.stride == (2, 2):
+            reach, side = dilation, _side(module.kernel_size)
+            if excess and _side(module.stride) == 2:
                 module.stride = (1, 1)
                 # a short cut's 1 × 1 stride is the same stride once more
-                if module.kernel_size != (1, 1):
+                if side > 1:
                     dilation *= 2
-            if module.kernel_size == (3, 3):
-                module.dilation = module.padding = (reach, reach)
+            if reach > 1 and side > 1:
+                module.dilation = (reach, reach)
+                module.padding = (reach * (side // 2), reach * (side // 2))
 
 
-def _mobilenet_v2(weights: str) -> list[nn.Module]:
+def _side(size: int | tuple[int, ...]) -> int:
+    return size if isinstance(size, int) else size[0]
+
+
+def _features(name: str, weights: str, *ends: int) -> list[nn.Module]:
     from torchvision import models
 
-    network = models.mobilenet_v2(weights=None)
+    network = models.get_model(name, weights=None)
     if weights != "none":
-        load_weights(network, "mobilenet_v2", weights, head="classifier")
-    ends = (0, 2, 4, 7, 14, 19)
-    return [network.features[start:end] for start, end in itertools.pairwise(ends)]
+        load_weights(network, name, weights, head="classifier")
+    return [network.features[start:end] for start, end in itertools.pairwise((0, *ends))]
+
+
+def _squeezenet(weights: str) -> list[nn.Module]:
+    stages = _features("squeezenet1_1", weights, 2, 5, 8, 11, 13)
+    # torchvision's layers lose a pixel or two at the edges; padded, they compute the same and sizes halve, rounded up
+    for module in itertools.chain.from_iterable(stage.children() for stage in stages):
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            module.padding = (1, 1)
+        if isinstance(module, nn.MaxPool2d):
+            module.ceil_mode = False
+    return stages
 
 
 def _resnet(name: str, weights: str) -> list[nn.Module]:
@@ -192,7 +214,16 @@ def _resnet(name: str, weights: str) -> list[nn.Module]:
 
 BACKBONES: dict[str, Body] = {
     "tiny": Body(lambda _: tiny_stages(), low_channels=32, channels=128, pretrained=False),
-    "mobilenet_v2": Body(_mobilenet_v2, low_channels=24, channels=1280),
+    "mobilenet_v2": Body(
+        lambda weights: _features("mobilenet_v2", weights, 2, 4, 7, 14, 19), low_channels=24, channels=1280
+    ),
+    "mobilenet_v3_small": Body(
+        lambda weights: _features("mobilenet_v3_small", weights, 1, 2, 4, 9, 13), low_channels=16, channels=576
+    ),
+    "mobilenet_v3_large": Body(
+        lambda weights: _features("mobilenet_v3_large", weights, 2, 4, 7, 13, 17), low_channels=24, channels=960
+    ),
+    "squeezenet": Body(_squeezenet, low_channels=128, channels=512, stride=16),
     "resnet18": Body(lambda weights: _resnet("resnet18", weights), low_channels=64, channels=512),
     "resnet50": Body(lambda weights: _resnet("resnet50", weights), low_channels=256, channels=2048),
 }

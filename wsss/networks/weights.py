@@ -15,15 +15,15 @@ SHOWN_KEYS = 3
 """So many keys of a file that does not fit are named in the error."""
 
 
-def load_weights(body: nn.Module, network: str, weights: str, *, head: str) -> None:
-    """Copy pretrained weights into a torchvision classifier, all but its head.
+def load_weights(body: nn.Module, network: str, weights: str, *, head: str | tuple[str, ...]) -> None:
+    """Copy pretrained weights into a classifier, all but its head.
 
     Args:
-        body: The torchvision classifier, changed in place.
-        network: Its torchvision name, as in ``torchvision.models.get_model``.
+        body: The classifier, changed in place.
+        network: Its name, for ``imagenet`` as in ``torchvision.models.get_model``.
         weights: ``imagenet`` (torchvision's own, downloaded once into torch's cache) or the path of a state dict of the
-            same torchvision classifier, ``.safetensors`` or whatever ``torch.load`` reads; float16 is widened.
-        head: First word of the head's keys. The head may be missing or made for other classes.
+            same classifier, ``.safetensors`` or whatever ``torch.load`` reads; float16 is widened.
+        head: How the head's keys begin, up to a dot. The head may be missing or made for other classes.
 
     Raises:
         SettingsError: If the weights can't be read or don't fit the network.
@@ -71,9 +71,10 @@ def _download(network: str) -> Mapping[str, Tensor]:
         raise SettingsError("weights", f"imagenet for {network} can't be downloaded ({error}): {cure}") from error
 
 
-def _matters(key: str, head: str) -> bool:
+def _matters(key: str, head: str | tuple[str, ...]) -> bool:
+    heads = (head,) if isinstance(head, str) else head
     # files older than torch 0.4.1 have no counters, and nothing here reads them
-    return not key.startswith(f"{head}.") and not key.endswith("num_batches_tracked")
+    return not key.startswith(tuple(f"{name}." for name in heads)) and not key.endswith("num_batches_tracked")
 
 
 def _faults(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

@@ -1,8 +1,10 @@
 """Class activation maps of the training images, summed over scales and flips."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from wsss import ranks
@@ -25,13 +27,13 @@ def make_cams(
     Args:
         dataset: The images.
         network: The classifier's network.
-        settings: Scales, flip, batch size, and what counts as no activation.
+        settings: Method, scales, flip, batch size, and what counts as no activation.
         classifier: The stage that trains the classifier.
         precision: The resolved precision.
     """
 
     def work(bench: Workbench, out: Artefact) -> None:
-        from wsss.tasks.classification import predict_cams
+        from wsss.tasks.classification import GRADIENT_MAPS, predict_cams
 
         model = load_classifier(network, len(dataset.classes), bench.read(classifier), bench.device)
         planned = batches(dataset, dataset.ids("train"), settings.batch_size)
@@ -41,8 +43,13 @@ def make_cams(
 
         def look(portion: Portion) -> None:
             batch = on_grid([dataset.image(image) for image in portion.ids], portion.size, bench.device)
-            with torch.inference_mode(), bench.autocast():
-                summed = predict_cams(model, batch, scales=settings.scales, flip=settings.flip).cpu()
+            # where absent classes are looked at too, none can be left out
+            wanted = None if raw else _wanted(dataset, portion.ids)
+            # gradients can't be taken of what was computed in inference mode
+            with torch.no_grad() if settings.method in GRADIENT_MAPS else torch.inference_mode(), bench.autocast():
+                summed = predict_cams(
+                    model, batch, scales=settings.scales, flip=settings.flip, method=settings.method, wanted=wanted
+                ).cpu()
             with (raw or out).unit(portion.name) as unit:
                 for image, maps in zip(portion.ids, summed, strict=True):
                     resized = resize_scores(maps, stride_size(dataset.size(image)))
@@ -72,9 +79,24 @@ def make_cams(
         name="cams",
         version=1,
         work=work,
-        settings=science(settings) | {"precision": precision},
+        settings=_science(settings) | {"precision": precision},
         reads={"classifier": classifier},
     )
+
+
+def _science(settings: CamSettings) -> dict[str, Any]:
+    """The settings without those that change nothing as they stand, so that a key outlives settings that came later."""
+    unused = ["method"] if settings.method == "cam" else []
+    unused += ["negative_quantile"] if settings.negative_quantile is None else []
+    return science(settings, *unused)
+
+
+def _wanted(dataset: Dataset, images: Sequence[str]) -> Bool[Tensor, "B C"]:
+    """Mark the classes that images may show."""
+    wanted = torch.zeros(len(images), len(dataset.classes), dtype=torch.bool)
+    for row, image in zip(wanted, images, strict=True):
+        row[_present(dataset, image)] = True
+    return wanted
 
 
 def _present(dataset: Dataset, image: str) -> list[int]:

@@ -35,19 +35,26 @@ class NetworkSettings:
         backbone: Name of the backbone.
         learning: How it is trained; says the output stride and what is frozen.
         weights: none, imagenet, or the path of a file.
+        hidden: Channels of a classifier's hidden layer; 0 has none.
     """
 
     backbone: str
     learning: "ImageLearningSettings"
     weights: str
+    hidden: int = 0
 
     @property
-    def fingerprint(self) -> dict[str, str]:
-        """What the start depends on: a file's content, not its place."""
+    def fingerprint(self) -> dict[str, str | int]:
+        """What the start depends on: a file's content, not its place, and of timm which weights are its own."""
+        from wsss.networks.timm_backbones import full_name, is_timm
+
+        backbone = full_name(self.backbone) if is_timm(self.backbone) else self.backbone
+        # what is not there is left out: keys without it stay as they were before it existed
+        network: dict[str, str | int] = {"backbone": backbone} | ({"hidden": self.hidden} if self.hidden else {})
         if self.weights in ("none", "imagenet"):
-            return {"backbone": self.backbone, "weights": self.weights}
+            return network | {"weights": self.weights}
         try:
-            return {"backbone": self.backbone, "weights": digest(Path(self.weights).read_bytes())}
+            return network | {"weights": digest(Path(self.weights).read_bytes())}
         except OSError as error:
             raise DataError(
                 f"weights '{self.weights}' can't be read ({error.strerror}); give none, imagenet or the path of a file"
@@ -64,7 +71,7 @@ def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = 
     """
     from wsss.networks.classifier import Classifier
 
-    return Classifier(_backbone(network, trained=trained), classes)
+    return Classifier(_backbone(network, trained=trained), classes, hidden=network.hidden)
 
 
 def build_segmenter(
@@ -87,9 +94,11 @@ def build_segmenter(
 
 def _backbone(network: NetworkSettings, *, trained: bool) -> "Backbone":
     from wsss.networks.backbones import build_backbone
+    from wsss.networks.timm_backbones import build_timm_backbone, is_timm
 
     learning = network.learning
-    return build_backbone(
+    build = build_timm_backbone if is_timm(network.backbone) else build_backbone
+    return build(
         network.backbone,
         output_stride=learning.output_stride,
         weights="none" if trained else network.weights,

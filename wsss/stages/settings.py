@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
-from wsss.errors import require
+from wsss.errors import one_of, require
+
+CAM_METHODS = ("cam", "gradcam", "gradcam++")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CamSettings:
     """Class activation maps (Zhou et al., CVPR 2016), summed over scales and flips."""
 
+    method: str = "cam"
+    """What weighs the features: cam (the class's weights), gradcam or gradcam++ (gradients, for any classifier)."""
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     """Sizes of the image, as multiples, whose maps are summed."""
     flip: bool = True
@@ -21,6 +25,7 @@ class CamSettings:
     def __post_init__(self) -> None:
         level = self.negative_quantile
         require(level is None or 0 <= level < 1, "negative_quantile", "must lie in [0, 1) or be null", level)
+        one_of("method", self.method, CAM_METHODS)
         require(len(self.scales) > 0, "scales", "must name a scale", list(self.scales))
         require(all(0 < scale <= 4 for scale in self.scales), "scales", "must lie in (0, 4]", list(self.scales))
         require(self.batch_size >= 1, "batch_size", "must be at least 1", self.batch_size)

@@ -52,6 +52,6 @@ def train_classifier(
         name="classifier",
         version=1,
         work=work,
-        settings=science(settings, "weights") | network.fingerprint | {"seed": seed, "precision": precision},
+        settings=science(settings, "weights", "hidden") | network.fingerprint | {"seed": seed, "precision": precision},
         data={"train": dataset.fingerprint("train")},
     )

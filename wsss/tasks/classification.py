@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, distributed
 
 from wsss.functional.cam import merge_views
+from wsss.functional.gradcam import grad_cam, grad_cam_plus_plus
 from wsss.functional.losses import tag_loss
 from wsss.networks.classifier import Classifier
 from wsss.tasks.base import ImageTask, Metrics
@@ -16,6 +17,9 @@ from wsss.tasks.views import quarter, views_of
 
 HELD_OUT_MAP = "held_out_map"
 """Name of the mean average precision on held-out tags, a share in [0, 1]."""
+
+GRADIENT_MAPS = {"gradcam": grad_cam, "gradcam++": grad_cam_plus_plus}
+"""Maps that need no weights of a class, by name."""
 
 
 class ClassificationTask(ImageTask):
@@ -85,7 +89,13 @@ def _average_precision(scores: Float[Tensor, " N"], present: Bool[Tensor, " N"])
 
 
 def predict_cams(
-    network: Classifier, images: Float[Tensor, "B 3 H W"], *, scales: Sequence[float] = (1.0,), flip: bool = False
+    network: Classifier,
+    images: Float[Tensor, "B 3 H W"],
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    method: str = "cam",
+    wanted: Bool[Tensor, "B C"] | None = None,
 ) -> Float[Tensor, "B C h w"]:
     """Sum the class activation maps of several views of the same images.
 
@@ -94,6 +104,8 @@ def predict_cams(
         images: RGB in [0, 1].
         scales: Sizes at which they are shown, as multiples of their own.
         flip: Whether they are shown mirrored as well.
+        method: ``cam``, or a key of ``GRADIENT_MAPS``.
+        wanted: Classes whose maps are needed; with gradients all others are 0 and cost nothing. None wants all.
 
     Returns:
         Activations >= 0 in float32, not normalised, at a quarter of the images' size, rounded up.
@@ -101,7 +113,42 @@ def predict_cams(
     views: list[Tensor] = []
     flipped: list[bool] = []
     for shown, mirrored in views_of(images, scales, flip=flip):
-        maps = network.activation_maps(shown).relu()
+        if method == "cam":
+            maps = network.activation_maps(shown).relu()
+        else:
+            maps = gradient_maps(network, shown, method, None if wanted is None else wanted.repeat(len(mirrored), 1))
         views += maps.chunk(len(mirrored))
         flipped += mirrored
     return merge_views(views, flipped, quarter(images))
+
+
+def gradient_maps(
+    network: Classifier, images: Float[Tensor, "B 3 H W"], method: str, wanted: Bool[Tensor, "B C"] | None = None
+) -> Float[Tensor, "B C h w"]:
+    """Compute class activation maps from the gradients of the logits with respect to the last features.
+
+    What comes before these features needs no backward pass.
+
+    Args:
+        network: A classifier in evaluation mode, where the images are.
+        images: RGB in [0, 1].
+        method: A key of ``GRADIENT_MAPS``.
+        wanted: Classes whose maps are needed, the others are 0; None wants all.
+
+    Returns:
+        Activations >= 0 in float32, not normalised, at the output stride. Those of ``gradcam`` are multiplied by the
+        number of positions, so that views of different sizes count alike; a linear head's are then its CAMs.
+    """
+    with torch.no_grad():
+        features = network.features(images).float()
+    features.requires_grad_()
+    with torch.enable_grad():
+        logits = network.logits(features).float()
+        wanted = torch.ones_like(logits, dtype=torch.bool) if wanted is None else wanted.to(logits.device)
+        # images don't see each other, so the gradients of a sum over images are each image's own
+        sums = logits.masked_fill(~wanted, 0).sum(dim=0).unbind()
+    maps = torch.zeros(*logits.shape, *features.shape[2:], device=logits.device)
+    for label in wanted.any(dim=0).nonzero().flatten().tolist():
+        (gradients,) = torch.autograd.grad(sums[label], features, retain_graph=True)
+        maps[:, label] = GRADIENT_MAPS[method](features.detach(), gradients)
+    return maps * (features.shape[2] * features.shape[3] if method == "gradcam" else 1)

@@ -117,7 +117,9 @@ class ClassifierSettings(ImageLearningSettings):
     """Training of the classifier, on tags alone."""
 
     weights: str = "none"
-    """Where the backbone starts: none, imagenet, or the path of a torchvision state dict."""
+    """Where the backbone starts: none, imagenet, or the path of a state dict of the network in torchvision or timm."""
+    hidden: int = 0
+    """Channels of a hidden layer before the classes; 0 has none, and others have maps by cams.method=gradcam only."""
     epochs: int = 12
     """Passes over the training images."""
     held_out: float = 0.1
@@ -125,6 +127,7 @@ class ClassifierSettings(ImageLearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.hidden >= 0, "hidden", "must not be negative", self.hidden)
         require(0 <= self.held_out < 1, "held_out", "must lie in [0, 1)", self.held_out)
 
 

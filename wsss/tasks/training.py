@@ -27,6 +27,9 @@ from wsss.tasks.devices import choose_device
 from wsss.tasks.settings import TrainerSettings
 from wsss.tasks.strategy import SumStrategy, copy_from_first
 
+PLAIN_NORMS = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}
+"""Kinds of BatchNorm that torch can synchronise between processes."""
+
 
 def fit(
     task: Task,
@@ -171,13 +174,18 @@ def _synchronised(task: Task, device: torch.device, world: World) -> Iterator[No
     """Let BatchNorm layers that still learn their statistics see the batches of all processes.
 
     Raises:
-        SettingsError: If they would have to on CPUs, for which torch has no such layer.
+        SettingsError: If they would have to on CPUs, for which torch has no such layer, or are of a kind of their own.
     """
     if world.size == 1 or not any(isinstance(m, _BatchNorm) and m.training for m in task.train().modules()):
         yield
         return
     if device.type == "cpu":
         raise SettingsError("freeze_batchnorm", f"must be true for {world.size} processes on CPUs, got false")
+    others = {type(module).__name__ for module in task.modules() if isinstance(module, _BatchNorm)} - PLAIN_NORMS
+    if others:
+        # torch's layer would take their place and compute less: timm's also hold the activation
+        rule = f"must be true for {world.size} processes and a network with {', '.join(sorted(others))}"
+        raise SettingsError("freeze_batchnorm", f"{rule}, got false")
     synchronise = TorchSyncBatchNorm()
     synchronise.apply(task)
     try:

@@ -1,0 +1,48 @@
+"""Class activation maps from gradients, for classifiers of any kind: Grad-CAM and Grad-CAM++."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def grad_cam(activations: Float[Tensor, "B D h w"], gradients: Float[Tensor, "B D h w"]) -> Float[Tensor, "B h w"]:
+    """Weigh features by the mean of their gradients (Grad-CAM: Selvaraju et al., ICCV 2017).
+
+    Where the class's logit is the average over all positions of a linear layer, the gradients are the layer's weights
+    divided by the number of positions, and so is this map compared with the class activation map.
+
+    Args:
+        activations: Features of one layer.
+        gradients: Of one class's logit with respect to them.
+
+    Returns:
+        Activations >= 0, not normalised.
+    """
+    return _weighed(activations, gradients.mean(dim=(2, 3)))
+
+
+def grad_cam_plus_plus(
+    activations: Float[Tensor, "B D h w"], gradients: Float[Tensor, "B D h w"]
+) -> Float[Tensor, "B h w"]:
+    """Weigh features by a weighted sum of their positive gradients (Grad-CAM++: Chattopadhay et al., WACV 2018).
+
+    The paper differentiates the exponential of the logit, and takes the logit for linear in the features when it comes
+    to the second and third derivative; the exponential itself is then one factor of the whole map and is left out.
+    The paper's features have passed a ReLU. A channel that sums to less than 0, as a transformer's may, counts as one
+    that sums to 0, so that no weight changes its sign.
+
+    Args:
+        activations: Features of one layer.
+        gradients: Of one class's logit with respect to them.
+
+    Returns:
+        Activations >= 0, not normalised.
+    """
+    sums = activations.sum(dim=(2, 3), keepdim=True).relu()
+    rising = gradients.relu()
+    # g² / (2 g² + sums g³), where g > 0
+    shares = 1 / (2 + sums * rising)
+    return _weighed(activations, (shares * rising).sum(dim=(2, 3)))
+
+
+def _weighed(activations: Float[Tensor, "B D h w"], weights: Float[Tensor, "B D"]) -> Float[Tensor, "B h w"]:
+    return (activations * weights[:, :, None, None]).sum(dim=1).relu()
