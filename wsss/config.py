@@ -28,7 +28,13 @@ from wsss.refine import REFINERS
 from wsss.refine.settings import GrowingSettings
 from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
 from wsss.store import StoreSettings, digest_of
-from wsss.tasks.settings import ClassifierSettings, GraphSettings, SegmenterSettings, TrainerSettings
+from wsss.tasks.settings import (
+    ClassifierSettings,
+    DsrgSettings,
+    GraphSettings,
+    SegmenterSettings,
+    TrainerSettings,
+)
 from wsss.tracking import TrackingSettings
 
 DEFAULT_EXPERIMENT = "synthetic"
@@ -51,9 +57,9 @@ class Config:
     network: str = "mobilenet_v2"
     """Backbone of the classifier and of the segmenter: tiny, mobilenet_v2, resnet18 or resnet50."""
     refine: tuple[str, ...] = ("growing", "graph", "crf")
-    """What improves the labels, in this order: any list of growing, graph and crf."""
+    """What improves the labels, in this order: any list of growing, graph and crf; unused by dsrg."""
     ceiling: bool = False
-    """Whether to train the same segmenter on the truth too, for percent of full supervision."""
+    """Whether to train the same segmenter on the truth too, by plain cross entropy, for percent of full supervision."""
     until: str | None = None
     """Last stage to run, `name` or `name:round`."""
     start: str | None = None
@@ -80,6 +86,8 @@ class Config:
     """How the last refiner's scores become labels to train on."""
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     """How the segmenter is trained and how it predicts."""
+    dsrg: DsrgSettings = field(default_factory=DsrgSettings)
+    """How seeds grow inside the training of the segmenter, with segmenter.supervision=dsrg."""
     self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
     """How a segmenter's scores become the next round's evidence, and when rounds stop."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)

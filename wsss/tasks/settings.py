@@ -1,13 +1,15 @@
 """Settings of everything that learns; they stand apart from the tasks so that reading them loads no Lightning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wsss.errors import one_of, require
+from wsss.functional.dense_crf import CrfSettings
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
 ACCELERATORS = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16-mixed", "32-true")
+SUPERVISIONS = ("pseudo_labels", "dsrg")
 OPINIONS = ("network_weight", "prototype_weight", "kept_weight")
 
 
@@ -130,14 +132,17 @@ class ClassifierSettings(ImageLearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterSettings(ImageLearningSettings):
-    """Training of the segmenter on pseudo labels, and how it predicts."""
+    """Training of the segmenter, and how it predicts."""
+
+    supervision: str = "pseudo_labels"
+    """What it learns from: pseudo_labels, or dsrg, the round's seeds, that grow as it learns; refine then rests."""
 
     weights: str | None = None
     """Where the backbone starts, as for the classifier; null takes the classifier's."""
     epochs: int = 20
     """Passes over the training images."""
     balance: float = 0.5
-    """Exponent by which a label counts the more, the rarer it is: 0 counts all pixels alike, 1 all labels."""
+    """Exponent by which a label counts the more, the rarer it is: 0 all pixels alike, 1 all labels; not for dsrg."""
     width: int = 128
     """Channels of the pyramid and of the decoder."""
     dropout: float = 0.0
@@ -149,12 +154,40 @@ class SegmenterSettings(ImageLearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("supervision", self.supervision, SUPERVISIONS)
         require(self.width >= 8 and self.width % 8 == 0, "width", "must be a multiple of 8", self.width)
         require(0 <= self.balance <= 1, "balance", "must lie in [0, 1]", self.balance)
         require(0 <= self.dropout < 1, "dropout", "must lie in [0, 1)", self.dropout)
         scales = self.test_scales
         fits = len(scales) > 0 and all(0 < scale <= 4 for scale in scales)
         require(fits, "test_scales", "must be one or more numbers in (0, 4]", list(scales))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DsrgSettings:
+    """Seeds that grow inside the training of the segmenter (Huang et al., CVPR 2018): segmenter.supervision=dsrg."""
+
+    stride: int = 8
+    """Image pixels from one cell to the next of the grid on which seeds grow."""
+    foreground_threshold: float = 0.85
+    """Score after the CRF above which a cell of a present class is confident."""
+    background_threshold: float = 0.99
+    """Score after the CRF above which a background cell is confident."""
+    constrain_weight: float = 1.0
+    """Weight of the pull towards the scores after the CRF, beside the loss of the seeds."""
+    crf: CrfSettings = field(
+        default_factory=lambda: CrfSettings(
+            unary="linear", gaussian_sxy=3 / 12, bilateral_sxy=80 / 12, bilateral_srgb=13.0, reference_side=None
+        )
+    )
+    """The CRF inside the training; its widths are in cells unless there is a reference side."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.stride <= 32, "stride", "must lie in [1, 32]", self.stride)
+        for name in ("foreground_threshold", "background_threshold"):
+            require(0 <= getattr(self, name) <= 1, name, "must lie in [0, 1]", getattr(self, name))
+        weight = self.constrain_weight
+        require(weight >= 0, "constrain_weight", "must not be negative", weight)
 
 
 @dataclass(frozen=True, kw_only=True)
