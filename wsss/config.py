@@ -21,6 +21,7 @@ import yaml
 from wsss.data import DATASETS, DatasetSettings
 from wsss.errors import SettingsError, require
 from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.dsrg import DsrgSettings
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.superpixels import SuperpixelSettings
 from wsss.networks.backbones import BACKBONES
@@ -30,7 +31,6 @@ from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingS
 from wsss.store import StoreSettings, digest_of
 from wsss.tasks.settings import (
     ClassifierSettings,
-    DsrgSettings,
     GraphSettings,
     SegmenterSettings,
     TrainerSettings,

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from wsss.data.base import Dataset
 from wsss.errors import StageError
+from wsss.functional.dsrg import DsrgSettings
 from wsss.stages.base import Stage, Workbench, science
 from wsss.stages.materials import Remembered, read_target
 from wsss.stages.networks import build_segmenter
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
-from wsss.tasks.settings import DsrgSettings
 from wsss.types import LabelMap
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
 """Settings of everything that learns; they stand apart from the tasks so that reading them loads no Lightning."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wsss.errors import one_of, require
-from wsss.functional.dense_crf import CrfSettings
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
@@ -161,33 +160,6 @@ class SegmenterSettings(ImageLearningSettings):
         scales = self.test_scales
         fits = len(scales) > 0 and all(0 < scale <= 4 for scale in scales)
         require(fits, "test_scales", "must be one or more numbers in (0, 4]", list(scales))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DsrgSettings:
-    """Seeds that grow inside the training of the segmenter (Huang et al., CVPR 2018): segmenter.supervision=dsrg."""
-
-    stride: int = 8
-    """Image pixels from one cell to the next of the grid on which seeds grow."""
-    foreground_threshold: float = 0.85
-    """Score after the CRF above which a cell of a present class is confident."""
-    background_threshold: float = 0.99
-    """Score after the CRF above which a background cell is confident."""
-    constrain_weight: float = 1.0
-    """Weight of the pull towards the scores after the CRF, beside the loss of the seeds."""
-    crf: CrfSettings = field(
-        default_factory=lambda: CrfSettings(
-            unary="linear", gaussian_sxy=3 / 12, bilateral_sxy=80 / 12, bilateral_srgb=13.0, reference_side=None
-        )
-    )
-    """The CRF inside the training; its widths are in cells unless there is a reference side."""
-
-    def __post_init__(self) -> None:
-        require(1 <= self.stride <= 32, "stride", "must lie in [1, 32]", self.stride)
-        for name in ("foreground_threshold", "background_threshold"):
-            require(0 <= getattr(self, name) <= 1, name, "must lie in [0, 1]", getattr(self, name))
-        weight = self.constrain_weight
-        require(weight >= 0, "constrain_weight", "must not be negative", weight)
 
 
 @dataclass(frozen=True, kw_only=True)
