@@ -383,17 +383,15 @@ def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
 def annotated_yaml(config: Config) -> str:
     """Write the configuration as YAML, the help of each setting behind it."""
     lines: list[str] = []
-    section: str | None = None
+    opened: set[tuple[str, ...]] = set()
     for key, value, text in describe(config):
-        above, _, name = key.rpartition(".")
-        name = "name" if key == "data" else name
-        above = "data" if key == "data" else above
-        if above != (section or ""):
-            section = above
-            lines.append(f"{above}:")
-        indent = "  " if above else ""
+        *above, name = ["data", "name"] if key == "data" else key.split(".")
+        for depth, heading in enumerate(above):
+            if (section := tuple(above[: depth + 1])) not in opened:
+                opened.add(section)
+                lines.append(f"{'  ' * depth}{heading}:")
         shown = yaml.safe_dump(_listed(value), default_flow_style=True, width=10_000).splitlines()[0]
-        lines.append(f"{indent}{name}: {shown}  # {text}")
+        lines.append(f"{'  ' * len(above)}{name}: {shown}  # {text}")
     return "\n".join(lines)
 
 
