@@ -134,7 +134,7 @@ class SegmenterSettings(ImageLearningSettings):
     """Training of the segmenter, and how it predicts."""
 
     supervision: str = "pseudo_labels"
-    """What it learns from: pseudo_labels, or dsrg, the round's seeds, that grow as it learns; refine then rests."""
+    """What it learns from: pseudo_labels, or dsrg: the round's seeds, grown at each step; no refiner runs then."""
 
     weights: str | None = None
     """Where the backbone starts, as for the classifier; null takes the classifier's."""
