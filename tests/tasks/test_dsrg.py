@@ -12,6 +12,7 @@ from wsss.errors import StageError
 from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.dsrg import DsrgSettings, grow_online
 from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax
+from wsss.tasks.base import Metrics
 from wsss.tasks.dsrg import DsrgTask
 from wsss.tasks.segmentation import predict_scores
 from wsss.types import IGNORE
@@ -133,6 +134,20 @@ def test_without_a_background_class_its_channel_does_not_learn(tmp_path: Path) -
     rows = train(task, tmp_path, loader=Cues(background=False, batches=2), epochs=1)
     assert rows[0]["loss"] > 0
     assert torch.equal(task.network.head.weight[0], before)  # type: ignore[union-attr, index]
+
+
+def test_a_training_that_was_killed_goes_on_to_the_very_same_weights(tmp_path: Path) -> None:
+    undisturbed, resumed = dsrg_task(), dsrg_task()
+    train(undisturbed, tmp_path / "undisturbed", loader=Cues(batches=2), epochs=2)
+
+    def kill(row: Metrics) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dsrg_task(), tmp_path / "killed", loader=Cues(batches=2), epochs=2, on_metrics=kill)
+    train(resumed, tmp_path / "killed", loader=Cues(batches=2), epochs=2)
+    assert [row["epoch"] for row in resumed.history] == [0, 1]
+    assert identical(weights(resumed), weights(undisturbed))
 
 
 def test_a_network_that_loses_its_numbers_is_told_by_its_loss(tmp_path: Path) -> None:
