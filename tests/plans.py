@@ -35,15 +35,17 @@ def keys(found: Plan) -> dict[str, str]:
     return {title: stage.key for title, stage in stages(found).items()}
 
 
-def changed(config: Config, dataset: Dataset = DATA, precision: str = "32-true") -> set[str]:
+def changed(config: Config, dataset: Dataset = DATA, precision: str = "32-true", *, plain: Config = CONFIG) -> set[str]:
     """Names of the stages whose key differs from that of the plain configuration."""
-    before, after = keys(planned()), keys(planned(config, dataset, precision))
+    before, after = keys(planned(plain)), keys(planned(config, dataset, precision))
     return {title for title in before.keys() | after.keys() if before.get(title) != after.get(title)}
 
 
 def with_setting(config: Config, key: str, value: Any) -> Config:
     """The configuration with one setting changed, as ``key=value`` does it."""
-    section, _, name = key.rpartition(".")
-    if not section:
-        return replace(config, **{name: value})
-    return replace(config, **{section: replace(getattr(config, section), **{name: value})})
+    return _replaced(config, key.split("."), value)
+
+
+def _replaced(settings: Any, path: list[str], value: Any) -> Any:
+    name, *below = path
+    return replace(settings, **{name: _replaced(getattr(settings, name), below, value) if below else value})

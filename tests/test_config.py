@@ -195,10 +195,11 @@ def test_what_can_change_a_result_changes_the_hash(override: str) -> None:
     assert load([override]).hash != load().hash
 
 
-def with_another_value(settings: Any, name: str) -> Any:
+def with_another_value(tree: Any, key: str) -> Any:
     """A copy in which one setting has a value of its own, whatever its rule."""
-    changed = copy.copy(settings)
-    object.__setattr__(changed, name, "another value")
+    name, _, below = key.partition(".")
+    changed = copy.copy(tree)
+    object.__setattr__(changed, name, with_another_value(getattr(tree, name), below) if below else "another value")
     return changed
 
 
@@ -206,14 +207,9 @@ def with_another_value(settings: Any, name: str) -> Any:
 def test_every_setting_of_the_method_is_part_of_the_hash_and_no_other(kind: str) -> None:
     config = Config(data=DATASETS[kind].settings())
     for key, _, _ in describe(config):
-        section, _, name = key.rpartition(".")
         if key == "data":
             continue
-        if section:
-            changed = with_another_value(config, section)
-            object.__setattr__(changed, section, with_another_value(getattr(config, section), name))
-        else:
-            changed = with_another_value(config, name)
+        changed = with_another_value(config, key)
         assert (changed.hash == config.hash) == (key.partition(".")[0] in ELSEWHERE), key
 
 
@@ -235,16 +231,23 @@ def test_every_setting_has_a_help_text_of_one_line(kind: str) -> None:
             assert "\n" not in text
 
 
+def names_below(tree: Any, prefix: str = "") -> Iterator[str]:
+    """Full names of all settings in a tree."""
+    for entry in fields(tree):
+        value = getattr(tree, entry.name)
+        if is_dataclass(value):
+            yield from names_below(value, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_setting_is_described_once(kind: str) -> None:
     config = Config(data=DATASETS[kind].settings())
     described = [key for key, _, _ in describe(config)]
     assert described == keys(kind)
     assert len(set(described)) == len(described)
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        expected = [f"{entry.name}.{inner.name}" for inner in fields(value)] if is_dataclass(value) else [entry.name]
-        assert set(expected) <= set(described)
+    assert set(names_below(config)) <= set(described)
 
 
 def test_a_class_inherits_help_and_may_overwrite_it() -> None:
@@ -259,8 +262,10 @@ def test_the_annotated_yaml_has_the_help_of_each_setting_behind_it() -> None:
     text = annotated_yaml(load(["rounds=3"]))
     assert "rounds: 3  # Trainings of the segmenter" in text
     assert "  name: synthetic  # The images" in text
-    sections = {key.partition(".")[0] for key in keys("synthetic") if "." in key}
+    sections = {key.rpartition(".")[0] for key in keys("synthetic") if "." in key}
     assert len(text.splitlines()) == len(keys("synthetic")) + len(sections)
+    nested = yaml.safe_load(text)["dsrg"]
+    assert (nested["stride"], nested["crf"]["unary"]) == (4, "linear")
 
 
 @pytest.mark.parametrize("name", sorted(experiments()))
@@ -322,6 +327,7 @@ def test_a_word_that_is_near_nothing_is_answered_with_what_there_is() -> None:
         ("data.size=3", "data.size must lie in [32, 200], got 3"),
         ("trainer.devices=0", "trainer.devices must be at least 1, got 0"),
         ("tracking.mode=of", "tracking.mode must be one of offline, online, none, got 'of'"),
+        ("dsrg.crf.iterations=0", "dsrg.crf.iterations must be at least 1, got 0"),
         ("segmenter.scale=[2,1]", "segmenter.scale must be two positive numbers, the lesser first, got [2.0, 1.0]"),
         ("store.root=", "store.root must name a folder, got ''"),
         ("rounds=0", "rounds must be at least 1, got 0"),

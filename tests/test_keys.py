@@ -124,6 +124,42 @@ def test_a_setting_that_only_predicting_reads_fits_no_network_again(key: str, va
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(since("graph:0"))
 
 
+ONLINE = with_setting(CONFIG, "segmenter.supervision", "dsrg")
+"""The configuration whose segmenters learn from seeds that grow."""
+
+SECOND_ROUND = {f"{name}:1" for name in ("scores", "seeds", "segmenter", "predictions", "signal")}
+ONLINE_LEARNING = {"segmenter:0", "predictions:0", "signal:0", *SECOND_ROUND}
+
+
+def test_seeds_that_grow_change_the_segmenter_and_leave_out_what_they_do_not_need() -> None:
+    unneeded = {
+        f"{name}:{turn}" for name in ("growing", "graph_fit", "graph", "crf", "pseudo_labels") for turn in (0, 1)
+    }
+    expected = since("segmenter:0") | unneeded | {"superpixels:0", "graphs:0"}
+    assert changed(ONLINE) == expected_with_scores(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("dsrg.foreground_threshold", 0.5, ONLINE_LEARNING),
+        ("dsrg.crf.bilateral_sxy", 5.0, ONLINE_LEARNING),
+        ("segmenter.epochs", 3, ONLINE_LEARNING | {"ceiling:0", "ceiling_predictions:0"}),
+        # the loss of the seeds has a balance of its own; the ceiling has not
+        ("segmenter.balance", 0.1, {"ceiling:0", "ceiling_predictions:0"}),
+        ("seeds.foreground_threshold", 0.2, ONLINE_LEARNING | {"seeds:0"}),
+        ("pseudo_labels.ignore_below", 0.3, set()),
+        ("refine", ("crf",), set()),
+    ],
+)
+def test_what_counts_where_seeds_grow(key: str, value: Any, expected: set[str]) -> None:
+    assert changed(with_setting(ONLINE, key, value), plain=ONLINE) == expected_with_scores(expected)
+
+
+def test_settings_of_seeds_that_grow_count_nowhere_else() -> None:
+    assert changed(with_setting(CONFIG, "dsrg.stride", 4)) == set()
+
+
 def test_the_precision_counts_wherever_a_network_looks() -> None:
     expected = since("classifier:0", *SIDE) - {"superpixels:0"}
     assert changed(CONFIG, precision="bf16-mixed") == expected_with_scores(expected)

@@ -11,7 +11,7 @@ from tests.plans import CONFIG, DATA, PICTURES, changed, keys, planned, stages, 
 from tests.stages.workshop import DrawnDataset
 from wsss.config import Config
 from wsss.functional.seeds import SeedSettings
-from wsss.tasks.settings import GraphSettings
+from wsss.tasks.settings import GraphSettings, SegmenterSettings
 from wsss.types import LabelMap
 
 BEFORE = ["classifier:0", "cams:0", "seeds:0"]
@@ -51,6 +51,23 @@ def test_later_rounds_start_from_the_segmenter_and_cut_no_images_again() -> None
     found = planned(Config(refine=("graph",), rounds=3)).rounds
     assert [[step.stage.title for step in turn.steps] for turn in found] == rounds
     assert titles(["graph"], rounds=3) == [title for turn in rounds for title in turn]
+
+
+def test_seeds_that_grow_need_no_refiner_and_no_pseudo_labels() -> None:
+    config = Config(rounds=2, ceiling=True, segmenter=SegmenterSettings(supervision="dsrg"))
+    found = planned(config)
+    assert list(steps(found)) == [
+        *("classifier:0", "cams:0", "seeds:0", "segmenter:0", "predictions:0", "signal:0"),
+        *("scores:1", "seeds:1", "segmenter:1", "predictions:1", "signal:1", "ceiling:0", "ceiling_predictions:0"),
+    ]
+    reads = {title: {part: read.title for part, read in stage.reads.items()} for title, stage in stages(found).items()}
+    assert [reads[f"segmenter:{turn}"] for turn in (0, 1)] == [{"seeds": "seeds:0"}, {"seeds": "seeds:1"}]
+    assert reads["scores:1"] == {"segmenter": "segmenter:0"}
+    # the ceiling is that of any run
+    assert (
+        stages(found)["ceiling:0"].key
+        == stages(planned(replace(config, segmenter=SegmenterSettings())))["ceiling:0"].key
+    )
 
 
 def test_the_ceiling_comes_last() -> None:

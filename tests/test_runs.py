@@ -320,6 +320,19 @@ def _key(run: Run, title: str) -> str:
     return next(step.stage.key for step in run.plan if step.stage.title == title)
 
 
+def test_segmenters_learn_from_seeds_that_grow_in_every_round(toy: Run, root: Path) -> None:
+    run = run_toy(root, "segmenter.supervision=dsrg")
+    shared = [("classifier", 0), ("cams", 0), ("seeds", 0), ("ceiling", 0), ("ceiling_predictions", 0)]
+    assert [(name, turn) for name, turn, cached in work_of(run) if cached] == shared
+    made = ["segmenter", "predictions", "signal", "scores", "seeds", "segmenter", "predictions", "signal"]
+    assert [name for name, _, cached in work_of(run) if not cached] == made
+    assert [row["name"] for row in run.summary["stages"]] == ["cams", "cams_oracle", "seeds", "scores", "seeds"]
+    assert len(run.summary["rounds"]) == 2
+    assert run.summary["percent_of_full"] is not None
+    assert run.summary["full_supervision"] == toy.summary["full_supervision"]
+    assert (run.folder / "figures" / "strips_train.png").exists()
+
+
 def test_a_run_is_opened_and_shown(toy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     opened = wsss.load_run(toy.folder)
     assert opened.summary == toy.summary

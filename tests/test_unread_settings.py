@@ -42,6 +42,7 @@ OTHER_VALUES: dict[str, Any] = {
     "classifier.optimizer": "sgd",
     "classifier.schedule": "constant",
     "classifier.output_stride": 8,
+    "segmenter.supervision": "dsrg",
     "segmenter.optimizer": "sgd",
     "segmenter.schedule": "constant",
     "segmenter.output_stride": 8,
@@ -56,6 +57,9 @@ OTHER_VALUES: dict[str, Any] = {
     "seeds.quantile_pixels": "image",
     "crf.unary": "labels",
     "crf.label_confidence": 0.6,
+    "dsrg.crf.unary": "labels",
+    "dsrg.crf.label_confidence": 0.6,
+    "dsrg.crf.reference_side": 500,
     "classifier.weights": "imagenet",
     "segmenter.weights": "imagenet",
     "classifier.gradient_clip": 1.0,
@@ -100,9 +104,13 @@ FILES = {"seeds.cues", "seeds.cue_ids", "seeds.cue_grid"}
 METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
 
 
+ONLINE = with_setting(CONFIG, "segmenter.supervision", "dsrg")
+"""Where the settings of the seeds that grow inside the training are read."""
+
+
 @pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES | TOGETHER])
 def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
-    config = CONFIG
+    config = ONLINE if key.startswith("dsrg.") else CONFIG
     for chosen, choice in BESIDE.get(key, {}).items():
         config = with_setting(config, chosen, choice)
     assert keys(planned(config)) != keys(planned(with_setting(config, key, other_value(key, value))))

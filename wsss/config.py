@@ -21,6 +21,7 @@ import yaml
 from wsss.data import DATASETS, DatasetSettings
 from wsss.errors import SettingsError, require
 from wsss.functional.dense_crf import CrfSettings
+from wsss.functional.dsrg import DsrgSettings
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.superpixels import SuperpixelSettings
 from wsss.networks.backbones import BACKBONES
@@ -53,9 +54,9 @@ class Config:
     network: str = "mobilenet_v2"
     """Backbone: tiny, mobilenet_v2, mobilenet_v3_small or _large, squeezenet, resnet18, resnet50, or timm/<name>."""
     refine: tuple[str, ...] = ("growing", "graph", "crf")
-    """What improves the labels, in this order: any list of growing, graph and crf."""
+    """What improves the labels, in this order: any list of growing, graph and crf; unused by dsrg."""
     ceiling: bool = False
-    """Whether to train the same segmenter on the truth too, for percent of full supervision."""
+    """Whether to train the same segmenter on the truth too, by plain cross entropy, for percent of full supervision."""
     until: str | None = None
     """Last stage to run, `name` or `name:round`."""
     start: str | None = None
@@ -82,6 +83,8 @@ class Config:
     """How the last refiner's scores become labels to train on."""
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     """How the segmenter is trained and how it predicts."""
+    dsrg: DsrgSettings = field(default_factory=DsrgSettings)
+    """How seeds grow inside the training of the segmenter, with segmenter.supervision=dsrg."""
     self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
     """How a segmenter's scores become the next round's evidence, and when rounds stop."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
@@ -380,17 +383,15 @@ def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
 def annotated_yaml(config: Config) -> str:
     """Write the configuration as YAML, the help of each setting behind it."""
     lines: list[str] = []
-    section: str | None = None
+    opened: set[tuple[str, ...]] = set()
     for key, value, text in describe(config):
-        above, _, name = key.rpartition(".")
-        name = "name" if key == "data" else name
-        above = "data" if key == "data" else above
-        if above != (section or ""):
-            section = above
-            lines.append(f"{above}:")
-        indent = "  " if above else ""
+        *above, name = ["data", "name"] if key == "data" else key.split(".")
+        for depth, heading in enumerate(above):
+            if (section := tuple(above[: depth + 1])) not in opened:
+                opened.add(section)
+                lines.append(f"{'  ' * depth}{heading}:")
         shown = yaml.safe_dump(_listed(value), default_flow_style=True, width=10_000).splitlines()[0]
-        lines.append(f"{indent}{name}: {shown}  # {text}")
+        lines.append(f"{'  ' * len(above)}{name}: {shown}  # {text}")
     return "\n".join(lines)
 
 

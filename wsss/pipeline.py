@@ -23,7 +23,7 @@ from wsss.stages.networks import NetworkSettings
 from wsss.stages.refine import refine
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.train_classifier import train_classifier
-from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_truth
+from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_seeds, train_on_truth
 
 CEILING = "ceiling_predictions"
 """What the ceiling's labels of the validation images are called."""
@@ -130,15 +130,21 @@ class Method:
         return self.finish_round(index, (self.scored(scores), self.scored(seeds)), trail, first_seeds=first_seeds)
 
     def finish_round(self, index: int, before: tuple[Step, ...], trail: Trail, first_seeds: Stage) -> Round:
-        """Refiners → pseudo labels → segmenter."""
-        config, dataset = self.config, self.dataset
-        refined, trail = self.refined(trail, index)
-        labels = make_pseudo_labels(dataset, config.pseudo_labels, trail, index)
-        segmenter = train_on_pseudo_labels(self.segmenters, labels, index)
+        """Refiners → pseudo labels → segmenter, or seeds → segmenter."""
+        between, segmenter = self.supervised(trail, index)
         predictions = self.predicted(segmenter)
-        signal = measure_signal(self.segmenters, segmenter, first_seeds) if config.rounds > 1 else None
-        after = (self.scored(labels), Step(segmenter), predictions, *((Step(signal),) if signal else ()))
-        return Round(index, (*before, *refined, *after), segmenter, predictions, signal)
+        signal = measure_signal(self.segmenters, segmenter, first_seeds) if self.config.rounds > 1 else None
+        after = (Step(segmenter), predictions, *((Step(signal),) if signal else ()))
+        return Round(index, (*before, *between, *after), segmenter, predictions, signal)
+
+    def supervised(self, trail: Trail, index: int) -> tuple[tuple[Step, ...], Stage]:
+        """What the segmenter of a round learns from, and its training; seeds that grow inside it need no refiner."""
+        config = self.config
+        if config.segmenter.supervision == "dsrg":
+            return (), train_on_seeds(self.segmenters, config.dsrg, trail.seeds, index)
+        refined, trail = self.refined(trail, index)
+        labels = make_pseudo_labels(self.dataset, config.pseudo_labels, trail, index)
+        return (*refined, self.scored(labels)), train_on_pseudo_labels(self.segmenters, labels, index)
 
     def refined(self, trail: Trail, index: int) -> tuple[tuple[Step, ...], Trail]:
         """Let each refiner of the list improve the evidence; one that must be fitted is fitted before."""
@@ -166,7 +172,7 @@ class Method:
         )
 
     def ceiling(self) -> tuple[Step, ...]:
-        """Full masks → segmenter: the same network, schedule, images and seed."""
+        """Full masks → segmenter: the same network, schedule, images and seed, and cross entropy in any case."""
         trained = train_on_truth(self.segmenters)
         return Step(trained), self.predicted(trained, CEILING)
 

@@ -36,7 +36,8 @@ def mean_field_plainly(image: Tensor, scores: Tensor, settings: CrfSettings) -> 
     appearance = torch.cat([places / (settings.bilateral_sxy * scale), colours / settings.bilateral_srgb], dim=1)
     pairs = settings.gaussian_compat * kernel(places / (settings.gaussian_sxy * scale))
     pairs = pairs + settings.bilateral_compat * kernel(appearance)
-    unary = (scores / scores.sum(dim=0)).clamp(min=1e-4).log().flatten(1).double()
+    unary = (scores / scores.sum(dim=0)).clamp(min=1e-4).flatten(1).double()
+    unary = unary if settings.unary == "linear" else unary.log()
     marginals = unary.softmax(dim=0)
     for _ in range(settings.iterations):
         marginals = (unary + marginals @ pairs).softmax(dim=0)
@@ -66,6 +67,15 @@ def mean_field_plainly(image: Tensor, scores: Tensor, settings: CrfSettings) -> 
             reference_side=240,
         ),
         CrfSettings(reference_side=None),
+        # so little tells the labels apart that strong kernels would make much of the lattice's approximation
+        CrfSettings(
+            iterations=1,
+            unary="linear",
+            gaussian_compat=1.0,
+            bilateral_sxy=6.0,
+            bilateral_compat=0.5,
+            reference_side=None,
+        ),
     ],
 )
 def test_the_lattice_agrees_with_the_plain_mean_field(seed: int, settings: CrfSettings) -> None:
@@ -120,6 +130,13 @@ def test_labels_instead_of_scores_are_believed_as_far_as_the_setting_says() -> N
     refined = dense_crf(image, scores, alone, labels=[0, 1, 2])
     expected = torch.tensor([[[0.8, 0.1, 0.1]], [[0.1, 0.8, 0.1]], [[0.1, 0.1, 0.8]]])
     torch.testing.assert_close(refined, expected)
+
+
+def test_linear_scores_weigh_less_than_their_logarithms() -> None:
+    image, scores = torch.zeros(3, 1, 2, dtype=torch.uint8), torch.tensor([[[0.9, 0.0]], [[0.1, 1.0]]])
+    alone = CrfSettings(unary="linear", gaussian_compat=0.0, bilateral_compat=0.0)
+    refined = dense_crf(image, scores, alone, labels=[0, 1])
+    torch.testing.assert_close(refined, scores.clamp(min=1e-4).softmax(dim=0))
 
 
 def test_a_score_of_zero_is_no_veto() -> None:
@@ -188,7 +205,7 @@ def test_what_breaks_a_rule_is_named(scores: Tensor, labels: list[int], message:
     ("broken", "message"),
     [
         ({"iterations": 0}, "iterations must be at least 1, got 0"),
-        ({"unary": "logits"}, "unary must be one of scores, labels, got 'logits'"),
+        ({"unary": "logits"}, "unary must be one of scores, linear, labels, got 'logits'"),
         ({"label_confidence": 1.0}, "label_confidence must lie"),
         ({"label_confidence": 0.4}, "label_confidence must lie"),
         ({"bilateral_srgb": 0.01}, "bilateral_srgb must be at least 0.1, got 0.01"),

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,9 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from tests.drawing import picture
 from wsss.functional.losses import (
     SumAndCount,
+    balanced_seed_loss,
+    constrain_loss,
     entropy_loss,
+    floored_softmax,
     laplacian_loss,
     node_cross_entropy,
     pixel_cross_entropy,
@@ -99,6 +105,120 @@ def test_the_parts_of_a_batch_add_up_to_the_whole(seed: int) -> None:
     parts = [pixel_cross_entropy(logits[part], labels[part]) for part in (slice(0, 3), slice(3, 4))]
     for index in (0, 1):
         torch.testing.assert_close(parts[0][index] + parts[1][index], whole[index])
+
+
+def shares_of(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator_of(seed), dtype=torch.double).softmax(dim=1)
+
+
+def test_every_label_has_some_probability_and_the_sunken_one_a_slope() -> None:
+    logits = torch.tensor([[0.0, 20.0, -30.0]])[..., None, None].requires_grad_()
+    shares = floored_softmax(logits, 1e-4)
+    torch.testing.assert_close(
+        shares.detach().flatten(), torch.tensor([1e-4, 1.0001, 1e-4]) / 1.0003, rtol=1e-4, atol=0
+    )
+    shares[0, 0].log().sum().backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad[0, 0] > 0
+
+
+def test_seeds_are_judged_by_hand() -> None:
+    labels = torch.stack([picture("0.1", "0.2"), picture("...", ".3.")])
+    shares = torch.full((2, 4, 2, 3), 0.1)
+    shares[0, 0, 0, 0], shares[0, 0, 1, 0], shares[0, 1, 0, 2], shares[0, 2, 1, 2] = 0.5, 0.25, 0.8, 0.2
+    shares[1, 3, 1, 1] = 0.4
+    total, count = balanced_seed_loss(shares, labels)
+    # two background seeds as one mean, two seeds of different classes as another; no background in the second image
+    first = (math.log(2) + math.log(4)) / 2 + (math.log(1 / 0.8) + math.log(5)) / 2
+    assert count == 2
+    assert total.item() == pytest.approx(first + math.log(1 / 0.4))
+
+
+@given(seed=seeds)
+def test_seeds_are_judged_pixel_by_pixel(seed: int) -> None:
+    shares, labels = shares_of(seed, 3, 4, 5, 6), torch.randint(4, (3, 5, 6), generator=generator_of(seed + 1))
+    labels[torch.rand(labels.shape, generator=generator_of(seed + 2)) < 0.8] = IGNORE
+    labels[2] = IGNORE
+    expected, seeded = 0.0, 0
+    for image in range(3):
+        costs: dict[bool, list[float]] = {True: [], False: []}
+        for row, column in (labels[image] != IGNORE).nonzero().tolist():
+            label = int(labels[image, row, column])
+            costs[label == 0].append(-math.log(shares[image, label, row, column]))
+        expected += sum(sum(part) / len(part) for part in costs.values() if part)
+        seeded += any(costs.values())
+    total, count = balanced_seed_loss(shares, labels)
+    assert count == seeded
+    assert total.item() == pytest.approx(expected)
+
+
+def test_the_pull_towards_the_crf_is_judged_by_hand() -> None:
+    shares = torch.tensor([[0.5, 0.999], [0.5, 0.001]])[None, :, None]
+    refined = torch.tensor([[0.8, 0.1], [0.2, 0.9]])[None, :, None]
+    total, count = constrain_loss(shares, refined, torch.ones(1, 1, 2) > 0)
+    left = 0.8 * math.log(1.6) + 0.2 * math.log(0.4)
+    # 0.9 / 0.001 is clipped to 20
+    right = 0.1 * math.log(0.1 / 0.999) + 0.9 * math.log(20)
+    assert count == 1
+    assert total.item() == pytest.approx((left + right) / 2, rel=1e-5)
+    assert constrain_loss(shares, refined, torch.tensor([[[True, False]]]))[0].item() == pytest.approx(left, rel=1e-5)
+
+
+@given(seed=seeds)
+def test_unclipped_the_pull_is_the_divergence_of_torch(seed: int) -> None:
+    shares, refined = shares_of(seed, 2, 3, 4, 5) * 0.7 + 0.1, shares_of(seed + 1, 2, 3, 4, 5) * 0.7 + 0.1
+    total, count = constrain_loss(shares, refined, torch.ones(2, 4, 5) > 0)
+    divergence = functional.kl_div(shares.log(), refined, reduction="none").sum(dim=1).mean(dim=(1, 2))
+    assert count == 2
+    torch.testing.assert_close(total, divergence.sum())
+
+
+def test_a_label_that_the_crf_rules_out_adds_nothing() -> None:
+    shares, refined = shares_of(0, 1, 3, 2, 2), shares_of(1, 1, 3, 2, 2)
+    refined[:, 1] = 0
+    total, _ = constrain_loss(shares, refined, torch.ones(1, 2, 2) > 0)
+    others = constrain_loss(shares[:, [0, 2]], refined[:, [0, 2]], torch.ones(1, 2, 2) > 0)[0]
+    torch.testing.assert_close(total, others)
+
+
+def test_the_gradients_of_the_losses_of_growing_seeds_are_right() -> None:
+    logits = torch.randn(2, 3, 3, 3, generator=generator_of(0), dtype=torch.double, requires_grad=True)
+    labels = torch.stack([picture("0.1", ".22", "..1"), picture("...", "...", "...")])
+    refined, mask = shares_of(2, 2, 3, 3, 3), labels != IGNORE
+
+    def judged(logits: Tensor) -> tuple[Tensor, Tensor]:
+        shares = floored_softmax(logits)
+        return balanced_seed_loss(shares, labels)[0], constrain_loss(shares, refined, mask)[0]
+
+    assert torch.autograd.gradcheck(judged, (logits,))
+
+
+def test_no_gradient_flows_into_what_the_crf_made() -> None:
+    shares, refined = shares_of(0, 1, 3, 2, 2).requires_grad_(), shares_of(1, 1, 3, 2, 2).requires_grad_()
+    constrain_loss(shares, refined, torch.ones(1, 2, 2) > 0)[0].backward()  # type: ignore[no-untyped-call]
+    assert refined.grad is None
+    assert shares.grad is not None
+    assert shares.grad.any()
+
+
+def test_images_without_seeds_count_for_nothing() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    labels = torch.full((2, 4, 4), IGNORE)
+    assert_nothing_counts(balanced_seed_loss(floored_softmax(logits), labels), logits)
+    nowhere = torch.zeros(2, 4, 4) > 0
+    assert_nothing_counts(constrain_loss(floored_softmax(logits), torch.rand(2, 3, 4, 4), nowhere), logits)
+
+
+def test_images_add_up_however_they_are_shared_out() -> None:
+    shares, refined = shares_of(3, 4, 3, 5, 5), shares_of(4, 4, 3, 5, 5)
+    labels = torch.randint(3, (4, 5, 5), generator=generator_of(5))
+    labels[:3, 1:] = IGNORE
+    mask = labels != IGNORE
+    for index in (0, 1):
+        parts = [balanced_seed_loss(shares[part], labels[part])[index] for part in (slice(0, 3), slice(3, 4))]
+        torch.testing.assert_close(parts[0] + parts[1], balanced_seed_loss(shares, labels)[index])
+        parts = [constrain_loss(shares[p], refined[p], mask[p])[index] for p in (slice(0, 3), slice(3, 4))]
+        torch.testing.assert_close(parts[0] + parts[1], constrain_loss(shares, refined, mask)[index])
 
 
 @given(seed=seeds)

@@ -249,7 +249,9 @@ def test_a_download_that_fails_says_what_to_download(monkeypatch: pytest.MonkeyP
         raise OSError(f"no way to {name}")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(SettingsError, match=r"fetch the weights of timm/test_vit.r160_in1k on another machine and set weights"):
+    with pytest.raises(
+        SettingsError, match=r"fetch the weights of timm/test_vit.r160_in1k on another machine and set weights"
+    ):
         build_timm_backbone(VIT, weights="imagenet")
 
 

@@ -9,11 +9,13 @@ from tests.drawing import picture
 from tests.stages.test_segmenters import plan_of
 from tests.stages.workshop import DrawnDataset, Quiet, enlarged, finished, given, given_labels, workbench
 from wsss.errors import StageError
+from wsss.functional.dsrg import DsrgSettings
+from wsss.ranks import Pool
 from wsss.stages import train_segmenter as module
 from wsss.stages.materials import write_weights
 from wsss.stages.networks import load_segmenter
 from wsss.stages.segmenters import SegmenterPlan
-from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_truth
+from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_seeds, train_on_truth
 from wsss.store import UnitWriter
 
 PICTURES = {f"image {number}": enlarged(picture("0011", "2201"), 8) for number in range(6)}
@@ -115,3 +117,45 @@ def test_the_key_follows_labels_and_settings_and_not_the_round() -> None:
     assert train_on_pseudo_labels(quick(), other, 0).key != key
     assert train_on_pseudo_labels(quick(epochs=2), labels, 0).key != key
     assert train_on_pseudo_labels(quick(seed=3), labels, 0).key != key
+
+
+SEEDS = {name: drawn.where(torch.arange(32) % 5 == 0, 255) for name, drawn in PICTURES.items()}
+
+
+def test_a_segmenter_learns_from_seeds_that_grow(tmp_path: Path) -> None:
+    bench, plan, seeds = workbench(tmp_path, DATA), quick(), given_labels("seeds", SEEDS)
+    found = finished(bench, train_on_seeds(plan, DsrgSettings(stride=4), seeds, 0))
+    assert set(found.files) == {"network.safetensors", "history.json"}
+    assert found.read_json("history.json")[0]["loss"] > 0
+    # without growth and without the pull it is another network
+    alone = DsrgSettings(stride=4, foreground_threshold=1.0, background_threshold=1.0, constrain_weight=0.0)
+    other = finished(workbench(tmp_path / "alone", DATA), train_on_seeds(plan, alone, seeds, 0))
+    assert other.files["network.safetensors"] != found.files["network.safetensors"]
+
+
+def test_the_crf_inside_a_training_uses_the_pool(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    class Counting(Pool):
+        def map(self, function: Any, items: Any) -> Any:
+            sent.append(len(items))
+            return super().map(function, items)
+
+    bench = replace(workbench(tmp_path, DATA), pool=Counting(1))
+    plan = quick()
+    finished(bench, train_on_seeds(plan, DsrgSettings(stride=8), given_labels("seeds", SEEDS), 0))
+    # one call a step, each with the four images of a batch
+    assert sent == [4] * -(-len(plan.split()[0]) // 4)
+
+
+def test_the_key_of_growing_seeds_follows_their_settings_and_not_the_balance_of_labels() -> None:
+    seeds, dsrg = given_labels("seeds", {}), DsrgSettings()
+    key = train_on_seeds(quick(), dsrg, seeds, 0).key
+    assert train_on_seeds(quick(balance=0.1), dsrg, seeds, 1).key == key
+    assert train_on_seeds(quick(epochs=2), dsrg, seeds, 0).key != key
+    assert train_on_seeds(quick(), replace(dsrg, stride=4), seeds, 0).key != key
+    assert train_on_seeds(quick(), dsrg, given_labels("seeds", {}, other="yes"), 0).key != key
+
+
+def test_how_segmenters_are_supervised_is_no_matter_of_the_ceiling() -> None:
+    assert train_on_truth(quick(supervision="dsrg")).key == train_on_truth(quick()).key

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from wsss.functional.dsrg import DsrgSettings
 from wsss.networks.backbones import build_backbone
 from wsss.networks.classifier import Classifier
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
 from wsss.tasks.classification import ClassificationTask
+from wsss.tasks.dsrg import DsrgTask
 from wsss.tasks.segmentation import SegmentationTask
 from wsss.tasks.settings import ClassifierSettings, SegmenterSettings
 from wsss.types import IGNORE
@@ -66,10 +68,22 @@ SEGMENTER = SegmenterSettings(learning_rate=1e-3, batch_size=4, weight_decay=0.0
 LABELS = 3
 
 
-def segmentation_task(settings: SegmenterSettings = SEGMENTER, *, background: bool = True) -> SegmentationTask:
+GROWING = DsrgSettings(stride=2)
+
+
+def small_segmenter() -> DeepLabV3Plus:
     torch.manual_seed(0)
-    network = DeepLabV3Plus(build_backbone("tiny", output_stride=16), LABELS, width=16, dropout=0.0)
-    return SegmentationTask(network, settings, background=background)
+    return DeepLabV3Plus(build_backbone("tiny", output_stride=16), LABELS, width=16, dropout=0.0)
+
+
+def segmentation_task(settings: SegmenterSettings = SEGMENTER, *, background: bool = True) -> SegmentationTask:
+    return SegmentationTask(small_segmenter(), settings, background=background)
+
+
+def dsrg_task(
+    settings: SegmenterSettings = SEGMENTER, dsrg: DsrgSettings = GROWING, *, background: bool = True
+) -> DsrgTask:
+    return DsrgTask(small_segmenter(), settings, dsrg, background=background)
 
 
 class Halves:
@@ -96,3 +110,35 @@ class Halves:
                 labels[number, row:, column:] = 2
             weights = torch.rand(4, 32, 32, generator=generator)
             yield {"image": images, "labels": labels.fill_(IGNORE) if self.everything else labels, "weights": weights}
+
+
+class Cues:
+    """Dark noisy images with one thing, red and 1 or green and 2; its tag is known, its labels only here and there."""
+
+    def __init__(self, *, batches: int = 6, given: float = 0.1, background: bool = True) -> None:
+        self.batches, self.given, self.background, self.epoch = batches, given, background, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        generator = torch.Generator().manual_seed(self.epoch)
+        for _ in range(self.batches):
+            images = torch.rand(4, 3, 32, 32, generator=generator) * 0.3
+            labels = torch.full((4, 32, 32), 0 if self.background else IGNORE)
+            shown = torch.randint(1, 3, (4,), generator=generator).tolist()
+            for number, (row, column) in enumerate(torch.randint(0, 16, (4, 2), generator=generator).tolist()):
+                thing = slice(row, row + 16), slice(column, column + 16)
+                images[number, shown[number] - 1, *thing] = 1
+                labels[number, *thing] = shown[number]
+            hidden = torch.rand(labels.shape, generator=generator) > self.given
+            yield {
+                "image": images,
+                "labels": labels.masked_fill(hidden, IGNORE),
+                "weights": torch.ones(labels.shape),
+                "tags": torch.tensor([[label == 1, label == 2] for label in shown]),
+                "known": torch.ones(4, dtype=torch.bool),
+            }

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tasks.scenes import Halves, Squares, classification_task, segmentation_task
+from tests.tasks.scenes import Cues, Halves, Squares, classification_task, dsrg_task, segmentation_task
 from tests.tasks.test_regions import SETTINGS, draw_graph
 from tests.tasks.test_regions import make_task as region_task
 from tests.tasks.toys import identical, train, weights
@@ -20,6 +20,7 @@ CUDA, CPU = TrainerSettings(accelerator="cuda"), TrainerSettings(accelerator="cp
 KINDS: dict[str, tuple[Callable[[], Task], Callable[[], Any]]] = {
     "classifier": (classification_task, lambda: Squares(batches=5)),
     "segmenter": (segmentation_task, lambda: Halves(batches=5)),
+    "dsrg": (dsrg_task, lambda: Cues(batches=5)),
     "regions": (region_task, lambda: GraphLoader([draw_graph(seed, regions=60) for seed in range(20)], 4, seed=0)),
 }
 

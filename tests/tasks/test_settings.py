@@ -45,6 +45,7 @@ def test_reading_settings_loads_neither_torch_nor_lightning() -> None:
         (ClassifierSettings, "scale", (1.0,)),
         (ClassifierSettings, "jitter", 1.0),
         (ClassifierSettings, "held_out", 1.0),
+        (SegmenterSettings, "supervision", "truth"),
         (SegmenterSettings, "width", 12),
         (SegmenterSettings, "dropout", 1.0),
         (SegmenterSettings, "test_scales", ()),

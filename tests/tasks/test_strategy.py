@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import start_processes
 
-from tests.tasks.scenes import Halves, HeldOut, Squares, classification_task, segmentation_task
+from tests.tasks.scenes import Cues, Halves, HeldOut, Squares, classification_task, dsrg_task, segmentation_task
 from tests.tasks.toys import LonelyTask, ToyLoader, identical, toy_task, train, weights
 from wsss.tasks.base import Task
 from wsss.tasks.settings import ClassifierSettings, SegmenterSettings
@@ -117,6 +117,13 @@ def segmenter(rank: int, world: int, folder: Path) -> Found:
     return {"weights": weights(task), "history": task.history}
 
 
+def dsrg(rank: int, world: int, folder: Path) -> Found:
+    """So few seeds that many a view has none."""
+    task = dsrg_task(SegmenterSettings(optimizer="sgd", learning_rate=0.01))
+    train(task, folder / "dsrg", loader=Shared(Cues(batches=3, given=0.01), rank, world), epochs=2)
+    return {"weights": weights(task), "history": task.history}
+
+
 def gradients(rank: int, world: int, folder: Path) -> Found:  # noqa: ARG001
     """One parameter is used by all, one by the last process only, one by nobody, one is frozen."""
     parameters = [nn.Parameter(torch.zeros(2, 3)) for _ in range(4)]
@@ -133,7 +140,7 @@ def gradients(rank: int, world: int, folder: Path) -> Found:  # noqa: ARG001
     return {"gradients": [parameter.grad for parameter in parameters], "copied": layer.weight.detach()}
 
 
-JOBS = (plain, hardly_known, resumed, restless, lonely, classifier, segmenter, gradients)
+JOBS = (plain, hardly_known, resumed, restless, lonely, classifier, segmenter, dsrg, gradients)
 
 
 def work(rank: int, folders: dict[int, Path]) -> None:
@@ -238,11 +245,12 @@ def test_held_out_images_are_measured_once_each_whatever_the_number_of_processes
     assert [here["classifier"]["map"] for here in found[world]] == [found[1][0]["classifier"]["map"]] * world
 
 
-def test_two_processes_train_the_segmenter_that_one_trains(found: dict[int, list[dict[str, Found]]]) -> None:
-    alone = found[1][0]["segmenter"]
+@pytest.mark.parametrize("job", ["segmenter", "dsrg"])
+def test_two_processes_train_the_segmenter_that_one_trains(found: dict[int, list[dict[str, Found]]], job: str) -> None:
+    alone = found[1][0][job]
     for here in found[2]:
-        assert_close(alone["weights"], here["segmenter"]["weights"])
-        assert [r["loss"] for r in here["segmenter"]["history"]] == pytest.approx(
+        assert_close(alone["weights"], here[job]["weights"])
+        assert [r["loss"] for r in here[job]["history"]] == pytest.approx(
             [r["loss"] for r in alone["history"]], rel=1e-4
         )
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wsss.errors import one_of, require
 
-UNARIES = ("scores", "labels")
-"""What the CRF is told about a pixel: its scores, or only which label is best."""
+UNARIES = ("scores", "linear", "labels")
+"""What the CRF is told about a pixel: its scores, by their logarithm or as they are, or only which label is best."""
 
 _SMALLEST_SCORE = 1e-4
 """A score of zero would be a veto that no neighbour can overrule."""
@@ -25,7 +25,7 @@ class CrfSettings:
     """Steps of the mean field."""
 
     unary: str = "scores"
-    """What the CRF is told about a pixel: ``scores``, or ``labels`` (only which is best)."""
+    """What the CRF is told about a pixel: ``scores``, ``linear`` (no logarithm of them) or ``labels`` (the best)."""
 
     label_confidence: float = 0.7
     """How far the best label is believed when the unary is ``labels``."""
@@ -111,6 +111,8 @@ def _unary(scores: Tensor, labels: Sequence[int], settings: CrfSettings) -> np.n
     else:
         total = possible.sum(dim=0).clamp(min=torch.finfo(torch.float32).tiny)
         beliefs = (possible / total).clamp(min=_SMALLEST_SCORE)
+        if settings.unary == "linear":
+            return np.ascontiguousarray(-beliefs.numpy())
     return np.ascontiguousarray(-beliefs.log().numpy())
 
 

@@ -9,9 +9,12 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
-from wsss.types import IGNORE
+from wsss.types import BACKGROUND, IGNORE
 
 SumAndCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+LEAST_RATIO, MOST_RATIO = 0.05, 20.0
+"""Bounds of the refined probability in multiples of the network's, beyond which ``constrain_loss`` stops to pull."""
 
 
 def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Bool[Tensor, " B"]) -> SumAndCount:
@@ -48,6 +51,58 @@ def pixel_cross_entropy(
     weights = torch.ones_like(each) if weights is None else weights.float()
     weights = weights.where(labels != IGNORE, 0)
     return (each * weights).sum(), weights.sum()
+
+
+def floored_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Float[Tensor, "B K h w"]:
+    """Give every label some probability.
+
+    Args:
+        logits: Of labels 0 … K-1.
+        floor: Added to each probability before they are made to sum to 1 again, at least 0. Added and not clamped, so
+            that a label that has sunk below it still has a gradient.
+
+    Returns:
+        Probabilities that sum to 1.
+    """
+    return (logits.softmax(dim=1) + floor) / (1 + floor * logits.shape[1])
+
+
+def balanced_seed_loss(probabilities: Float[Tensor, "B K h w"], labels: Integer[Tensor, "B h w"]) -> SumAndCount:
+    """Judge seeds, those of the background and those of all other classes each by their own mean (DSRG).
+
+    Args:
+        probabilities: Greater than 0, see :func:`floored_softmax`.
+        labels: Seeds, ``IGNORE`` where there is none.
+
+    Returns:
+        Sum over the images of the mean cross entropy of background seeds plus that of foreground seeds, a mean of
+        nothing being 0, and the number of images with a seed.
+    """
+    known = labels != IGNORE
+    each = -probabilities.log().gather(1, labels.long().where(known, 0)[:, None])[:, 0]
+    background = known & (labels == BACKGROUND)
+    total = _mean_of_each(each, background) + _mean_of_each(each, known & ~background)
+    return total.sum(), known.flatten(1).any(dim=1).sum().to(each.dtype)
+
+
+def constrain_loss(
+    probabilities: Float[Tensor, "B K h w"], refined: Float[Tensor, "B K h w"], mask: Bool[Tensor, "B h w"]
+) -> SumAndCount:
+    """Judge how far a network is from what a CRF made of its output (Kolesnikov and Lampert, ECCV 2016).
+
+    Args:
+        probabilities: Greater than 0, see :func:`floored_softmax`.
+        refined: Probabilities after the CRF; no gradient flows into them.
+        mask: Pixels that count.
+
+    Returns:
+        Sum over the images of the mean divergence of the network from the CRF at the pixels that count, and the number
+        of images with such a pixel. The ratio of the two is clipped to [0.05, 20], as in DSRG.
+    """
+    refined = refined.detach()
+    ratios = (refined / probabilities).clamp(LEAST_RATIO, MOST_RATIO)
+    total = _mean_of_each((refined * ratios.log()).sum(dim=1), mask)
+    return total.sum(), mask.flatten(1).any(dim=1).sum().to(total.dtype)
 
 
 def possible_softmax(logits: Float[Tensor, "N K"], possible: Bool[Tensor, "N K"]) -> Float[Tensor, "N K"]:
@@ -118,6 +173,11 @@ def laplacian_loss(
     """
     distances = (probabilities[edge_index[0]] - probabilities[edge_index[1]]).square().sum(dim=1)
     return (distances * edge_weight).sum(), edge_weight.sum()
+
+
+def _mean_of_each(values: Float[Tensor, "B h w"], mask: Bool[Tensor, "B h w"]) -> Float[Tensor, " B"]:
+    """Mean over the marked pixels of each image, 0 where none is."""
+    return values.where(mask, 0).flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
 
 
 def _possible_logits(logits: Float[Tensor, "N K"], possible: Bool[Tensor, "N K"]) -> Float[Tensor, "N K"]:

@@ -56,7 +56,8 @@ class SegmenterPlan:
 
     def science(self) -> dict[str, object]:
         """The settings that steer the training."""
-        learning = science(self.settings, "weights", "test_scales", "test_flip")
+        # who supervises shows in what the stage reads
+        learning = science(self.settings, "weights", "test_scales", "test_flip", "supervision")
         watched = self.self_training.watched if self.rounds > 1 else 0.0
         return (
             learning

@@ -1,20 +1,25 @@
-"""Training the segmenter: on pseudo labels, or, for the ceiling, on the truth."""
+"""Training the segmenter: on pseudo labels, on seeds that grow, or, for the ceiling, on the truth."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss.data.base import Dataset
 from wsss.errors import StageError
-from wsss.stages.base import Stage, Workbench
+from wsss.functional.dsrg import DsrgSettings
+from wsss.stages.base import Stage, Workbench, science
 from wsss.stages.materials import Remembered, read_target
 from wsss.stages.networks import build_segmenter
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
 from wsss.types import LabelMap
+
+if TYPE_CHECKING:
+    from wsss.tasks.base import Task
 
 Target = Callable[[str], tuple[LabelMap, Tensor | None]]
 """Reads what is to be learnt of an image: labels, and how much each pixel counts."""
@@ -24,16 +29,37 @@ def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Sta
     """Plan the training on the pseudo labels of a round."""
 
     def work(bench: Workbench, out: Artefact) -> None:
-        _train(plan, partial(read_target, bench.read(labels)), bench, out, "segmenter")
+        _train_on_labels(plan, partial(read_target, bench.read(labels)), bench, out, "segmenter")
 
     return Stage(name="segmenter", version=1, work=work, settings=plan.science(), reads={"labels": labels}, round=turn)
 
 
-def train_on_truth(plan: SegmenterPlan) -> Stage:
-    """Plan the training on the truth, for the ceiling; everything else is as for the pseudo labels."""
+def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: int) -> Stage:
+    """Plan the training on the seeds of a round, which grow while the segmenter learns; it reads the tags as well."""
 
     def work(bench: Workbench, out: Artefact) -> None:
-        _train(plan, partial(_read_truth, plan.dataset), bench, out, "ceiling")
+        from wsss.tasks.dsrg import DsrgTask
+
+        def task(network: nn.Module, _: Target) -> "Task":
+            background = plan.dataset.background
+            return DsrgTask(network, plan.settings, dsrg, background=background, spread=bench.pool.map)
+
+        _train(plan, partial(read_target, bench.read(seeds)), task, bench, out, "segmenter")
+
+    # the seeds' loss has a balance of its own
+    learning = {name: value for name, value in plan.science().items() if name != "balance"}
+    settings = learning | {"dsrg": science(dsrg)}
+    return Stage(name="segmenter", version=1, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
+
+
+def train_on_truth(plan: SegmenterPlan) -> Stage:
+    """Plan the training on the truth, for the ceiling; everything else is as for the pseudo labels.
+
+    It learns by cross entropy whatever ``supervision`` says: there is nothing to grow in full masks.
+    """
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        _train_on_labels(plan, partial(_read_truth, plan.dataset), bench, out, "ceiling")
 
     data = {
         "train": plan.dataset.fingerprint("train"),
@@ -49,24 +75,33 @@ def _read_truth(dataset: Dataset, image: str) -> tuple[LabelMap, None]:
     return truth, None
 
 
+def _train_on_labels(plan: SegmenterPlan, target: Target, bench: Workbench, out: Artefact, name: str) -> None:
+    from wsss.tasks.segmentation import SegmentationTask, balance_weights
+
+    def task(network: nn.Module, target: Target) -> "Task":
+        weights = None
+        if plan.settings.balance:
+            weights = balance_weights(_count_labels(plan, plan.split()[0], target), plan.settings.balance)
+        return SegmentationTask(network, plan.settings, background=plan.dataset.background, class_weights=weights)
+
+    _train(plan, target, task, bench, out, name)
+
+
 def _train(
     plan: SegmenterPlan,
     target: Target,
+    make_task: Callable[[nn.Module, Target], "Task"],
     bench: Workbench,
     out: Artefact,
     name: str,
 ) -> None:
     from wsss.data.datamodule import DataModule
-    from wsss.tasks.segmentation import SegmentationTask, balance_weights
 
     ids, _ = plan.split()
     target = Remembered(target, tuple)
     torch.manual_seed(plan.seed)
     network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1)
-    weights = None
-    if plan.settings.balance:
-        weights = balance_weights(_count_labels(plan, ids, target), plan.settings.balance)
-    task = SegmentationTask(network, plan.settings, background=plan.dataset.background, class_weights=weights)
+    task = make_task(network, target)
     module = DataModule(plan.dataset, ids, target=target, **loading(bench, plan.settings))
     train(task, module, bench, out, steps=steps_of(len(ids), plan.settings), description=name)
     keep_network(task, out)

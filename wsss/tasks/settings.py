@@ -8,6 +8,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
 ACCELERATORS = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16-mixed", "32-true")
+SUPERVISIONS = ("pseudo_labels", "dsrg")
 OPINIONS = ("network_weight", "prototype_weight", "kept_weight")
 
 
@@ -133,14 +134,17 @@ class ClassifierSettings(ImageLearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterSettings(ImageLearningSettings):
-    """Training of the segmenter on pseudo labels, and how it predicts."""
+    """Training of the segmenter, and how it predicts."""
+
+    supervision: str = "pseudo_labels"
+    """What it learns from: pseudo_labels, or dsrg: the round's seeds, grown at each step; no refiner runs then."""
 
     weights: str | None = None
     """Where the backbone starts, as for the classifier; null takes the classifier's."""
     epochs: int = 20
     """Passes over the training images."""
     balance: float = 0.5
-    """Exponent by which a label counts the more, the rarer it is: 0 counts all pixels alike, 1 all labels."""
+    """Exponent by which a label counts the more, the rarer it is: 0 all pixels alike, 1 all labels; not for dsrg."""
     width: int = 128
     """Channels of the pyramid and of the decoder."""
     dropout: float = 0.0
@@ -152,6 +156,7 @@ class SegmenterSettings(ImageLearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("supervision", self.supervision, SUPERVISIONS)
         require(self.width >= 8 and self.width % 8 == 0, "width", "must be a multiple of 8", self.width)
         require(0 <= self.balance <= 1, "balance", "must lie in [0, 1]", self.balance)
         require(0 <= self.dropout < 1, "dropout", "must lie in [0, 1)", self.dropout)

@@ -1,0 +1,98 @@
+"""What seeds grow into while a network learns from them (Huang et al., CVPR 2018)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.errors import require
+from wsss.functional.dense_crf import CrfSettings, dense_crf
+from wsss.functional.region_growing import grow_regions
+
+Crop = tuple[np.ndarray, np.ndarray]
+"""What the CRF sees of an image: RGB bytes (3, h, w), and the scores (k, h, w) of its possible labels."""
+
+Spread = Callable[[Callable[[Crop], np.ndarray], Sequence[Crop]], Iterable[np.ndarray]]
+"""Applies a picklable function to each crop, in order: ``map``, or that of a pool of workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DsrgSettings:
+    """Seeds that grow inside the training of the segmenter (Huang et al., CVPR 2018): segmenter.supervision=dsrg."""
+
+    stride: int = 8
+    """Image pixels from one cell to the next of the grid on which seeds grow."""
+    foreground_threshold: float = 0.85
+    """Score after the CRF above which a cell of a present class is confident."""
+    background_threshold: float = 0.99
+    """Score after the CRF above which a background cell is confident."""
+    seeds_alone: float = 0.0
+    """Share of the steps, the first ones, in which the given seeds are all there is: nothing grows, nothing pulls."""
+    constrain_weight: float = 1.0
+    """Weight of the pull towards the scores after the CRF, beside the loss of the seeds."""
+    crf: CrfSettings = field(
+        default_factory=lambda: CrfSettings(
+            unary="linear", gaussian_sxy=3 / 12, bilateral_sxy=80 / 12, bilateral_srgb=13.0, reference_side=None
+        )
+    )
+    """The CRF inside the training; its widths are in cells unless there is a reference side."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.stride <= 32, "stride", "must lie in [1, 32]", self.stride)
+        for name in ("foreground_threshold", "background_threshold", "seeds_alone"):
+            require(0 <= getattr(self, name) <= 1, name, "must lie in [0, 1]", getattr(self, name))
+        weight = self.constrain_weight
+        require(weight >= 0, "constrain_weight", "must not be negative", weight)
+
+
+def grow_online(
+    probabilities: Float[Tensor, "B K h w"],
+    seeds: Integer[Tensor, "B h w"],
+    images: Float[Tensor, "B 3 H W"],
+    possible: Bool[Tensor, "B K"],
+    settings: DsrgSettings,
+    *,
+    spread: Spread = map,
+) -> tuple[Float[Tensor, "B K h w"], Integer[Tensor, "B h w"]]:
+    """Refine a network's probabilities by the CRF, and grow seeds into what is confident then.
+
+    Args:
+        probabilities: Of the network, on a coarse grid; no gradient is asked for.
+        seeds: Labels on the same grid, ``IGNORE`` where nothing is known: those that were given, not grown ones.
+        images: RGB in [0, 1]; averaged over each cell of the grid.
+        possible: Labels that the tags of each image allow.
+        settings: Thresholds and CRF.
+        spread: How the images are shared out to the CRF.
+
+    Returns:
+        Refined probabilities that sum to 1, zero for impossible labels (all of them, where no label is possible), and
+        the grown seeds.
+    """
+    pictures = interpolate(images.float(), probabilities.shape[2:], mode="area").mul(255).round().byte().cpu().numpy()
+    scores, marks = probabilities.detach().float().cpu(), possible.cpu()
+    seen = marks.any(dim=1).nonzero().flatten().tolist()
+    crops = [(pictures[place], scores[place, marks[place]].numpy()) for place in seen]
+    refined = torch.zeros_like(scores)
+    for place, found in zip(seen, spread(partial(_refine_crop, settings.crf), crops), strict=True):
+        refined[place, marks[place]] = torch.from_numpy(found)
+    refined = refined.to(probabilities.device)
+    grown = grow_regions(
+        refined,
+        seeds,
+        marks[:, 1:],
+        foreground_threshold=settings.foreground_threshold,
+        background_threshold=settings.background_threshold,
+    )
+    return refined, grown
+
+
+def _refine_crop(settings: CrfSettings, crop: Crop) -> np.ndarray:
+    """Refine the scores of possible labels; arrays travel between processes more cheaply than tensors."""
+    image, scores = crop
+    refined = dense_crf(torch.from_numpy(image), torch.from_numpy(scores), settings, labels=range(len(scores)))
+    return refined.numpy()

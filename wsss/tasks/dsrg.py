@@ -1,0 +1,74 @@
+"""Learning the label of each pixel from seeds that grow while the network learns (Huang et al., CVPR 2018)."""
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
+from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax
+from wsss.tasks.base import ImageTask
+from wsss.tasks.segmentation import without_background
+from wsss.tasks.settings import SegmenterSettings
+from wsss.types import BACKGROUND, IGNORE
+
+
+class DsrgTask(ImageTask):
+    """Balanced loss on the grown seeds, and a pull towards the CRF; each image counts the same, whatever its seeds.
+
+    The seeds grow anew from those that were given at each step, so that a mistake can be taken back. A view without a
+    seed does not count: nothing in it ties the network and the CRF to a class.
+
+    Args:
+        network: From images to logits (B, K, h, w) at any stride.
+        settings: How it learns.
+        dsrg: How seeds grow.
+        background: Whether the data set has a background class; if not, its channel takes no part.
+        spread: How the images of a batch are shared out to the CRF, which takes some milliseconds for each.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: SegmenterSettings,
+        dsrg: DsrgSettings,
+        *,
+        background: bool = True,
+        spread: Spread = map,
+    ) -> None:
+        super().__init__(network, settings)
+        self.dsrg = dsrg
+        self.background = background
+        self.spread = spread
+
+    def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Judge the views of a batch; the seeds that were given stand in ``labels``."""
+        images = batch["image"]
+        logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+        size = tuple(-(-side // self.dsrg.stride) for side in images.shape[2:])
+        logits = interpolate(logits, size, mode="bilinear", align_corners=False)
+        probabilities = floored_softmax(logits if self.background else without_background(logits))
+        seeds = _middles(batch["labels"], size)
+        if self.global_step < self.dsrg.seeds_alone * self.total_steps:
+            return balanced_seed_loss(probabilities, seeds)
+        # of a network that has lost its numbers the loss tells in better words than the CRF
+        shown = probabilities.detach().nan_to_num()
+        refined, grown = grow_online(shown, seeds, images, self._possible(batch), self.dsrg, spread=self.spread)
+        inside = _middles(batch["weights"], size) > 0
+        grown = grown.where(inside, IGNORE)
+        seeded = (grown != IGNORE).flatten(1).any(dim=1)
+        total, count = balanced_seed_loss(probabilities, grown)
+        pull, _ = constrain_loss(probabilities, refined, inside & seeded[:, None, None])
+        return total + self.dsrg.constrain_weight * pull, count
+
+    def _possible(self, batch: dict[str, Tensor]) -> Bool[Tensor, "B K"]:
+        """Mark the labels that the tags of each image allow."""
+        possible = torch.ones(len(batch["tags"]), batch["tags"].shape[1] + 1, dtype=torch.bool)
+        possible[:, BACKGROUND] = self.background
+        possible[:, 1:] = (batch["tags"] | ~batch["known"][:, None]).cpu()
+        return possible
+
+
+def _middles(values: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Read a map (B, H, W) at the middle of each cell of a grid."""
+    return interpolate(values[:, None].float(), size, mode="nearest-exact")[:, 0].to(values.dtype)
