@@ -61,8 +61,9 @@ def measure(name: str, size: tuple[int, int], batch: int, repeats: int, precisio
     ways: dict[str, tuple[Callable[[Classifier, Tensor], Tensor], str, torch.memory_format]] = {
         "one_at_a_time_float32": (one_at_a_time, "32-true", torch.contiguous_format),
         "batched_float32": (batched, "32-true", torch.channels_last),
-        f"batched_{precision}": (batched, precision, torch.channels_last),
     }
+    if precision != "32-true":
+        ways[f"batched_{precision}"] = (batched, precision, torch.channels_last)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats + 1):
         for way, (run, arithmetic, layout) in ways.items():

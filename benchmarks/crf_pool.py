@@ -120,12 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
     parser.add_argument("--repeats", type=int, default=5, help="turns that each way takes on each case (at least 2)")
-    parser.add_argument("--images", type=int, default=64, help="images of the data set")
+    parser.add_argument("--images", type=int, help="images of the data set (default: 4 units of 8 for each worker)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="workers (default: one a core)")
     arguments = parser.parse_args()
+    images = arguments.images or 32 * arguments.workers
     torch.set_num_threads(1)  # as the workers have
     with tempfile.TemporaryDirectory() as root:
-        rows = [measure(side, arguments.images, arguments.workers, arguments.repeats, Path(root)) for side in (64, 180)]
+        rows = [measure(side, images, arguments.workers, arguments.repeats, Path(root)) for side in (64, 180)]
     report = {"question": "images per second of the dense CRF, by the pool and by one process", "cases": rows}
     text = json.dumps(report, indent=2)
     if arguments.out:
