@@ -67,7 +67,7 @@ def measure(name: str, size: tuple[int, int], batch: int, repeats: int, precisio
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats + 1):
         for way, (run, arithmetic, layout) in ways.items():
-            network.to(memory_format=layout)  # type: ignore[call-overload]
+            network.to(memory_format=layout)
             shown = images.contiguous(memory_format=layout)
             start = time.perf_counter()
             with torch.inference_mode(), autocast(arithmetic, device):

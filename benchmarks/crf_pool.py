@@ -55,10 +55,11 @@ def blurred_truth(dataset: Dataset) -> Stage:
             for image in dataset.ids("train"):
                 truth = dataset.sample(image).truth
                 assert truth is not None
+                size = (truth.shape[0], truth.shape[1])
                 sure = torch.nn.functional.one_hot(truth.long().clamp(max=classes - 1), classes).permute(2, 0, 1)
-                small = tuple(max(1, side // 4) for side in stride_size((truth.shape[0], truth.shape[1])))
-                scores = resize_scores(resize_scores(sure.float(), (small[0], small[1])), tuple(truth.shape)) + 0.05
-                unit.write_scores(image, scores / scores.sum(0), list(range(classes)), tuple(truth.shape))
+                height, width = (max(1, side // 4) for side in stride_size(size))
+                scores = resize_scores(resize_scores(sure.float(), (height, width)), size) + 0.05
+                unit.write_scores(image, scores / scores.sum(0), list(range(classes)), size)
                 unit.write_labels(image, truth)
 
     return Stage(name="seeds", version=1, work=work)

@@ -195,7 +195,11 @@ def test_a_stage_goes_on_without_a_wandb_that_fails(
     class Run:
         log = finish = staticmethod(lambda *_, **__: lose(None))
 
-    monkeypatch.setattr(tracking, "_wandb_run", lambda *given: (started.append(given[3]), Run())[1])
+    def start(*given: Any) -> Run:
+        started.append(given[3])
+        return Run()
+
+    monkeypatch.setattr(tracking, "_wandb_run", start)
     run = Tracking(TrackingSettings(), tmp_path, "7f3a")
     for stage in ("classifier", "cams"):
         with run.stage(stage, {}) as tracker:

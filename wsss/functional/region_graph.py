@@ -91,8 +91,8 @@ class _Pooling:
         """Return the weight of each cell of a map in each region, (S, rows · columns)."""
         (height, width), pixels = self.segments.shape, self.segments.numel()
         # Column p of the membership has its only one in the row of the region of pixel p.
-        entries = (np.ones(pixels, dtype), self.segments.flatten().int().numpy(), np.arange(pixels + 1, dtype=np.int32))
-        weights = sparse.csc_array(entries, shape=(len(self.areas), pixels))
+        owners, starts = self.segments.flatten().int().numpy(), np.arange(pixels + 1, dtype=np.int32)
+        weights = sparse.csc_array((np.ones(pixels, dtype), owners, starts), shape=(len(self.areas), pixels))
         if (rows, columns) == (height, width):
             return weights
         weights = weights.tocsr() @ _interpolation(height, columns, width, 1, dtype)
