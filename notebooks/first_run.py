@@ -21,23 +21,26 @@ import wsss
 run = wsss.run(ceiling=True)
 
 # %% [markdown]
-# A run shows itself as the table of its stages: what each did to the labels of the training images (mIoU, coverage,
-# precision), how long it took, and what the segmenter of the last round comes to on images it never saw.
+# A run shows itself: the table of its stages, what each did to the labels of the training images (mIoU, coverage,
+# precision) and how long it took; what the segmenter of the last round comes to on images it never saw, in all and by
+# class; and some images on their way.
 
 # %%
 run
 
 # %% [markdown]
-# What no number tells: what became of some images on their way. One row an image, one column a stage.
+# What no number tells: what became of some images on their way. One row an image, one column a stage. Here those that
+# are tagged with a class; `images=[…]` takes them by name.
 
 # %%
-run.show(count=6)
+run.show(of="cat", count=4)
 
 # %% [markdown]
-# The same for images that nothing was trained on.
+# Where it goes wrong is worth most: images that nothing was trained on, the worst first by the IoU of their labels with
+# the truth.
 
 # %%
-run.show("val", count=4)
+run.show("val", worst=4)
 
 # %% [markdown]
 # ## One setting at a time

@@ -8,7 +8,7 @@ import torch
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, enlarged, finished, given, given_labels, given_scores, workbench
 from wsss import figures
-from wsss.figures import draw_images, draw_run, spread
+from wsss.figures import draw_images, draw_run
 from wsss.pipeline import Plan, Round, Step
 from wsss.plotting import Strip, overlay
 from wsss.stages.base import Stage, Workbench
@@ -43,12 +43,12 @@ def renamed(stage: Stage, turn: int) -> Stage:
     return Stage(name=stage.name, version=1, work=stage.work, settings={"turn": turn}, round=turn)
 
 
-def drawn(bench: Workbench, plan: Plan, *images: str) -> list[Strip]:
+def drawn(bench: Workbench, plan: Plan, *images: str, **remarks: str) -> list[Strip]:
     """The strips that would be drawn."""
     seen: list[Strip] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw_strips", lambda strips, *_, **__: seen.extend(strips))
-        draw_images(Path("nowhere.png"), DATA, plan, bench.store, images)
+        draw_images(Path("nowhere.png"), DATA, plan, bench.store, images, remarks)
     return seen
 
 
@@ -69,6 +69,11 @@ def test_a_training_image_is_shown_at_every_step_up_to_its_truth(tmp_path: Path)
     assert titles(one) == ["image", "CAM", "seeds", "grown", "CRF", "pseudo labels", "truth"]
     assert titles(two) == titles(one)[:-1]  # it has no truth
     assert (one.title, two.title) == ("one", "two")
+
+
+def test_what_is_to_be_said_of_an_image_stands_below_its_name(tmp_path: Path) -> None:
+    strips = drawn(carried_out(tmp_path, plan_of()), plan_of(), "one", "two", two="IoU 12.0")
+    assert [strip.title for strip in strips] == ["one", "two\nIoU 12.0"]
 
 
 def test_a_validation_image_is_shown_with_prediction_and_ceiling(tmp_path: Path) -> None:
@@ -93,21 +98,6 @@ def test_steps_that_have_not_run_are_left_out(tmp_path: Path) -> None:
     finished(bench, CAMS)
     assert titles(drawn(bench, plan, "one")[0]) == ["image", "CAM", "truth"]
     assert titles(drawn(bench, plan, "val 1")[0]) == ["image", "truth"]
-
-
-@pytest.mark.parametrize(
-    ("count", "wanted", "chosen"),
-    [
-        (12, 6, [0, 2, 4, 6, 8, 10]),
-        (13, 6, [0, 2, 4, 6, 8, 10]),
-        (3, 6, [0, 1, 2]),
-        (5, 1, [0]),
-        (0, 6, []),
-        (4, 0, []),
-    ],
-)
-def test_images_are_chosen_evenly(count: int, wanted: int, chosen: list[int]) -> None:
-    assert spread([f"{number}" for number in range(count)], wanted) == [f"{number}" for number in chosen]
 
 
 def test_a_run_draws_strips_of_both_splits(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
+import base64
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,11 +15,13 @@ import yaml
 from PIL import Image as PillowImage
 
 import wsss
+from tests import wandb_files
 from tests.data.toys import box_outline, make_coco, make_voc
 from tests.toy_run import DRAWN, TOY, files_below, run_toy
 from wsss.cli import main
 from wsss.config import from_dict, load
 from wsss.errors import SettingsError, StageError, StoreError
+from wsss.functional.confusion import confusion_matrix, mean_iou
 from wsss.pipeline import plan
 from wsss.runs import Run, dry_run, load_run
 from wsss.store import encode_labels
@@ -239,6 +244,51 @@ def test_stages_before_a_changed_setting_keep_their_keys(setting: str, first: st
     assert (changed[0] if changed else None) == first
 
 
+def test_wandb_keeps_masks_scores_of_classes_and_a_reference_for_every_stage_that_works(
+    toy: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsss.runs.draw_run", lambda *_, **__: None)
+    worked = {"cams:0", "seeds:0", "crf:1", "predictions:1"}
+    remove(toy, root, *worked, "graphs:0")
+    run = run_toy(root, "tracking.mode=offline")
+    kept = wandb_files.stages(run.folder)
+    assert set(kept) == worked | {"graphs:0"}
+    for title, records in kept.items():
+        name, turn = title.split(":")
+        artefact = run.artefact(name, int(turn))
+        assert artefact is not None
+        listing = (artefact.folder / "manifest.json").resolve().as_uri()
+        assert wandb_files.references(records) == [(name, "stage", listing)]
+        logged = wandb_files.history(records)
+        assert ("per_class" in logged) == (title in worked)
+        split = "val" if name == "predictions" else "train"
+        images = [value for key, value in logged.items() if key.startswith(f"{split}/")]
+        assert len(images) == (4 if title in worked else 0)
+        for image in images:
+            given, true = (masks_of(run, image, layer) for layer in ("prediction", "ground_truth"))
+            assert torch.equal(true, truth_of(run, image["caption"]))
+            if name == "cams":
+                assert set(given.unique().tolist()) <= set(run.dataset.possible(image["caption"]))
+            else:
+                assert torch.equal(given, artefact.read_labels(image["caption"]))
+    per_class = next(row for row in read_metrics(run.folder) if row.get("table") and row["stage"] == "predictions:1")
+    ious = {row[0]: row[1] for row in per_class["rows"] if row[1] is not None}
+    assert ious == run.summary["segmenter"]["per_class"]
+
+
+def truth_of(run: Run, image: str) -> torch.Tensor:
+    truth = run.dataset.truth(image)
+    assert truth is not None
+    return truth
+
+
+def masks_of(run: Run, logged: dict[str, Any], layer: str) -> torch.Tensor:
+    # named by its content, so that stages that say the same have files of one name
+    files = run.folder.glob(f"wandb/offline-run-*/files/{logged['masks'][layer]['path']}")
+    with PillowImage.open(next(files)) as mask:
+        return torch.from_numpy(np.array(mask))
+
+
 def test_two_runs_that_differ_in_the_crf_share_everything_before_it(root: Path) -> None:
     # the refiner `growing` uses the CRF itself unless told not to
     common = (*ONE_ROUND, "growing.crf=false", "until=crf")
@@ -343,6 +393,68 @@ def test_a_run_is_opened_and_shown(toy: Run, tmp_path: Path, capsys: pytest.Capt
         assert two.height > one.height
 
 
+def test_images_are_shown_by_name_by_class_and_worst_first(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr("wsss.runs.draw_images", lambda *given: drawn.append(given[4:]))
+    data = toy.dataset
+    toy.show(images=["val_00002", "train_00003"])
+    assert drawn.pop() == (["val_00002", "train_00003"], {})
+    toy.show("val", of="cat", count=9)
+    assert drawn.pop() == ([image for image in data.ids("val") if 1 in data.possible(image)], {})
+    assert toy.show("val", worst=3).path.name == "show_val_worst.png"
+    predictions = toy.artefact("predictions", 1)
+    assert predictions is not None
+    ious = {
+        image: mean_iou(confusion_matrix(predictions.read_labels(image), truth_of(toy, image), classes=7))
+        for image in data.ids("val")
+    }
+    expected = sorted(ious, key=lambda image: ious[image])[:3]
+    assert drawn.pop() == (expected, {image: f"IoU {100 * ious[image]:.1f}" for image in expected})
+    toy.show(worst=2, of="dog")
+    chosen, remarks = drawn.pop()
+    assert all(2 in data.possible(image) for image in chosen)
+    assert all(re.fullmatch(r"dog IoU \d+\.\d", remarks[image]) for image in chosen)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--images", "train_0003"], "data set 'synthetic' has no image 'train_0003'; did you mean train_00003 or"),
+        (["--class", "catt"], "data set 'synthetic' has no class 'catt'; did you mean cat?"),
+        (["--class", "sheep"], "has no class 'sheep'; there are: cat, dog, apple tree"),
+        (["--worst", "3", "--count", "2"], "worst must be given without count"),
+        (["--images", "train_00003", "--worst", "2"], "images must be given without another choice"),
+        (["--worst", "0"], "worst must be at least 1, got 0"),
+    ],
+)
+def test_what_can_not_be_shown_is_refused_in_one_sentence(
+    toy: Run, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(toy.folder), *options]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("wsss: ")
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_notebook_shows_a_run_as_tables_and_pictures(toy: Run, tmp_path: Path) -> None:
+    shown = toy._repr_html_()
+    page = ElementTree.fromstring(f"<div>{shown}</div>")
+    stages, classes = page.iter("table")
+    cells = [[cell.text for cell in row] for row in stages.iter("tr")]
+    assert cells[0] == ["stage", "round", "mIoU", "coverage", "precision", "seconds", "cached"]
+    expected = [[name, str(turn)] for name, turn in STAGES]
+    assert [row[:2] for row in cells[1:]] == [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
+    names = [row[0].text for row in classes.iter("tr")]
+    assert names == ["class", *toy.summary["segmenter"]["per_class"]]
+    (image,) = page.iter("img")
+    content = base64.b64decode(image.attrib["src"].removeprefix("data:image/png;base64,"))
+    assert content == (toy.folder / "figures" / "strips_train.png").read_bytes()
+    assert "has not ended" in Run(tmp_path / "a <b>run")._repr_html_()
+    assert "<b>run" not in Run(tmp_path / "a <b>run")._repr_html_()
+
+
 def test_an_opened_run_gives_its_artefacts(toy: Run) -> None:
     image = toy.dataset.ids("train")[0]
     seeds, later = toy.artefact("seeds"), toy.artefact("seeds", 1)
@@ -361,7 +473,6 @@ def test_the_table_has_every_stage_and_says_where_everything_lies(toy: Run) -> N
     assert rows == [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
     assert f"segmenter of round 1, on val: mIoU {toy.summary['segmenter']['miou']:.1f}" in table
     assert str(toy.folder) in table.splitlines()[-1]
-    assert toy._repr_html_().startswith("<pre>")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

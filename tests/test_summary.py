@@ -13,6 +13,7 @@ from wsss.functional.seeds import SeedSettings
 from wsss.stages.evaluate import ORACLE_STEPS, Counts, evaluate, evaluate_cams
 from wsss.summary import (
     best_threshold,
+    class_rows,
     compare_with_ceiling,
     environment,
     label_rows,
@@ -47,6 +48,20 @@ def test_a_row_worked_by_hand() -> None:
         "coverage": 70.0,
         "precision": round(100 * 11 / 14, 2),
     }
+
+
+def test_the_classes_have_a_row_each() -> None:
+    # background 6 of 8 right and 1 given too many; cat 5 of 10 and 2 too many; dog is nowhere, cow is only given
+    confusion = counted([6, 2, 0, 0, 0], [1, 5, 0, 2, 2], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0])
+    rows = [
+        ["background", round(600 / 9, 2), round(600 / 7, 2), 75.0],
+        ["cat", round(500 / 12, 2), round(500 / 7, 2), 50.0],
+        ["dog", None, None, None],
+        ["cow", 0.0, 0.0, None],
+    ]
+    assert class_rows(confusion, ["cat", "dog", "cow"], background=True) == rows
+    assert class_rows(confusion, ["cat", "dog", "cow"], background=False) == rows[1:]
+    assert class_rows(None, ["cat"], background=True) == class_rows(counted([0, 0, 0]), [], background=True) == []
 
 
 def test_where_nothing_is_labelled_there_is_no_precision() -> None:

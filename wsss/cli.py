@@ -81,8 +81,16 @@ def _parser() -> argparse.ArgumentParser:
 
     show = verbs.add_parser("show", help="draw what became of a run's images, stage by stage")
     show.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    show.add_argument("--split", choices=("train", "val"), default="train", help="which images (default: train)")
-    show.add_argument("--count", type=int, default=12, metavar="N", help="how many images (default: 12)")
+    show.add_argument("--split", choices=("train", "val"), help="which images (default: train)")
+    show.add_argument("--count", type=int, metavar="N", help="how many images (default: 12)")
+    show.add_argument("--class", dest="of", metavar="NAME", help="only images that are tagged with a class")
+    show.add_argument(
+        "--worst",
+        type=int,
+        metavar="N",
+        help="so many images, the worst first by the IoU of their labels with the truth; with --class by that class's",
+    )
+    show.add_argument("--images", metavar="ID,ID", help="these images instead of a choice, whatever their split")
     show.add_argument("--out", type=Path, metavar="PNG", help="file to write (default: in the run's figures)")
     show.set_defaults(verb=_show)
 
@@ -150,7 +158,10 @@ def _evaluate(given: argparse.Namespace) -> None:
 def _show(given: argparse.Namespace) -> None:
     from wsss.runs import load_run
 
-    console.result(f"drawn: {load_run(given.run).show(given.split, given.count, given.out)}")
+    images = None if given.images is None else given.images.split(",")
+    run = load_run(given.run)
+    drawn = run.show(given.split, given.count, given.out, images=images, of=given.of, worst=given.worst)
+    console.result(f"drawn: {drawn}")
 
 
 def _predict(given: argparse.Namespace) -> None:

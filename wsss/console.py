@@ -4,6 +4,7 @@ Nothing else in the package writes to either, so the output of a command can be 
 """
 
 import contextlib
+import html
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,38 @@ def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obj
 
     rule = "  ".join("─" * width for width in widths)
     return "\n".join([*([title] if title else []), line(columns), rule, *map(line, texts)])
+
+
+def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out a table as HTML, its cells as in ``format_table``.
+
+    >>> print(html_table("", ["class", "IoU"], [["cats & dogs", 61.25]]))
+    <table>
+    <thead><tr><th style="text-align: left">class</th><th style="text-align: right">IoU</th></tr></thead>
+    <tbody>
+    <tr><td style="text-align: left">cats &amp; dogs</td><td style="text-align: right">61.2</td></tr>
+    </tbody>
+    </table>
+
+    Args:
+        title: The caption; may be empty.
+        columns: Names of the columns.
+        rows: As many cells a row as there are columns.
+
+    Returns:
+        Lines without a final line break; what the texts hold stands there as text, never as HTML.
+    """
+    right = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        sides = ["right" if numeric else "left" for numeric in right]
+        pairs = zip(cells, sides, strict=True)
+        return "".join(f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>' for cell, side in pairs)
+
+    caption = [f"<caption>{html.escape(title)}</caption>"] if title else []
+    body = [f"<tr>{line([_cell(value) for value in row], 'td')}</tr>" for row in rows]
+    head = f"<thead><tr>{line(columns, 'th')}</tr></thead>"
+    return "\n".join(["<table>", *caption, head, "<tbody>", *body, "</tbody>", "</table>"])
 
 
 def _cell(value: object) -> str:

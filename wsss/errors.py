@@ -1,5 +1,8 @@
 """Errors that name the thing, the rule, the value and the cure."""
 
+import difflib
+from collections.abc import Sequence
+
 
 class WsssError(Exception):
     """Something a user can mend; its message is shown without a traceback."""
@@ -62,3 +65,11 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
         SettingsError: If the value is not among the choices.
     """
     require(value in choices, field, f"must be one of {', '.join(choices)}", value)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Say which of the known names was probably meant, as the end of a sentence; without one, which there are."""
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are: {', '.join(known[:12])}{' …' if len(known) > 12 else ''}"

@@ -15,13 +15,19 @@ from wsss import console, ranks
 from wsss.config import Config, unknown_name
 from wsss.data.base import Dataset
 from wsss.errors import StageError
+from wsss.gallery import found, spread
 from wsss.pipeline import CEILING, Plan, Round, Step
 from wsss.self_training import Verdict, judge
 from wsss.stages.base import Outcome, Stage, Workbench, carry_out, is_done
-from wsss.stages.evaluate import Counts, read_counts
+from wsss.stages.evaluate import Counts, cam_labels, read_counts, read_pooled
+from wsss.stages.materials import training_thresholds
 from wsss.stages.measure_signal import Signal, read_signal
-from wsss.summary import Row, compare_with_ceiling, environment, label_rows, segmenter_row
-from wsss.tracking import Tracker, track
+from wsss.store import MANIFEST
+from wsss.summary import CLASS_COLUMNS, Row, class_rows, compare_with_ceiling, environment, label_rows, segmenter_row
+from wsss.tracking import Masked, Tracker, Tracking
+
+SHOWN = 4
+"""Images that every stage shows under its labels."""
 
 
 class Watcher:
@@ -91,6 +97,7 @@ class Execution:
     def __init__(self, config: Config, dataset: Dataset, plan: Plan, bench: Workbench, watcher: Watcher) -> None:
         self.config, self.dataset, self.plan, self.bench, self.watcher = config, dataset, plan, bench, watcher
         self.report = Report()
+        self.tracking = Tracking(config.tracking, config.folder, config.folder.name)
         self.classes = len(dataset.classes) + 1
         steps = [step.stage for step in plan]
         self.until = find_stage(steps, config.until, "until") if config.until else len(steps) - 1
@@ -152,12 +159,12 @@ class Execution:
             return outcome
         settings = {"key": stage.key, "round": stage.round, **stage.settings}
         self.watcher.say(f"{stage.title} [{stage.key}]")
-        with track(self.config.tracking, self.config.folder, self.config.folder.name, stage.title, settings) as tracker:
+        with self.tracking.stage(stage.title, settings) as tracker:
             self.watcher.tracker = tracker
             try:
                 outcome = carry_out(stage, self.bench)
                 self._measure(step)
-                self._track_scores(step, tracker)
+                self._track_results(step, outcome, tracker)
             finally:
                 self.watcher.tracker = None
         return outcome
@@ -166,11 +173,34 @@ class Execution:
         if step.scored is not None:
             carry_out(step.scored, self.bench)
 
-    def _track_scores(self, step: Step, tracker: Tracker) -> None:
-        if step.scored is None:
-            return
-        for name, scores in label_rows(step.stage.name, self.bench.read(step.scored), self.classes):
-            tracker.log({f"{name}/{key}": value for key, value in scores.items() if value is not None})
+    def _track_results(self, step: Step, outcome: Outcome, tracker: Tracker) -> None:
+        """Report what a stage has come to: scores, labels of some images, what it took, and where its files lie."""
+        stage = step.stage
+        if step.scored is not None:
+            scored = self.bench.read(step.scored)
+            for name, scores in label_rows(stage.name, scored, self.classes):
+                tracker.log({f"{name}/{key}": value for key, value in scores.items() if value is not None})
+            rows = class_rows(read_pooled(scored, self.classes), self.dataset.classes, self.dataset.background)
+            if rows:
+                tracker.table("per_class", CLASS_COLUMNS, rows)
+            tracker.masks(step.split, self._masked(step), self.dataset.classes)
+        tracker.summary(self._effort(step, outcome))
+        artefact = self.bench.read(stage)
+        about = {"key": stage.key, "round": stage.round, "folder": os.fspath(artefact.folder.resolve())}
+        tracker.artefact(stage.name, artefact.folder / MANIFEST, about | {"files": len(artefact.files)})
+
+    def _masked(self, step: Step) -> Iterator[Masked]:
+        """Some images under the labels that a stage gave them; its CAMs are read as they are measured."""
+        settings, artefact = self.config.seeds, self.bench.read(step.stage)
+        are_cams = step.stage.name == "cams"
+        thresholds = training_thresholds(self.bench, artefact, settings) if are_cams else None
+        for image in spread(self.dataset.ids(step.split), SHOWN):
+            labels = found(self.bench.store, step, image, len(self.dataset.classes))
+            if labels is None:
+                continue
+            if are_cams:
+                _, labels = cam_labels(self.dataset, settings, thresholds, artefact, image)
+            yield Masked(image, self.dataset.image(image), labels, self.dataset.truth(image))
 
     def _link(self, stage: Stage, place: int) -> None:
         """Put a numbered link to the artefact into the run folder."""
@@ -185,13 +215,7 @@ class Execution:
     def _note(self, step: Step, outcome: Outcome) -> None:
         """Add what is to be said of a stage to the report."""
         stage = step.stage
-        images = len(self.dataset.ids("val" if stage.name in ("predictions", CEILING) else "train"))
-        effort = {
-            "seconds": round(outcome.seconds, 2),
-            "images_per_second": None if outcome.cached else round(images / max(outcome.seconds, 1e-6), 2),
-            "peak_memory_mb": peak_memory(),
-            "cached": outcome.cached,
-        }
+        effort = self._effort(step, outcome) | {"cached": outcome.cached}
         self.report.work.append({"name": stage.name, "round": stage.round, "key": stage.key, **effort})
         if step.scored is None:
             return
@@ -204,6 +228,15 @@ class Execution:
             return
         for name, scores in label_rows(stage.name, scored, self.classes):
             self.report.rows.append({"name": name, "round": stage.round, "split": "train", **scores, **effort})
+
+    def _effort(self, step: Step, outcome: Outcome) -> Row:
+        """What a stage took."""
+        images = len(self.dataset.ids(step.split))
+        return {
+            "seconds": round(outcome.seconds, 2),
+            "images_per_second": None if outcome.cached else round(images / max(outcome.seconds, 1e-6), 2),
+            "peak_memory_mb": peak_memory(),
+        }
 
 
 def peak_memory() -> float:

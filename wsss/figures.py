@@ -1,15 +1,15 @@
 """Figures of a run: what became of an image on its way through the stages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from wsss.data.base import Dataset
+from wsss.gallery import found, spread
 from wsss.pipeline import CEILING, Plan, Step
 from wsss.plotting import Strip, draw_curves, draw_strips, strip_of_maps
-from wsss.stages.base import is_done
-from wsss.store import Artefact, Store
+from wsss.store import Store
 from wsss.tracking import read_metrics
 
 ROWS = 6
@@ -46,7 +46,14 @@ def draw_run(folder: Path, dataset: Dataset, plan: Plan, store: Store, *, redraw
         draw_curves(rows, curves)
 
 
-def draw_images(path: Path, dataset: Dataset, plan: Plan, store: Store, images: Sequence[str]) -> None:
+def draw_images(
+    path: Path,
+    dataset: Dataset,
+    plan: Plan,
+    store: Store,
+    images: Sequence[str],
+    remarks: Mapping[str, str] | None = None,
+) -> None:
     """Draw the strips of the given images.
 
     Args:
@@ -55,24 +62,20 @@ def draw_images(path: Path, dataset: Dataset, plan: Plan, store: Store, images: 
         plan: The stages.
         store: Where their artefacts lie.
         images: Names of training or validation images.
+        remarks: What stands below the name of an image.
     """
-    strips = [_strip(dataset, plan, store, image) for image in images]
+    strips = [_strip(dataset, plan, store, image, (remarks or {}).get(image, "")) for image in images]
     draw_strips(strips, path, classes=dataset.classes)
 
 
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """Choose so many images, evenly spread over the list."""
-    step = max(1, len(ids) // max(1, count))
-    return list(ids[::step][:count])
-
-
-def _strip(dataset: Dataset, plan: Plan, store: Store, image: str) -> Strip:
+def _strip(dataset: Dataset, plan: Plan, store: Store, image: str, remark: str) -> Strip:
     known = [
-        (_title(step, plan), found)
+        (_title(step, plan), shown)
         for step in plan
-        if (found := _found(store, step, image, len(dataset.classes))) is not None
+        if (shown := found(store, step, image, len(dataset.classes))) is not None
     ]
-    return strip_of_maps(dataset.image(image), [*known, *_truth(dataset, image)], title=image)
+    title = f"{image}\n{remark}" if remark else image
+    return strip_of_maps(dataset.image(image), [*known, *_truth(dataset, image)], title=title)
 
 
 def _truth(dataset: Dataset, image: str) -> Iterator[tuple[str, Tensor]]:
@@ -87,17 +90,3 @@ def _title(step: Step, plan: Plan) -> str:
         return "ceiling"
     title = TITLES.get(stage.name, stage.name)
     return f"{title} {stage.round}" if len(plan.rounds) > 1 and stage.name != "cams" else title
-
-
-def _found(store: Store, step: Step, image: str, classes: int) -> Tensor | None:
-    """What a stage found in an image: activations for CAMs, labels otherwise; None where it found nothing to show."""
-    if step.scored is None or not is_done(store, step.stage):
-        return None
-    artefact = store.artefact(step.stage.name, step.stage.key)
-    if step.stage.name == "cams":
-        return artefact.read_scores(image, classes + 1)[1:] if _has(artefact, "scores", image, ".safetensors") else None
-    return artefact.read_labels(image) if _has(artefact, "labels", image, ".png") else None
-
-
-def _has(artefact: Artefact, kind: str, image: str, suffix: str) -> bool:
-    return artefact.path(kind, image, suffix).exists()

@@ -41,6 +41,11 @@ class Step:
     stage: Stage
     scored: Stage | None = None
 
+    @property
+    def split(self) -> str:
+        """The images that the stage works on: those to learn from, or those to measure on."""
+        return "val" if self.stage.name in ("predictions", CEILING) else "train"
+
 
 @dataclass(frozen=True)
 class Round:

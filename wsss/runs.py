@@ -1,8 +1,9 @@
 """Runs: one configuration carried through all stages, and what is left of it in its folder."""
 
+import html
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +16,15 @@ import yaml
 from wsss import console, ranks
 from wsss.config import Config, from_dict, load, to_yaml, written
 from wsss.data import open_dataset
-from wsss.data.base import Dataset
-from wsss.errors import SettingsError, StageError, StoreError, WsssError
+from wsss.data.base import SPLITS, Dataset
+from wsss.errors import DataError, SettingsError, StageError, StoreError, WsssError, one_of, require
 from wsss.execution import Execution, Watcher, summarise
-from wsss.figures import draw_images, draw_run, spread
+from wsss.figures import draw_images, draw_run
+from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
 from wsss.pipeline import Plan, plan, segmenter_plan
 from wsss.prediction import Predictor, predict_files
 from wsss.ranks import Pool
+from wsss.reports import html_report, text_report
 from wsss.stages.base import Workbench, is_done
 from wsss.store import Artefact, Store, write_atomically
 from wsss.summary import FILE as SUMMARY
@@ -66,6 +69,11 @@ class Run:
         """Its configuration."""
         return from_dict(yaml.safe_load((self.folder / CONFIG).read_text()))
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return (self.folder / SUMMARY).exists()
+
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What it says about itself; see ``summary.json``.
@@ -73,10 +81,9 @@ class Run:
         Raises:
             StoreError: If the run has not ended.
         """
-        path = self.folder / SUMMARY
-        if not path.exists():
+        if not self.ended:
             raise StoreError(f"run '{self.folder}' has not ended (it has no {SUMMARY}); start the same run again")
-        return json.loads(path.read_bytes())
+        return json.loads((self.folder / SUMMARY).read_bytes())
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -98,21 +105,76 @@ class Run:
                 return store.artefact(stage, step.stage.key)
         return None
 
-    def show(self, split: str = "train", count: int = 12, out: str | Path | None = None) -> Drawing:
-        """Draw what became of some images, evenly spread over a split.
+    def show(
+        self,
+        split: str | None = None,
+        count: int | None = None,
+        out: str | Path | None = None,
+        *,
+        images: Sequence[str] | None = None,
+        of: str | None = None,
+        worst: int | None = None,
+    ) -> Drawing:
+        """Draw what became of some images, stage by stage.
 
         Args:
-            split: ``train`` or ``val``.
-            count: How many images.
+            split: ``train`` (if not given) or ``val``.
+            count: How many images, evenly spread over those to choose from; 12 if not given.
             out: PNG to write; in the run's figures if not given.
+            images: Names of images of either split, instead of a choice.
+            of: Name of a class: only images that are tagged with it.
+            worst: So many images, the worst first: by the mean IoU of their labels with their truth, or with ``of`` by
+                the IoU of that class. The labels are those of the last stage of the round that stands: pseudo labels
+                for ``train``, predictions for ``val``.
 
         Returns:
             The file, which a notebook shows.
+
+        Raises:
+            SettingsError: If the ways to choose contradict each other, or a number is not positive.
+            DataError: If an image or a class is unknown, or no image is left to show.
+            StageError: If the worst are asked for and nothing is measured.
         """
-        path = Path(out) if out else self.folder / "figures" / f"show_{split}.png"
-        store = Store(Path(self.config.store.root))
-        draw_images(path, self.dataset, self.plan, store, spread(self.dataset.ids(split), count))
+        if images is not None:
+            alone = all(value is None for value in (split, count, of, worst))
+            require(alone, "images", "must be given without another choice of images", list(images))
+            chosen, remarks, name = known_images(self.dataset, images), dict[str, str](), "images"
+        else:
+            chosen, remarks = self._chosen(split or "train", count, of, worst)
+            name = "_".join([split or "train", *(["worst"] if worst else [])])
+        if not chosen:
+            raise DataError(f"data set '{self.dataset.name}' has no image to show; choose another split or class")
+        path = Path(out) if out else self.folder / "figures" / f"show_{name}.png"
+        draw_images(path, self.dataset, self.plan, Store(Path(self.config.store.root)), chosen, remarks)
         return Drawing(path)
+
+    def _chosen(
+        self, split: str, count: int | None, of: str | None, worst: int | None
+    ) -> tuple[list[str], dict[str, str]]:
+        """Choose images, and tell what is to be said of each."""
+        one_of("split", split, SPLITS)
+        require(count is None or worst is None, "worst", "must be given without count", worst)
+        for name, number in (("count", count), ("worst", worst)):
+            require(number is None or number >= 1, name, "must be at least 1", number)
+        label = None if of is None else label_of(self.dataset, of)
+        ids: Sequence[str] = self.dataset.ids(split)
+        ids = ids if label is None else tagged(self.dataset, ids, label)
+        if worst is None:
+            return spread(ids, 12 if count is None else count), {}
+        ious = self._ious(split, label)
+        ranked = sorted((image for image in ids if image in ious), key=lambda image: ious[image])[:worst]
+        return ranked, {image: f"{'' if of is None else of} IoU {100 * ious[image]:.1f}".strip() for image in ranked}
+
+    def _ious(self, split: str, label: int | None) -> Mapping[str, float]:
+        store = Store(Path(self.config.store.root))
+        step = last_measured(self.plan, store, split, self.final_round if self.ended else None)
+        ious = {} if step is None else image_ious(self.dataset, store, step, label)
+        if not ious:
+            raise StageError(
+                f"run '{self.folder}' has measured no labels of {split} images, so none is the worst; "
+                "choose images in another way, or run further on data with masks"
+            )
+        return ious
 
     def predict(self, *images: str | Path, out: str | Path | None = None) -> list[Path]:
         """Label photographs of any size with the segmenter of the round that stands.
@@ -145,10 +207,12 @@ class Run:
 
     def table(self) -> str:
         """The table of stages, the segmenter's score and where everything lies, as plain text."""
-        return "\n\n".join(_report(self.summary, self.folder))
+        return text_report(self.summary, self.folder)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self.table()}</pre>"
+        if not self.ended:
+            return f"<p>run {html.escape(str(self.folder))} has not ended; start the same run again</p>"
+        return html_report(self.summary, self.folder)
 
 
 def run(*overrides: str, config: Config | None = None, **settings: object) -> Run:
@@ -258,43 +322,3 @@ def dry_run(config: Config) -> str:
     store = Store(Path(config.store.root))
     rows = [[step.stage.title, step.stage.key, "cached" if is_done(store, step.stage) else "to do"] for step in planned]
     return console.format_table(f"run {config.folder}", ["stage", "key", "store"], rows)
-
-
-def _report(summary: dict[str, Any], folder: Path) -> Iterator[str]:
-    columns = ["stage", "round", "mIoU", "coverage", "precision", "seconds", "cached"]
-    scores = {(row["name"], row["round"]): row for row in summary["stages"]}
-    rows: list[Sequence[object]] = []
-    for work in summary["work"]:
-        rows.append(_line(work, scores.get((work["name"], work["round"]), {})))
-        if work["name"] == "cams":
-            rows += [
-                _line({**row, "seconds": None, "cached": None}, row)
-                for row in summary["stages"]
-                if row["name"] == "cams_oracle"
-            ]
-    yield console.format_table("", columns, rows)
-    yield "\n".join(_conclusion(summary))
-    yield f"all of it lies in {folder}: summary.json, metrics.jsonl, run.yaml, figures/, links to the artefacts"
-
-
-def _line(work: dict[str, Any], scores: dict[str, Any]) -> list[object]:
-    found = [scores.get(name) for name in ("miou", "coverage", "precision")]
-    return [work["name"], work["round"], *found, work["seconds"], work["cached"]]
-
-
-def _conclusion(summary: dict[str, Any]) -> Iterator[str]:
-    segmenter = summary["segmenter"]
-    if segmenter is None:
-        yield (
-            "no segmenter was measured"
-            if summary["data"]["val"]
-            else "no validation images, so no segmenter was measured"
-        )
-        return
-    low, high = segmenter["interval95"]
-    yield f"segmenter of round {segmenter['round']}, on val: mIoU {segmenter['miou']:.1f} (95 %: {low:.1f}–{high:.1f})"
-    if summary["percent_of_full"] is not None:
-        low, high = summary["percent_of_full_interval95"]
-        full = summary["full_supervision"]["miou"]
-        share = f"{summary['percent_of_full']:.1f} % of it (95 %: {low:.1f}–{high:.1f})"
-        yield f"full supervision: mIoU {full:.1f}; the segmenter reaches {share}"

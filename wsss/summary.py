@@ -24,6 +24,9 @@ from wsss.store import Artefact, json_bytes, write_atomically
 
 FILE = "summary.json"
 
+CLASS_COLUMNS = ("class", "IoU", "precision", "recall")
+"""Columns of a table with a row for each class, percent."""
+
 Row = dict[str, Any]
 
 
@@ -70,6 +73,32 @@ def best_threshold(confusions: Tensor) -> tuple[Tensor | None, float | None]:
     scores = [mean_iou(confusion) for confusion in confusions]
     best = max(range(len(scores)), key=scores.__getitem__)
     return confusions[best], best / ORACLE_STEPS
+
+
+def class_rows(confusion: Tensor | None, names: Sequence[str], background: bool) -> list[list[Any]]:
+    """Rows of the table of classes, see ``CLASS_COLUMNS``; none where there is no truth.
+
+    Args:
+        confusion: (K, K + 1), pooled.
+        names: Names of the C foreground classes.
+        background: Whether label 0 is a class of its own.
+
+    Returns:
+        A row for each label; None where nothing was to be found, or nothing was given.
+    """
+    if confusion is None or not confusion.any():
+        return []
+    right, true = confusion.diagonal().double(), confusion.sum(1).double()
+    columns = [class_iou(confusion), _shares(right, confusion[:, :-1].sum(0).double()), _shares(right, true)]
+    rows = [
+        [name, *(percent(share) for share in shares)]
+        for name, *shares in zip(["background", *names], *columns, strict=True)
+    ]
+    return rows if background else rows[1:]
+
+
+def _shares(parts: Tensor, wholes: Tensor) -> list[float | None]:
+    return [part / whole if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True)]
 
 
 def segmenter_row(counts: Counts | None, names: Sequence[str], *, background: bool) -> Row | None:

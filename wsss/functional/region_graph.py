@@ -64,18 +64,39 @@ def pool_regions(values: Real[Tensor, "D h w"], segments: Segments) -> Float[Ten
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    areas = region_areas(segments).numpy()
-    dtype = np.float64 if values.dtype == torch.float64 else np.float32
-    pixels = segments.numel()
-    # Column p of the membership has its only one in the row of the region of pixel p.
-    entries = (np.ones(pixels, dtype), segments.flatten().int().numpy(), np.arange(pixels + 1, dtype=np.int32))
-    weights = sparse.csc_array(entries, shape=(len(areas), pixels))
-    if values.shape[1:] != segments.shape:
-        (height, width), (rows, columns) = segments.shape, values.shape[1:]
+    return _Pooling(segments)(values)
+
+
+class _Pooling:
+    """Averages maps over the regions of one image; what it needs for a size of maps is found once.
+
+    Args:
+        segments: Region of each pixel, 0 … S-1 without gaps.
+    """
+
+    def __init__(self, segments: Segments) -> None:
+        self.segments = segments
+        self.areas = region_areas(segments).numpy()
+        self._weights: dict[tuple[int, int, type], sparse.sparray] = {}
+
+    def __call__(self, values: Real[Tensor, "D h w"]) -> Float[Tensor, "S D"]:
+        dtype = np.float64 if values.dtype == torch.float64 else np.float32
+        place = (values.shape[1], values.shape[2], dtype)
+        if place not in self._weights:
+            self._weights[place] = self._weigh(*place)
+        cells = values.flatten(1).T.to(torch.float64 if dtype == np.float64 else torch.float32)
+        return torch.from_numpy((self._weights[place] @ cells.numpy()) / self.areas[:, None].astype(dtype))
+
+    def _weigh(self, rows: int, columns: int, dtype: type) -> sparse.sparray:
+        """Return the weight of each cell of a map in each region, (S, rows · columns)."""
+        (height, width), pixels = self.segments.shape, self.segments.numel()
+        # Column p of the membership has its only one in the row of the region of pixel p.
+        owners, starts = self.segments.flatten().int().numpy(), np.arange(pixels + 1, dtype=np.int32)
+        weights = sparse.csc_array((np.ones(pixels, dtype), owners, starts), shape=(len(self.areas), pixels))
+        if (rows, columns) == (height, width):
+            return weights
         weights = weights.tocsr() @ _interpolation(height, columns, width, 1, dtype)
-        weights = weights @ _interpolation(1, rows, height, columns, dtype)
-    cells = values.flatten(1).T.to(torch.float64 if dtype == np.float64 else torch.float32)
-    return torch.from_numpy((weights @ cells.numpy()) / areas[:, None].astype(dtype))
+        return weights @ _interpolation(1, rows, height, columns, dtype)
 
 
 def _interpolation(outer: int, source: int, target: int, inner: int, dtype: type) -> sparse.csr_array:
@@ -219,7 +240,8 @@ def build_region_graph(
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    pooled = torch.cat([functional.normalize(pool_regions(level.float(), segments), dim=1) for level in levels], dim=1)
+    pool = _Pooling(segments)
+    pooled = torch.cat([functional.normalize(pool(level.float()), dim=1) for level in levels], dim=1)
     regions = region_features(image, segments)
     areas = regions[:, -1:]
     cosines = _cosines(pooled - (pooled * areas).sum(dim=0) / areas.sum())

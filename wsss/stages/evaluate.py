@@ -110,14 +110,33 @@ def _count_cams(
         truth = dataset.truth(image)
         if truth is None:
             continue
-        small, tags = cams.read_scores(image, classes), dataset.tags(image)
-        full = resize_scores(small, dataset.size(image))[1:].clamp(0, 1)
-        thresholds = training or image_thresholds(small[1:], tags, settings)
-        scores = cam_scores(full, tags, settings, background=dataset.background, thresholds=thresholds)
-        matrices.append(confusion_matrix(best_labels(scores, dataset.possible(image)), truth, classes=classes))
+        full, labels = cam_labels(dataset, settings, training, cams, image)
+        matrices.append(confusion_matrix(labels, truth, classes=classes))
         oracle += threshold_confusions(full, truth, possible=dataset.possible(image))
     with out.unit(portion.name) as unit:
         unit.write_tensors(f"counts/{portion.name}.safetensors", _pack(matrices, classes) | {"oracle": oracle})
+
+
+def cam_labels(
+    dataset: Dataset, settings: SeedSettings, training: Thresholds | None, cams: Artefact, image: str
+) -> tuple[Tensor, LabelMap]:
+    """Label every pixel of an image by its CAMs and the configured background rule.
+
+    Args:
+        dataset: The image and its tags.
+        settings: The rule.
+        training: What ``training_thresholds`` found.
+        cams: Artefact of the CAMs.
+        image: Name of the image.
+
+    Returns:
+        The CAMs at the image's size, (C, H, W) in [0, 1], and the labels, (H, W).
+    """
+    small, tags = cams.read_scores(image, len(dataset.classes) + 1), dataset.tags(image)
+    full = resize_scores(small, dataset.size(image))[1:].clamp(0, 1)
+    thresholds = training or image_thresholds(small[1:], tags, settings)
+    scores = cam_scores(full, tags, settings, background=dataset.background, thresholds=thresholds)
+    return full, best_labels(scores, dataset.possible(image))
 
 
 def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[int]) -> Tensor:
@@ -178,6 +197,17 @@ def read_pooled(artefact: Artefact, classes: int) -> Tensor | None:
         pooled.index_put_((cells[:, 1], cells[:, 2]), counts["counts"], accumulate=True)
         images += int(counts["images"])
     return pooled if images else None
+
+
+def read_each(artefact: Artefact, classes: int) -> Iterator[Tensor]:
+    """Read the confusion of one image after the other, (K, K + 1); images without a truth are left out."""
+    for counts in _files(artefact):
+        cells = counts["cells"].long()
+        for image in range(int(counts["images"])):
+            mine = cells[:, 0] == image
+            confusion = torch.zeros((classes, classes + 1), dtype=torch.int64)
+            confusion[cells[mine, 1], cells[mine, 2]] = counts["counts"][mine]
+            yield confusion
 
 
 def read_oracle(artefact: Artefact) -> Tensor:

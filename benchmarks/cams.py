@@ -1,0 +1,112 @@
+"""How much faster are class activation maps in batches than one image and one view at a time in float32?
+
+Both sum the maps of the same views (four scales, each mirrored as well). The plain way shows the network one view of
+one image after the other, as scripts do; the batched ways show like-sized images together, in float32 and in the
+arithmetic that this machine is fast in. They take turns, so that a busy machine slows all of them. Run
+``python benchmarks/cams.py`` in the project's environment; the result is JSON, on the terminal or in a file.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.functional.cam import merge_views
+from wsss.networks.backbones import build_backbone
+from wsss.networks.classifier import Classifier
+from wsss.tasks.classification import predict_cams
+from wsss.tasks.devices import autocast, choose_device, resolve_precision
+
+CLASSES = 20
+SCALES = (1.0, 0.5, 1.5, 2.0)
+
+
+def one_at_a_time(network: Classifier, images: Tensor) -> Tensor:
+    """Sum the maps of each image, one view after the other."""
+    return torch.cat([views_of_one(network, image[None]) for image in images])
+
+
+def views_of_one(network: Classifier, image: Tensor) -> Tensor:
+    """Sum the maps of one image, a call of the network for each view."""
+    height, width = image.shape[2:]
+    views: list[Tensor] = []
+    flipped: list[bool] = []
+    for scale in SCALES:
+        size = (round(height * scale), round(width * scale))
+        shown = interpolate(image, size, mode="bilinear", align_corners=False, antialias=scale < 1)
+        for mirrored in (False, True):
+            views.append(network.activation_maps(shown.flip(-1) if mirrored else shown).relu())
+            flipped.append(mirrored)
+    return merge_views(views, flipped, (-(-height // 4), -(-width // 4)))
+
+
+def batched(network: Classifier, images: Tensor) -> Tensor:
+    """Sum the maps of all images together, as the stage does."""
+    return predict_cams(network, images, scales=SCALES, flip=True)
+
+
+def measure(name: str, size: tuple[int, int], batch: int, repeats: int, precision: str) -> dict[str, Any]:
+    """Let all ways take turns on one case."""
+    device = choose_device("auto")
+    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    torch.manual_seed(0)
+    network = Classifier(build_backbone(name), CLASSES).eval().to(device)
+    ways: dict[str, tuple[Callable[[Classifier, Tensor], Tensor], str, torch.memory_format]] = {
+        "one_at_a_time_float32": (one_at_a_time, "32-true", torch.contiguous_format),
+        "batched_float32": (batched, "32-true", torch.channels_last),
+    }
+    if precision != "32-true":
+        ways[f"batched_{precision}"] = (batched, precision, torch.channels_last)
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(repeats + 1):
+        for way, (run, arithmetic, layout) in ways.items():
+            network.to(memory_format=layout)
+            shown = images.contiguous(memory_format=layout)
+            start = time.perf_counter()
+            with torch.inference_mode(), autocast(arithmetic, device):
+                run(network, shown).cpu()
+            if turn:  # the first one warms up
+                times[way].append(1000 * (time.perf_counter() - start) / batch)
+    rows = {way: summary(milliseconds) for way, milliseconds in times.items()}
+    plain = rows["one_at_a_time_float32"]["median_ms_per_image"]
+    faster = {way: round(plain / row["median_ms_per_image"], 2) for way, row in rows.items()}
+    return {"network": name, "size": size, "batch": batch, "repeats": repeats, **rows, "times_faster": faster}
+
+
+def summary(milliseconds: list[float]) -> dict[str, float]:
+    """Median, and the distance between the quartiles."""
+    lower, median, upper = statistics.quantiles(milliseconds, n=4)
+    return {"median_ms_per_image": round(median, 3), "spread_ms_per_image": round(upper - lower, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
+    parser.add_argument("--repeats", type=int, default=9, help="turns that each way takes on each case (at least 2)")
+    arguments = parser.parse_args()
+    precision = resolve_precision("auto")
+    cases = [("mobilenet_v2", (64, 64), 8), ("mobilenet_v2", (96, 64), 8), ("mobilenet_v2", (352, 512), 8)]
+    rows = [measure(*case, arguments.repeats, precision) for case in cases]
+    report = {
+        "question": "milliseconds per image of multi-scale class activation maps, batched and one at a time",
+        "device": str(choose_device("auto")),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "cases": rows,
+    }
+    text = json.dumps(report, indent=2)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
