@@ -324,7 +324,7 @@ def test_a_word_that_is_near_nothing_is_answered_with_what_there_is() -> None:
         ("classifier.epochs=0", "classifier.epochs must be at least 1, got 0"),
         ("growing.foreground_threshold=2", "growing.foreground_threshold must lie in [0, 1], got 2.0"),
         ("graph.heads=3", "graph.hidden must be a multiple of heads (3), got 64"),
-        ("data.size=3", "data.size must lie in [32, 200], got 3"),
+        ("data.size=3", "data.size must lie in [32, 182], got 3"),
         ("trainer.devices=0", "trainer.devices must be at least 1, got 0"),
         ("tracking.mode=of", "tracking.mode must be one of offline, online, none, got 'of'"),
         ("dsrg.crf.iterations=0", "dsrg.crf.iterations must be at least 1, got 0"),

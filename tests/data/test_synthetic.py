@@ -7,7 +7,16 @@ import torch
 from wsss.data import DATASETS, open_dataset
 from wsss.data.base import Dataset
 from wsss.data.canvas import Canvas
-from wsss.data.synthetic import FEWEST_PIXELS, FIRST_THING, GROUNDS, THINGS, Scene, SyntheticSettings
+from wsss.data.synthetic import (
+    FEWEST_PIXELS,
+    FIRST_THING,
+    GROUNDS,
+    LARGEST,
+    THINGS,
+    Scene,
+    SyntheticDataset,
+    SyntheticSettings,
+)
 from wsss.data.things import Figure
 from wsss.errors import SettingsError
 from wsss.types import IGNORE, LabelMap, Sample
@@ -150,3 +159,8 @@ def test_every_kind_of_data_set_has_settings_of_its_own() -> None:
     assert len(set(kinds)) == len(kinds) == 4
     for settings in kinds:
         assert settings().background
+
+
+def test_images_of_the_largest_size_can_be_drawn() -> None:
+    data = SyntheticDataset(SyntheticSettings(size=LARGEST, train=8, val=0))
+    assert max(max(data.image(id).shape) for id in data.ids("train")) > 250

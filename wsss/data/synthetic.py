@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wsss.data import things
 from wsss.data.base import SPLITS, Dataset, DatasetSettings, digest
-from wsss.data.canvas import Canvas, Coat, Colour, polygon
+from wsss.data.canvas import TILE, Canvas, Coat, Colour, polygon
 from wsss.data.things import Figure
 from wsss.errors import require
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
@@ -66,6 +66,9 @@ SHAPES = ((1.0, 1.0), (1.0, 1.2), (1.2, 1.0), (1.0, 1.4), (1.4, 1.0), (1.2, 1.2)
 CLUTTER_OWNER = len(GROUNDS)
 FIRST_THING = CLUTTER_OWNER + 1
 
+LARGEST = int(TILE / max(max(shape) for shape in SHAPES))
+"""Largest ``size``: textures are cut from pictures that the longest side must not exceed."""
+
 FEWEST_PIXELS = 24
 """A thing of which less is visible is tagged by nobody, and nobody knows its pixels."""
 
@@ -92,7 +95,7 @@ class SyntheticSettings(DatasetSettings):
     def __post_init__(self) -> None:
         require(self.train >= 1, "train", "must be at least 1", self.train)
         require(self.val >= 0, "val", "must not be negative", self.val)
-        require(32 <= self.size <= 200, "size", "must lie in [32, 200]", self.size)
+        require(32 <= self.size <= LARGEST, "size", f"must lie in [32, {LARGEST}]", self.size)
         require(self.seed >= 0, "seed", "must not be negative", self.seed)
 
 
