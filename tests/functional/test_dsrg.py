@@ -136,7 +136,6 @@ def test_the_defaults_are_those_of_the_paper() -> None:
         ("stride", 33),
         ("foreground_threshold", 1.1),
         ("background_threshold", -0.1),
-        ("seeds_alone", 1.1),
         ("constrain_weight", -1.0),
     ],
 )

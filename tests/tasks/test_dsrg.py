@@ -136,25 +136,6 @@ def test_without_a_background_class_its_channel_does_not_learn(tmp_path: Path) -
     assert torch.equal(task.network.head.weight[0], before)  # type: ignore[union-attr, index]
 
 
-def test_the_seeds_are_alone_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[int] = []
-    task = dsrg_task(dsrg=DsrgSettings(stride=8, seeds_alone=0.5))
-
-    def look(*given: Tensor, **options: object) -> tuple[Tensor, Tensor]:
-        steps.append(task.global_step)
-        return grow_online(*given, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("wsss.tasks.dsrg.grow_online", look)
-    train(task, tmp_path, loader=Cues(batches=2), epochs=2)
-    # the second half of four steps
-    assert steps == [2, 3]
-    batch = next(iter(Cues()))
-    alone = dsrg_task(dsrg=DsrgSettings(stride=1, seeds_alone=1.0))
-    logits = interpolate(alone.network(batch["image"]), (32, 32), mode="bilinear", align_corners=False)
-    expected = balanced_seed_loss(floored_softmax(logits), batch["labels"])
-    torch.testing.assert_close(alone.losses(batch), expected)
-
-
 def test_a_training_that_was_killed_goes_on_to_the_very_same_weights(tmp_path: Path) -> None:
     undisturbed, resumed = dsrg_task(), dsrg_task()
     train(undisturbed, tmp_path / "undisturbed", loader=Cues(batches=2), epochs=2)

@@ -31,8 +31,6 @@ class DsrgSettings:
     """Score after the CRF above which a cell of a present class is confident."""
     background_threshold: float = 0.99
     """Score after the CRF above which a background cell is confident."""
-    seeds_alone: float = 0.0
-    """Share of the steps, the first ones, in which the given seeds are all there is: nothing grows, nothing pulls."""
     constrain_weight: float = 1.0
     """Weight of the pull towards the scores after the CRF, beside the loss of the seeds."""
     crf: CrfSettings = field(
@@ -44,7 +42,7 @@ class DsrgSettings:
 
     def __post_init__(self) -> None:
         require(1 <= self.stride <= 32, "stride", "must lie in [1, 32]", self.stride)
-        for name in ("foreground_threshold", "background_threshold", "seeds_alone"):
+        for name in ("foreground_threshold", "background_threshold"):
             require(0 <= getattr(self, name) <= 1, name, "must lie in [0, 1]", getattr(self, name))
         weight = self.constrain_weight
         require(weight >= 0, "constrain_weight", "must not be negative", weight)

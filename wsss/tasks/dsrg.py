@@ -48,11 +48,9 @@ class DsrgTask(ImageTask):
         size = tuple(-(-side // self.dsrg.stride) for side in images.shape[2:])
         logits = interpolate(logits, size, mode="bilinear", align_corners=False)
         probabilities = floored_softmax(logits if self.background else without_background(logits))
-        seeds = _middles(batch["labels"], size)
-        if self.global_step < self.dsrg.seeds_alone * self.total_steps:
-            return balanced_seed_loss(probabilities, seeds)
         # of a network that has lost its numbers the loss tells in better words than the CRF
         shown = probabilities.detach().nan_to_num()
+        seeds = _middles(batch["labels"], size)
         refined, grown = grow_online(shown, seeds, images, self._possible(batch), self.dsrg, spread=self.spread)
         inside = _middles(batch["weights"], size) > 0
         grown = grown.where(inside, IGNORE)
