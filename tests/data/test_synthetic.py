@@ -150,7 +150,7 @@ def test_a_thing_of_which_next_to_nothing_is_visible_is_neither_tagged_nor_known
 def test_settings_that_break_their_rule_are_refused() -> None:
     with pytest.raises(SettingsError, match="train must be at least 1, got 0"):
         SyntheticSettings(train=0)
-    with pytest.raises(SettingsError, match=r"size must lie in \[32, 200\], got 8"):
+    with pytest.raises(SettingsError, match=r"size must lie in \[32, 182\], got 8"):
         SyntheticSettings(size=8)
 
 
