@@ -86,7 +86,7 @@ def test_the_lines_for_ones_own_images_and_for_voc(desk: Path) -> None:
     lines = [line for block in blocks("shell") for line in block.splitlines() if "uv run pytest" not in line]
     default, others = lines[0], lines[1:]
     assert default.split("#")[0].split() == ["uv", "run", "wsss", "run"]
-    assert len(others) == 6
+    assert len(others) == 7
     for line in others:
         carry_out(line)
     for number in (1, 2, 3):

@@ -99,9 +99,7 @@ class Execution:
         self.report = Report()
         self.tracking = Tracking(config.tracking, config.folder, config.folder.name)
         self.classes = len(dataset.classes) + 1
-        steps = [step.stage for step in plan]
-        self.until = find_stage(steps, config.until, "until") if config.until else len(steps) - 1
-        self.start = find_stage(steps, config.start, "start") if config.start else 0
+        self.start, self.until = asked_for(config, [step.stage for step in plan])
         self._place = 0
 
     def run(self) -> Report:
@@ -245,6 +243,16 @@ def peak_memory() -> float:
     if torch.cuda.is_available():
         held = max(held, torch.cuda.max_memory_allocated() / 2**20)
     return round(held, 1)
+
+
+def asked_for(config: Config, stages: Sequence[Stage]) -> tuple[int, int]:
+    """Places of the first and the last stage that ``start`` and ``until`` ask for.
+
+    Raises:
+        SettingsError: If one of them names no stage.
+    """
+    start = find_stage(stages, config.start, "start") if config.start else 0
+    return start, find_stage(stages, config.until, "until") if config.until else len(stages) - 1
 
 
 def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:

@@ -18,7 +18,7 @@ from wsss.config import Config, from_dict, load, to_yaml, written
 from wsss.data import open_dataset
 from wsss.data.base import SPLITS, Dataset
 from wsss.errors import DataError, SettingsError, StageError, StoreError, WsssError, one_of, require
-from wsss.execution import Execution, Watcher, summarise
+from wsss.execution import Execution, Watcher, asked_for, summarise
 from wsss.figures import draw_images, draw_run
 from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
 from wsss.pipeline import Plan, plan, segmenter_plan
@@ -66,8 +66,20 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        """Its configuration."""
-        return from_dict(yaml.safe_load((self.folder / CONFIG).read_text()))
+        """Its configuration.
+
+        Raises:
+            StoreError: If its file is damaged.
+            SettingsError: If its file names a setting that does not exist.
+        """
+        path = self.folder / CONFIG
+        try:
+            values = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise _no_configuration(path, str(error).splitlines()[0]) from error
+        if not isinstance(values, dict):
+            raise _no_configuration(path, "it holds no settings")
+        return from_dict(values)
 
     @property
     def ended(self) -> bool:
@@ -301,6 +313,12 @@ def join(path: Path) -> None:
             ranks.leave()
 
 
+def _no_configuration(path: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"'{path}' is no configuration of a run ({reason}); restore the file, or start the same run again"
+    )
+
+
 def load_run(path: str | Path) -> Run:
     """Open the folder of a run.
 
@@ -316,9 +334,22 @@ def load_run(path: str | Path) -> Run:
 
 
 def dry_run(config: Config) -> str:
-    """The table of what a run would do: stage, round, key, cached or not."""
+    """The table of what a run would do: stage, round, key, and whether it is cached, to do, or not asked for.
+
+    Raises:
+        SettingsError: If ``until`` or ``start`` names no stage.
+    """
     dataset = open_dataset(config.data)
     planned = plan(config, dataset, resolve_precision(config.trainer.precision, config.trainer.accelerator))
     store = Store(Path(config.store.root))
-    rows = [[step.stage.title, step.stage.key, "cached" if is_done(store, step.stage) else "to do"] for step in planned]
+    stages = [step.stage for step in planned]
+    start, until = asked_for(config, stages)
+    rows = [
+        [
+            stage.title,
+            stage.key,
+            "cached" if is_done(store, stage) else "to do" if start <= place <= until else "left out",
+        ]
+        for place, stage in enumerate(stages)
+    ]
     return console.format_table(f"run {config.folder}", ["stage", "key", "store"], rows)

@@ -54,6 +54,6 @@ def make_broken(root: Path) -> Path:
     write(root / "ImageSets/Segmentation/val.txt", "v", "leak", "near")
     write(root / "classes.txt", "cat", "dog", "cow")
     tagged = ("same", "cut", "nothing", "size", "label", "colours")
-    lines = ("a 1", "b 1 2", "c", "v 1", "v 9", *(f"{id} 1" for id in tagged), "odd 2", "leak 1", "near")
+    lines = ("a 1", "b 1 2", "c", "odd 2", "v 9", *(f"{id} 1" for id in tagged), "leak 1", "near")
     write(root / "image_level_labels.txt", *lines)
     return root

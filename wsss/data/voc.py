@@ -204,8 +204,11 @@ def _read_tag_file(path: Path, ids: set[str], classes: int) -> dict[str, Tags | 
         # names may hold blanks, so the longest beginning that is an image of the lists is the name
         name = next((size for size in range(len(words), 0, -1) if " ".join(words[:size]) in ids), 0)
         if name:
+            image, where = " ".join(words[:name]), f"'{path}', line {number},"
             with stepping_over():
-                tags[" ".join(words[:name])] = _tags_of_words(words[name:], classes, f"'{path}', line {number},")
+                if image in tags:
+                    raise DataError(f"{where} tags image '{image}' once more, an image has one line; join the lines")
+                tags[image] = _tags_of_words(words[name:], classes, where)
     return tags
 
 
