@@ -1,0 +1,119 @@
+"""All kinds through one voice, on pictures small enough to be worked by hand."""
+
+import pytest
+import torch
+
+from tests.drawing import picture
+from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
+from wsss.errors import DataError
+from wsss.types import IGNORE, Image
+
+
+def grey(height: int, width: int) -> Image:
+    return torch.full((3, height, width), 128, dtype=torch.uint8)
+
+
+def test_classes_of_an_incomplete_annotation_are_lower_bounds() -> None:
+    clicked = Annotation(points=Points((Point(2, 0, 0), Point(0, 1, 1))))
+    present, known = clicked.presence(3)
+    assert present.tolist() == [False, True, False]
+    assert known.tolist() == [False, True, False]
+
+
+def test_classes_of_a_complete_annotation_rule_the_others_out() -> None:
+    present, known = Annotation(points=Points((Point(2, 0, 0),)), tags_complete=True).presence(3)
+    assert present.tolist() == [False, True, False]
+    assert known.all()
+
+
+def test_unknown_is_not_empty() -> None:
+    assert not Annotation().presence(2)[1].any()
+    empty = Annotation(tags=ImageTags(()), tags_complete=True)
+    assert empty.presence(2)[1].all()
+    assert not empty.presence(2)[0].any()
+
+
+def test_hiding_a_kind_that_names_a_class_of_its_own_makes_the_rest_incomplete() -> None:
+    both = Annotation(tags=ImageTags((1, 2)), points=Points((Point(1, 0, 0),)), tags_complete=True)
+    assert both.only(["tags"]).tags_complete
+    assert not both.only(["points"]).tags_complete
+    assert both.only(["points"]).tags is None
+    assert not both.only(["boxes"]).tags_complete
+
+
+def test_points_settle_discs_and_the_later_one_counts() -> None:
+    seeds = Annotation(points=Points((Point(1, 1, 1), Point(2, 1, 2)), radius=1)).seeds(grey(3, 5), 2)
+    assert torch.equal(seeds, picture(".12..", "1222.", ".12..").to(torch.uint8))
+
+
+def test_a_stroke_settles_the_pixels_under_its_pen() -> None:
+    thin = Annotation(scribbles=Scribbles((Stroke(1, ((0, 0), (0, 2), (2, 2)), width=1),)))
+    assert torch.equal(thin.seeds(grey(3, 4), 1), picture("111.", "..1.", "..1.").to(torch.uint8))
+    wide = Annotation(scribbles=Scribbles((Stroke(1, ((1, 0), (1, 3)), width=3),)))
+    assert torch.equal(wide.seeds(grey(3, 4), 1), picture("1111", "1111", "1111").to(torch.uint8))
+
+
+def test_outside_of_complete_boxes_is_background_and_nothing_else_is_possible_there() -> None:
+    boxes = Boxes((Box(1, 0, 0, 2, 2), Box(2, 1, 1, 3, 4)), grabcut=False)
+    annotation = Annotation(boxes=boxes, tags_complete=True)
+    assert torch.equal(annotation.seeds(grey(3, 4), 2), picture("..00", "....", "0...").to(torch.uint8))
+    allowed = annotation.allowed((3, 4), 2)
+    assert allowed is not None
+    assert torch.equal(allowed[0].long(), picture("1111", "1111", "1111").long())
+    assert torch.equal(allowed[1].long(), picture("1100", "1100", "0000").long())
+    assert torch.equal(allowed[2].long(), picture("0000", "0111", "0111").long())
+
+
+def test_incomplete_boxes_say_nothing_of_what_lies_outside() -> None:
+    annotation = Annotation(boxes=Boxes((Box(1, 0, 0, 2, 2),), complete=False, grabcut=False))
+    assert (annotation.seeds(grey(3, 4), 2) == IGNORE).all()
+    assert annotation.allowed((3, 4), 2) is None
+
+
+def test_a_click_that_boxes_rule_out_settles_nothing() -> None:
+    annotation = Annotation(
+        boxes=Boxes((Box(1, 0, 0, 2, 2),), grabcut=False), points=Points((Point(1, 2, 3), Point(1, 0, 0)))
+    )
+    assert torch.equal(annotation.seeds(grey(3, 4), 2), picture("1.00", "..00", "000.").to(torch.uint8))
+
+
+def test_a_mask_survives_being_written_as_runs_and_allows_nothing_else() -> None:
+    labels = picture("0012", ".112", "2222").to(torch.uint8)
+    annotation = Annotation(masks=Mask.of(labels), boxes=Boxes((Box(1, 0, 0, 2, 2),), complete=False, grabcut=False))
+    assert torch.equal(annotation.seeds(grey(3, 4), 2), labels)
+    allowed = Mask.of(labels).allowed((3, 4), 2)
+    assert allowed.sum(0).tolist() == [[1, 1, 1, 1], [3, 1, 1, 1], [1, 1, 1, 1]]
+
+
+def test_each_mark_ties_its_own_pixels() -> None:
+    annotation = Annotation(
+        points=Points((Point(1, 0, 0), Point(1, 2, 3))), scribbles=Scribbles((Stroke(2, ((1, 0), (1, 3)), width=1),))
+    )
+    ties = annotation.ties((3, 4))
+    assert ties is not None
+    assert ties.tolist() == [[1, 0, 0, 0], [3, 3, 3, 3], [0, 0, 0, 2]]
+    assert Annotation(tags=ImageTags((1,))).ties((3, 4)) is None
+
+
+def test_losses_are_those_of_all_kinds_each_once() -> None:
+    mixed = Annotation(points=Points(()), boxes=Boxes(()), tags=ImageTags(()))
+    assert mixed.losses == ("partial_cross_entropy", "box_tightness", "tree_energy", "gated_crf")
+    assert Annotation(tags=ImageTags((1,))).losses == ()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "told"),
+    [
+        (Annotation(tags=ImageTags((4,))), "label 4"),
+        (Annotation(tags=ImageTags((0,))), "background is no tag"),
+        (Annotation(points=Points((Point(1, 3, 0),))), "row 3, column 0"),
+        (Annotation(scribbles=Scribbles((Stroke(1, ((0, 0), (0, -1))),))), "row 0, column -1"),
+        (Annotation(boxes=Boxes((Box(1, 0, 0, 4, 4),))), r"\(0, 0, 4, 4\)"),
+        (Annotation(boxes=Boxes((Box(1, 2, 2, 2, 3),))), "hold a pixel"),
+        (Annotation(boxes=Boxes((Box(0, 0, 0, 1, 1),))), "label 0"),
+        (Annotation(masks=Mask((2, 2), ((1, 4),))), "its own mask"),
+    ],
+)
+def test_what_cannot_be_in_an_image_is_refused(annotation: Annotation, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        annotation.check((3, 4), 3)

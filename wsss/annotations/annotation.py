@@ -1,0 +1,132 @@
+"""What a person gave for one image: any mix of kinds, heard with one voice."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.annotations.boxes import Boxes
+from wsss.annotations.masks import Mask
+from wsss.annotations.points import Points
+from wsss.annotations.scribbles import Scribbles
+from wsss.annotations.tags import ImageTags
+from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Segments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """All labels of one image; a kind that is None was not given, an empty one was.
+
+    The kinds stand in the order in which they are believed: where two of them settle a pixel, the later one counts.
+
+    Attributes:
+        tags: Classes that were named.
+        boxes: Rectangles around things.
+        points: Clicks.
+        scribbles: Strokes.
+        masks: The label of every pixel.
+        tags_complete: Whether the classes that are named, by whatever kind, are all there are. If not they are lower
+            bounds: they are there, and of the others nothing is known.
+    """
+
+    tags: ImageTags | None = None
+    boxes: Boxes | None = None
+    points: Points | None = None
+    scribbles: Scribbles | None = None
+    masks: Mask | None = None
+    tags_complete: bool = False
+
+    def given(self) -> Iterator[WeakLabel]:
+        """The kinds that were given, the most believed last."""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, WeakLabel):
+                yield value
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds that were given."""
+        return tuple(label.kind for label in self.given())
+
+    def only(self, kinds: Collection[str]) -> "Annotation":
+        """What is left when some kinds may not be seen.
+
+        The classes stay all there are only if those that are still named are the same.
+
+        Args:
+            kinds: Names of the kinds that may be seen.
+        """
+        hidden: dict[str, None] = {kind: None for kind in self.kinds if kind not in kinds}
+        left = replace(self, **hidden)  # type: ignore[arg-type] # each kind may be None
+        complete = self.tags_complete and bool(left.kinds) and left.named() == self.named()
+        return replace(left, tags_complete=complete)
+
+    def named(self) -> frozenset[int]:
+        """Foreground labels that any kind says are there."""
+        return frozenset().union(*(label.labels() for label in self.given())) - {BACKGROUND}
+
+    def presence(self, classes: int) -> tuple[Bool[Tensor, " C"], Bool[Tensor, " C"]]:
+        """Which of the C classes are there, and of which of them it is known whether they are."""
+        present = torch.zeros(classes, dtype=torch.bool)
+        present[[label - 1 for label in self.named()]] = True
+        return present, torch.ones_like(present) if self.tags_complete else present.clone()
+
+    def seeds(self, image: Image, classes: int) -> LabelMap:
+        """Label the pixels that are settled, (H, W) uint8, ``IGNORE`` elsewhere.
+
+        Where one kind settles what another rules out, nothing is settled: one of the two is a mistake.
+        """
+        size = (image.shape[1], image.shape[2])
+        settled = nothing_known(size)
+        for label in self.given():
+            own = label.seeds(image)
+            settled = settled if own is None else torch.where(own == IGNORE, settled, own)
+        allowed = self.allowed(size, classes)
+        return settled if allowed is None else keep_allowed(settled, allowed)
+
+    def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
+        """Mark the labels that no kind rules out at each pixel; None if nothing is ruled out.
+
+        Where kinds contradict each other so that no label is left, only the last of them is heard.
+        """
+        total: Tensor | None = None
+        for label in self.given():
+            own = label.allowed(size, classes)
+            if own is not None:
+                both = own if total is None else total & own
+                total = torch.where(both.any(dim=0), both, own)
+        return total
+
+    def ties(self, size: Size) -> Segments | None:
+        """Number the regions whose pixels belong together, from 1; 0 elsewhere, None without any."""
+        total: Tensor | None = None
+        for label in self.given():
+            own = label.ties(size)
+            if own is not None:
+                last = 0 if total is None else int(total.max())
+                total = torch.where(own > 0, own + last, 0 if total is None else total)
+        return total
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the training losses that suit what was given, each once."""
+        return tuple(dict.fromkeys(name for label in self.given() for name in label.losses))
+
+    def check(self, size: Size, classes: int) -> None:
+        """Refuse what can't be in an image.
+
+        Raises:
+            DataError: If a label is none of the data set's or a place lies outside of the image.
+        """
+        for label in self.given():
+            label.check(size, classes)
+
+
+def keep_allowed(labels: LabelMap, allowed: Bool[Tensor, "K H W"]) -> LabelMap:
+    """Forget the labels of pixels where they are ruled out."""
+    there = labels != IGNORE
+    fits = allowed.gather(0, labels.long().where(there, 0)[None])[0]
+    return torch.where(there & fits, labels, IGNORE).to(labels.dtype)

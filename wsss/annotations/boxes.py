@@ -1,0 +1,104 @@
+"""Boxes: an upright rectangle around each thing (Dai et al., ICCV 2015; Khoreva et al., CVPR 2017)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.errors import DataError
+from wsss.functional.grabcut import cut_boxes
+from wsss.types import BACKGROUND, Image, LabelMap
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle around one thing, half-open: ``bottom`` and ``right`` lie beyond its last pixel.
+
+    Attributes:
+        label: Class of the thing.
+        top: First row.
+        left: First column.
+        bottom: One more than the last row.
+        right: One more than the last column.
+    """
+
+    label: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def area(self) -> int:
+        """Pixels inside."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+@dataclass(frozen=True)
+class Boxes(WeakLabel):
+    """All boxes of one image.
+
+    Attributes:
+        boxes: The boxes, in any order.
+        complete: Whether every thing of every class has one, so that what lies outside of all is background.
+        grabcut: Whether what is cut out of a box by its colours is settled too; else only what lies outside.
+    """
+
+    boxes: tuple[Box, ...]
+    complete: bool = True
+    grabcut: bool = True
+
+    kind = "boxes"
+    losses = ("partial_cross_entropy", "box_tightness", "tree_energy")
+
+    def labels(self) -> frozenset[int]:
+        """Classes of the boxes."""
+        return frozenset(box.label for box in self.boxes)
+
+    def seeds(self, image: Image) -> LabelMap | None:
+        """Background outside of all boxes, and inside of each what GrabCut takes for its thing; smaller ones on top."""
+        size = (image.shape[1], image.shape[2])
+        drawn = nothing_known(size)
+        if self.complete:
+            drawn[~self._covered(size)] = BACKGROUND
+        if self.grabcut and self.boxes:
+            cut = cut_boxes(image, self.as_tensor())
+            drawn = torch.where(cut == BACKGROUND, drawn, cut)
+        return drawn if self.complete or self.boxes else None
+
+    def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
+        """Background anywhere, and each class inside of its boxes; nothing is ruled out unless all things have one."""
+        if not self.complete:
+            return None
+        marks = torch.zeros(classes + 1, *size, dtype=torch.bool)
+        marks[BACKGROUND] = True
+        for box in self.boxes:
+            marks[box.label, box.top : box.bottom, box.left : box.right] = True
+        return marks
+
+    def as_tensor(self) -> Tensor:
+        """One row for each box, (N, 5) int64: label, top, left, bottom, right; the largest first."""
+        ordered = sorted(self.boxes, key=lambda box: -box.area)
+        rows = [[box.label, box.top, box.left, box.bottom, box.right] for box in ordered]
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
+
+    def check(self, size: Size, classes: int) -> None:
+        """Refuse boxes that are empty, of the background or beyond the image, besides what no kind may name."""
+        super().check(size, classes)
+        for box in self.boxes:
+            place = f"({box.top}, {box.left}, {box.bottom}, {box.right})"
+            if box.label == BACKGROUND:
+                raise DataError(f"box {place} is of label 0, a box holds a thing of a class; mend the manifest")
+            if not (0 <= box.top < box.bottom <= size[0] and 0 <= box.left < box.right <= size[1]):
+                raise DataError(
+                    f"a box lies at {place}, it must hold a pixel and lie in an image of {size[0]} rows and {size[1]} "
+                    f"columns (top, left, bottom, right; the last two excluded); mend the manifest"
+                )
+
+    def _covered(self, size: Size) -> Tensor:
+        marks = torch.zeros(size, dtype=torch.bool)
+        for box in self.boxes:
+            marks[box.top : box.bottom, box.left : box.right] = True
+        return marks

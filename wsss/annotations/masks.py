@@ -1,0 +1,62 @@
+"""Masks: the label of every pixel, for a few images among many that carry less (semi-supervision)."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from wsss.annotations.base import Size, WeakLabel
+from wsss.errors import DataError
+from wsss.types import IGNORE, Image, LabelMap
+
+
+@dataclass(frozen=True)
+class Mask(WeakLabel):
+    """The label of every pixel of one image, written as runs so that it compares, hashes and fits into a text.
+
+    Attributes:
+        size: Height and width.
+        runs: Label and length of each run of pixels, row by row from the top left; ``IGNORE`` where nobody knows.
+    """
+
+    size: Size
+    runs: tuple[tuple[int, int], ...]
+
+    kind = "masks"
+    losses = ("partial_cross_entropy",)
+
+    @classmethod
+    def of(cls, labels: LabelMap) -> "Mask":
+        """Write a label map as runs."""
+        runs = ((int(label), len(list(run))) for label, run in groupby(labels.flatten().tolist()))
+        return cls((labels.shape[0], labels.shape[1]), tuple(runs))
+
+    def to_labels(self) -> LabelMap:
+        """Read the label map back, (H, W) uint8."""
+        labels = torch.tensor([label for label, _ in self.runs], dtype=torch.uint8)
+        return labels.repeat_interleave(torch.tensor([length for _, length in self.runs])).reshape(self.size)
+
+    def labels(self) -> frozenset[int]:
+        """The labels that some pixel has."""
+        return frozenset(label for label, _ in self.runs if label != IGNORE)
+
+    def seeds(self, image: Image) -> LabelMap:
+        """Every pixel is settled."""
+        return self.to_labels()
+
+    def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"]:
+        """Each pixel may have its own label and no other; any where nobody knows."""
+        labels = self.to_labels().long()
+        marks = torch.arange(classes + 1)[:, None, None] == labels
+        return marks | (labels == IGNORE)
+
+    def check(self, size: Size, classes: int) -> None:
+        """Refuse a mask of another size, besides what no kind may name."""
+        super().check(size, classes)
+        if self.size != size or sum(length for _, length in self.runs) != size[0] * size[1]:
+            raise DataError(
+                f"the mask has {self.size[0]} × {self.size[1]} pixels and runs over "
+                f"{sum(length for _, length in self.runs)}, the image has {size[0]} × {size[1]}; give its own mask"
+            )

@@ -1,0 +1,76 @@
+"""Points: a click on a thing, and the class it belongs to (Bearman et al., ECCV 2016)."""
+
+from dataclasses import dataclass
+
+import torch
+
+from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.errors import DataError
+from wsss.types import Image, LabelMap, Segments
+
+
+@dataclass(frozen=True)
+class Point:
+    """One click.
+
+    Attributes:
+        label: What was clicked at; 0 for the background.
+        row: Pixel row, from 0.
+        column: Pixel column, from 0.
+    """
+
+    label: int
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Points(WeakLabel):
+    """All clicks into one image.
+
+    Attributes:
+        points: The clicks; where two fall on the same pixels, the later one counts.
+        radius: Pixels around a click that have its label too.
+    """
+
+    points: tuple[Point, ...]
+    radius: int = 0
+
+    kind = "points"
+    losses = ("partial_cross_entropy", "tree_energy", "gated_crf")
+
+    def labels(self) -> frozenset[int]:
+        """What was clicked at."""
+        return frozenset(point.label for point in self.points)
+
+    def seeds(self, image: Image) -> LabelMap | None:
+        """A disc around each click."""
+        drawn = nothing_known((image.shape[1], image.shape[2]))
+        for point in self.points:
+            _disc(drawn, point, self.radius, point.label)
+        return drawn if self.points else None
+
+    def ties(self, size: Size) -> Segments | None:
+        """Each disc is one region."""
+        drawn = torch.zeros(size, dtype=torch.int64)
+        for number, point in enumerate(self.points, start=1):
+            _disc(drawn, point, self.radius, number)
+        return drawn if self.points else None
+
+    def check(self, size: Size, classes: int) -> None:
+        """Refuse clicks beside the image, besides what no kind may name."""
+        super().check(size, classes)
+        for point in self.points:
+            if not (0 <= point.row < size[0] and 0 <= point.column < size[1]):
+                raise DataError(
+                    f"a point lies at row {point.row}, column {point.column}, the image has {size[0]} rows and "
+                    f"{size[1]} columns counted from 0; mend the manifest"
+                )
+
+
+def _disc(drawn: torch.Tensor, point: Point, radius: int, value: int) -> None:
+    top, left = max(0, point.row - radius), max(0, point.column - radius)
+    part = drawn[top : point.row + radius + 1, left : point.column + radius + 1]
+    rows = torch.arange(top, top + part.shape[0])[:, None] - point.row
+    columns = torch.arange(left, left + part.shape[1])[None] - point.column
+    part[rows**2 + columns**2 <= radius**2] = value

@@ -1,0 +1,79 @@
+"""Scribbles: a stroke of a pen along a thing, and the class it belongs to (Lin et al., CVPR 2016)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from skimage.draw import line
+
+from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.errors import DataError
+from wsss.types import Image, LabelMap, Segments
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One stroke of the pen.
+
+    Attributes:
+        label: What was drawn on; 0 for the background.
+        path: Corners of the stroke as (row, column), in pixels from 0.
+        width: How wide the pen is, in pixels, at least 1.
+    """
+
+    label: int
+    path: tuple[tuple[int, int], ...]
+    width: int = 3
+
+    def covers(self, size: Size) -> NDArray[np.bool_]:
+        """Mark the pixels under the pen, (H, W)."""
+        ink = np.zeros(size, dtype=bool)
+        for start, end in zip(self.path, self.path[1:] or self.path, strict=False):
+            ink[line(*start, *end)] = True
+        return ink if self.width <= 1 or not ink.any() else distance_transform_edt(~ink) <= (self.width - 1) / 2
+
+
+@dataclass(frozen=True)
+class Scribbles(WeakLabel):
+    """All strokes in one image.
+
+    Attributes:
+        strokes: The strokes; where two cross, the later one counts.
+    """
+
+    strokes: tuple[Stroke, ...]
+
+    kind = "scribbles"
+    losses = ("partial_cross_entropy", "tree_energy", "gated_crf")
+
+    def labels(self) -> frozenset[int]:
+        """What was drawn on."""
+        return frozenset(stroke.label for stroke in self.strokes)
+
+    def seeds(self, image: Image) -> LabelMap | None:
+        """The pixels under the pen."""
+        size = (image.shape[1], image.shape[2])
+        drawn = nothing_known(size)
+        for stroke in self.strokes:
+            drawn[torch.from_numpy(stroke.covers(size))] = stroke.label
+        return drawn if self.strokes else None
+
+    def ties(self, size: Size) -> Segments | None:
+        """Each stroke is one region."""
+        drawn = torch.zeros(size, dtype=torch.int64)
+        for number, stroke in enumerate(self.strokes, start=1):
+            drawn[torch.from_numpy(stroke.covers(size))] = number
+        return drawn if self.strokes else None
+
+    def check(self, size: Size, classes: int) -> None:
+        """Refuse strokes that leave the image, besides what no kind may name."""
+        super().check(size, classes)
+        for stroke in self.strokes:
+            for row, column in stroke.path:
+                if not (0 <= row < size[0] and 0 <= column < size[1]):
+                    raise DataError(
+                        f"a scribble passes row {row}, column {column}, the image has {size[0]} rows and {size[1]} "
+                        f"columns counted from 0; mend the manifest"
+                    )
