@@ -43,7 +43,7 @@ def test_tags_are_judged_by_the_soft_margin(seed: int) -> None:
     logits = torch.randn(6, 4, generator=generator_of(seed)) * 5
     tags = torch.rand(6, 4, generator=generator_of(seed + 1)) < 0.5
     known = torch.tensor([True, True, False, True, False, True])
-    total, count = tag_loss(logits, tags, known)
+    total, count = tag_loss(logits, tags, known[:, None].expand(-1, 4))
     assert count == 4
     expected = functional.multilabel_soft_margin_loss(logits[known], tags[known].float())
     torch.testing.assert_close(total / count, expected)
@@ -51,7 +51,17 @@ def test_tags_are_judged_by_the_soft_margin(seed: int) -> None:
 
 def test_images_without_tags_count_for_nothing() -> None:
     logits = torch.randn(3, 4, requires_grad=True)
-    assert_nothing_counts(tag_loss(logits, torch.ones(3, 4) > 0, torch.zeros(3) > 0), logits)
+    assert_nothing_counts(tag_loss(logits, torch.ones(3, 4) > 0, torch.zeros(3, 4) > 0), logits)
+
+
+def test_a_class_that_nobody_spoke_of_counts_little_as_absent_beside_one_that_was_named() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5], [1.0, 1.0, 1.0]])
+    named = torch.tensor([[True, False, False], [False, False, False]])
+    total, count = tag_loss(logits, named, named)
+    assert count == 1
+    # -log s(2), and half of -log s(1) and of -log s(-0.5)
+    expected = (math.log(1 + math.exp(-2)) + (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(0.5))) / 2) / 3
+    assert total.item() == pytest.approx(expected, rel=1e-5)
 
 
 @given(seed=seeds)

@@ -17,19 +17,24 @@ LEAST_RATIO, MOST_RATIO = 0.05, 20.0
 """Bounds of the refined probability in multiples of the network's, beyond which ``constrain_loss`` stops to pull."""
 
 
-def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Bool[Tensor, " B"]) -> SumAndCount:
+def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Bool[Tensor, "B C"]) -> SumAndCount:
     """Judge which classes are said to be present (multi-label soft margin loss).
+
+    A class of which nothing is known counts as absent with the weight 1 / (C - 1) where others are named, lest a
+    network that never hears of an absent class finds all of them everywhere (Cole et al., CVPR 2021).
 
     Args:
         logits: One for each image and foreground class.
         tags: Presence of the classes.
-        known: Whether anybody gave the tags of an image; if not, it does not count.
+        known: Of which classes it is known whether they are present; an image of which nothing is known does not count.
 
     Returns:
         Sum over the images of the mean over the classes, and the number of images that count.
     """
-    each = functional.binary_cross_entropy_with_logits(logits.float(), tags.float(), reduction="none").mean(dim=1)
-    return each.where(known, 0).sum(), known.sum().float()
+    each = functional.binary_cross_entropy_with_logits(logits.float(), tags.float(), reduction="none")
+    weights = torch.where(known, 1.0, 1 / max(1, logits.shape[1] - 1))
+    counts = known.any(dim=1)
+    return (each * weights).mean(dim=1).where(counts, 0).sum(), counts.sum().float()
 
 
 def pixel_cross_entropy(
