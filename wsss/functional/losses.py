@@ -58,6 +58,11 @@ def pixel_cross_entropy(
     return (each * weights).sum(), weights.sum()
 
 
+def at_least_single(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Widen half precision, in which sums over many pixels lose their last ones; the other types stay."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def floored_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Float[Tensor, "B K h w"]:
     """Give every label some probability.
 
@@ -149,6 +154,20 @@ def node_cross_entropy(
     return (each.where(counts, 0) * weights).sum(), weights.sum()
 
 
+def pixel_entropy_loss(probabilities: Float[Tensor, "B K h w"], mask: Bool[Tensor, "B h w"]) -> SumAndCount:
+    """Judge how undecided the pixels are (Grandvalet and Bengio, NeurIPS 2004).
+
+    Args:
+        probabilities: Of each pixel, summing to 1.
+        mask: Pixels that count.
+
+    Returns:
+        Sum of the entropies of those pixels in nats, and their number.
+    """
+    entropies = -(probabilities * _finite_logarithm(probabilities)).sum(dim=1)
+    return entropies.where(mask, 0).sum(), mask.sum().to(entropies.dtype)
+
+
 def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
     """Judge how undecided the regions are (Grandvalet and Bengio, NeurIPS 2004).
 
@@ -158,9 +177,7 @@ def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
     Returns:
         Sum of the entropies in nats, and the number of regions.
     """
-    # The slope of p log p at 0 is infinite; clamped, it is finite and the value the same.
-    logarithms = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
-    return -(probabilities * logarithms).sum(), probabilities.new_tensor(len(probabilities))
+    return -(probabilities * _finite_logarithm(probabilities)).sum(), probabilities.new_tensor(len(probabilities))
 
 
 def laplacian_loss(
@@ -183,6 +200,11 @@ def laplacian_loss(
 def _mean_of_each(values: Float[Tensor, "B h w"], mask: Bool[Tensor, "B h w"]) -> Float[Tensor, " B"]:
     """Mean over the marked pixels of each image, 0 where none is."""
     return values.where(mask, 0).flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def _finite_logarithm(probabilities: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    # The slope of p log p at 0 is infinite; clamped, it is finite and the value the same.
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _possible_logits(logits: Float[Tensor, "N K"], possible: Bool[Tensor, "N K"]) -> Float[Tensor, "N K"]:
