@@ -111,7 +111,9 @@ class Config:
         require(len(set(self.refine)) == len(self.refine), "refine", "may name a refiner once", list(self.refine))
         settled = self.labels.kinds != ("tags",) or self.labels.masks > 0
         needs = "needs labels of pixels with 'sparse': give labels.kinds points, scribbles or boxes, or labels.masks"
-        require(self.segmenter.supervision != "sparse" or settled, "segmenter.supervision", needs, list(self.labels.kinds))
+        require(
+            self.segmenter.supervision != "sparse" or settled, "segmenter.supervision", needs, list(self.labels.kinds)
+        )
         mapped = self.classifier.hidden == 0 or self.cams.method != "cam"
         require(mapped, "cams.method", NO_CLASS_WEIGHTS, self.cams.method)
 

@@ -113,7 +113,9 @@ def _sorted_trees(pixels: np.ndarray, parents: np.ndarray, distances: Tensor) ->
     places[ranked] = numbers
     order, parent = pixels[ranked], places[parents[ranked]]
     parent[:batch] = numbers[:batch]
-    tensors = (torch.from_numpy(part).to(distances.device) for part in (order, parent, _edges(order, parent, distances)))
+    tensors = (
+        torch.from_numpy(part).to(distances.device) for part in (order, parent, _edges(order, parent, distances))
+    )
     return SpanningTrees(
         **dict(zip(("order", "parent", "edges"), tensors, strict=True)),
         starts=starts,

@@ -68,7 +68,9 @@ class _TreeSums(torch.autograd.Function):
         return _by_pixel(pulled[1], trees), of_weights, None
 
 
-def _gradient_of_weights(saved: list[Tensor], pulled: tuple[Tensor, Tensor], weights: Tensor, trees: SpanningTrees) -> Tensor:
+def _gradient_of_weights(
+    saved: list[Tensor], pulled: tuple[Tensor, Tensor], weights: Tensor, trees: SpanningTrees
+) -> Tensor:
     """Let what lies below an edge meet what lies beyond it."""
     (below, sums), (pulled_below, pulled_sums) = saved, pulled
     beyond = sums.index_select(0, trees.parent) - weights[:, None] * below

@@ -75,7 +75,9 @@ def train_on_annotations(
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"losses": weights, **_steering(sparse, dsrg, weights)}
     data = {"annotations": plan.dataset.annotations_fingerprint()} if "box_tightness" in weights else {}
-    return Stage(name="segmenter", version=1, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn)
+    return Stage(
+        name="segmenter", version=1, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
+    )
 
 
 def _asked_losses(dataset: Dataset) -> frozenset[str]:

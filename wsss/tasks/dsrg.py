@@ -65,4 +65,3 @@ class DsrgTask(ImageTask):
         possible[:, BACKGROUND] = self.background
         possible[:, 1:] = (batch["tags"] | ~batch["known"]).cpu()
         return possible
-

@@ -14,7 +14,6 @@ from wsss.tasks.settings import SegmenterSettings
 from wsss.tasks.views import quarter, views_of
 from wsss.types import BACKGROUND
 
-
 PIXEL_LOSSES = {
     "cross_entropy": pixel_cross_entropy,
     "generalised": generalised_cross_entropy,

@@ -182,6 +182,8 @@ def _without_straights(path: Path) -> Path:
 
 def _stays_inside(thing: Thing, path: Path) -> bool:
     corners = path.astype(int)
-    ways = [line(*start, *end) for start, end in zip(corners, corners[1:] if len(corners) > 1 else corners, strict=False)]
+    ways = [
+        line(*start, *end) for start, end in zip(corners, corners[1:] if len(corners) > 1 else corners, strict=False)
+    ]
     rows, columns = (np.concatenate(along) for along in zip(*ways, strict=True))
     return bool(thing.holds(rows, columns).all())
