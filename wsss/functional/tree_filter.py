@@ -1,13 +1,12 @@
 """Filtering along minimum spanning trees (Song et al., NeurIPS 2019)."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from wsss.functional.spanning_trees import SpanningTrees, minimum_spanning_trees, neighbour_distances
 
@@ -53,22 +52,24 @@ class _TreeSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    def forward(ctx: FunctionCtx, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
         below, sums = _both_ways(rows.index_select(0, trees.order), weights, trees)
         ctx.trees = trees
         ctx.save_for_backward(weights, *((below, sums) if ctx.needs_input_grad[1] else ()))
-        return _by_pixel(sums, trees)
+        return sums.index_select(0, trees.place)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         trees, (weights, *saved) = ctx.trees, ctx.saved_tensors
         pulled = _both_ways(gradient.index_select(0, trees.order), weights, trees)
         of_weights = _gradient_of_weights(saved, pulled, weights, trees) if saved else None
-        return _by_pixel(pulled[1], trees), of_weights, None
+        return pulled[1].index_select(0, trees.place), of_weights, None
 
 
-def _gradient_of_weights(saved: list[Tensor], pulled: tuple[Tensor, Tensor], weights: Tensor, trees: SpanningTrees) -> Tensor:
+def _gradient_of_weights(
+    saved: list[Tensor], pulled: tuple[Tensor, Tensor], weights: Tensor, trees: SpanningTrees
+) -> Tensor:
     """Let what lies below an edge meet what lies beyond it."""
     (below, sums), (pulled_below, pulled_sums) = saved, pulled
     beyond = sums.index_select(0, trees.parent) - weights[:, None] * below
@@ -76,10 +77,6 @@ def _gradient_of_weights(saved: list[Tensor], pulled: tuple[Tensor, Tensor], wei
     gradient = (pulled_below * beyond + below * pulled_beyond).sum(dim=1)
     gradient[: trees.starts[1]] = 0  # above a root there is no edge
     return gradient
-
-
-def _by_pixel(rows: Tensor, trees: SpanningTrees) -> Tensor:
-    return torch.empty_like(rows).index_copy_(0, trees.order, rows)
 
 
 def _both_ways(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> tuple[Tensor, Tensor]:
