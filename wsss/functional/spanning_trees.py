@@ -151,7 +151,7 @@ def _edges(order: np.ndarray, parent: np.ndarray, distances: Tensor) -> np.ndarr
 def _children(
     first: np.ndarray, counts: np.ndarray, nodes: np.ndarray, starts: tuple[int, ...]
 ) -> tuple[tuple[np.ndarray, ...], ...]:
-    """List the children of each level, see :class:`SpanningTrees`; ``first`` counts as ``nodes`` reads, breadth first."""
+    """List the children of each level, see :class:`SpanningTrees`; ``first`` counts nodes as ``nodes`` reads them."""
     most = int(counts.max(initial=1))
     parents = np.stack([np.add.reduceat(counts > rank, starts[:-1]) for rank in range(most)], axis=1).tolist()
     kids = [nodes[np.minimum(first + rank, len(nodes) - 1)] for rank in range(most)]

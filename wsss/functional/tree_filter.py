@@ -1,12 +1,13 @@
 """Filtering along minimum spanning trees (Song et al., NeurIPS 2019)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from wsss.functional.spanning_trees import SpanningTrees, minimum_spanning_trees, neighbour_distances
 
@@ -52,7 +53,7 @@ class _TreeSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:  # noqa: ANN401
         below, sums = _both_ways(rows.index_select(0, trees.order), weights, trees)
         ctx.trees = trees
         ctx.save_for_backward(weights, *((below, sums) if ctx.needs_input_grad[1] else ()))
@@ -60,7 +61,7 @@ class _TreeSums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # noqa: ANN401
         trees, (weights, *saved) = ctx.trees, ctx.saved_tensors
         pulled = _both_ways(gradient.index_select(0, trees.order), weights, trees)
         of_weights = _gradient_of_weights(saved, pulled, weights, trees) if saved else None
