@@ -1,6 +1,7 @@
 """Minimum spanning trees of pixel grids, their nodes ordered by depth."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float, Integer
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 MOST_PIXELS = 2**21
 """Of one image: distance and number of an edge are told apart in the 53 bits of one float64."""
@@ -49,10 +51,38 @@ def neighbour_distances(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 
     Returns:
         Squared distance to the neighbour on the right and to the one below; 0 where there is none.
     """
-    right = (features[..., 1:] - features[..., :-1]).square().sum(dim=1)
-    below = (features[..., 1:, :] - features[..., :-1, :]).square().sum(dim=1)
-    pad = torch.nn.functional.pad
-    return torch.stack([pad(right, (0, 1)), pad(below, (0, 0, 0, 1))], dim=1)
+    return _NeighbourDistances.apply(features)
+
+
+class _NeighbourDistances(torch.autograd.Function):
+    """The gradient in eight passes over the features, where autograd's own takes more than twice as many."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:  # noqa: ANN401 - torch makes a class of its own for it
+        ctx.save_for_backward(features)
+        batch, _, height, width = features.shape
+        distances = features.new_zeros(batch, 2, height, width)
+        distances[:, 0, :, :-1] = _steps(features, axis=3).square_().sum(dim=1)
+        distances[:, 1, :-1] = _steps(features, axis=2).square_().sum(dim=1)
+        return distances
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401 - see above
+        (features,) = ctx.saved_tensors
+        result = torch.zeros_like(features)
+        for direction, axis in enumerate((3, 2)):
+            most = features.shape[axis] - 1
+            pull = 2 * gradient[:, direction].unsqueeze(1).narrow(axis, 0, most)
+            steps = _steps(features, axis).mul_(pull)
+            result.narrow(axis, 1, most).add_(steps)
+            result.narrow(axis, 0, most).sub_(steps)
+        return result
+
+
+def _steps(features: Tensor, axis: int) -> Tensor:
+    most = features.shape[axis] - 1
+    return features.narrow(axis, 1, most) - features.narrow(axis, 0, most)
 
 
 @torch.no_grad()

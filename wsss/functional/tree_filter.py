@@ -53,7 +53,12 @@ class _TreeSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:  # noqa: ANN401
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch makes a class of its own for it
+        rows: Tensor,
+        weights: Tensor,
+        trees: SpanningTrees,
+    ) -> Tensor:
         below, sums = _both_ways(rows.index_select(0, trees.order), weights, trees)
         ctx.trees = trees
         ctx.save_for_backward(weights, *((below, sums) if ctx.needs_input_grad[1] else ()))
@@ -61,7 +66,7 @@ class _TreeSums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # noqa: ANN401 - see above
         trees, (weights, *saved) = ctx.trees, ctx.saved_tensors
         pulled = _both_ways(gradient.index_select(0, trees.order), weights, trees)
         of_weights = _gradient_of_weights(saved, pulled, weights, trees) if saved else None
