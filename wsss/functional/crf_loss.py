@@ -61,7 +61,8 @@ def crf_loss(
         Sum over the images of a share in [0, 1], and the number of images with a pixel that counts.
     """
     probabilities = at_least_single(probabilities)
-    grid = _grid(*probabilities.shape[2:], settings.side)
+    height, width = probabilities.shape[2:]
+    grid = _grid(height, width, settings.side)
     weights = mask[:, None].to(probabilities.dtype)
     cells = interpolate(weights, grid, mode="area")
     shares = interpolate(probabilities.where(mask[:, None], 0), grid, mode="area")
@@ -69,7 +70,7 @@ def crf_loss(
         features = _features(images.to(weights.dtype), weights, cells, settings)
         values = torch.cat([shares, cells], dim=1).flatten(2)
         pairs = zip(features, values, strict=True)
-        filtered = torch.stack([_filter(*pair) for pair in pairs]).unflatten(2, grid)
+        filtered = torch.stack([_filter(*pair) for pair in pairs]).view(len(values), -1, *grid)
     total = (cells * filtered[:, -1:]).flatten(1).sum(dim=1)
     each = (total - quadratic_form(shares, filtered[:, :-1])) / total.clamp(min=torch.finfo(total.dtype).tiny)
     return each.sum(), mask.flatten(1).any(dim=1).sum().to(each.dtype)
@@ -106,5 +107,5 @@ def _filter(features: Float[Tensor, "D N"], values: Float[Tensor, "C N"]) -> Flo
     # |fᵢ - fⱼ|² as one product, which leaves the exponential as the only other pass over the pairs
     halves, ones = features.square().sum(dim=0, keepdim=True) / -2, torch.ones_like(features[:1])
     here, there = torch.cat([features, halves, ones]).T, torch.cat([features, ones, halves])
-    sums = [(part @ there).clamp_(min=LEAST_EXPONENT).exp_() @ values.T for part in here.split(_ROWS)]
+    sums = [(part @ there).clamp_(min=LEAST_EXPONENT).exp_() @ values.T for part in torch.split(here, _ROWS)]
     return torch.cat(sums).T
