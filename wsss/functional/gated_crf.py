@@ -59,13 +59,8 @@ def gated_crf_loss(
     """
     probabilities = at_least_single(probabilities)
     colours = interpolate(images.to(probabilities.dtype), probabilities.shape[2:], mode="area") / settings.rgb
-    gates, pupils = sources.to(colours), learners.to(colours)
-    # one by one what is at work stays in a processor's cache; a GPU wants all at once
-    size = 1 if colours.device.type == "cpu" else len(colours)
-    parts = [slice(first, first + size) for first in range(0, len(colours), size)]
     with torch.no_grad():
-        results = [_pull(probabilities[at], colours[at], gates[at], pupils[at], settings) for at in parts]
-    pulls, kernels = (torch.cat(result) for result in zip(*results, strict=True))
+        pulls, kernels = _pull(probabilities, colours, sources.to(colours), learners.to(colours), settings)
     each = kernels - quadratic_form(probabilities, pulls) / 2
     return each.sum(), learners.sum().to(each.dtype)
 
