@@ -96,6 +96,19 @@ def test_open_pixels_count_for_nothing(loss: Loss) -> None:
     assert_nothing_counts(loss(logits, torch.full_like(labels, IGNORE), torch.full((2, 3, 5), torch.nan)), logits)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_impossible_background_does_not_speak_at_open_pixels(loss: Loss) -> None:
+    logits, labels, weights = scene(8)
+    labels[labels == 0] = IGNORE
+    logits[:, 0] = -torch.inf
+    logits.requires_grad_()
+    total, _ = loss(logits, labels, weights)
+    total.backward()  # type: ignore[no-untyped-call]
+    assert total.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
 def test_a_label_held_for_impossible_moves_the_network_less_than_a_doubtful_one() -> None:
     slopes = {}
     for loss in (pixel_cross_entropy, generalised_cross_entropy):

@@ -45,8 +45,8 @@ def crf_loss(
 
     The loss of an image is Σₖ sₖᵀW(1 - sₖ) / 1ᵀW1 over all pairs of points, a point and itself too, with the kernel
     Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²): how often two points that are drawn as W says are of different
-    labels. The paper's is not divided by 1ᵀW1, which grows with the square of the number of pixels: its weight of 2e-9 on
-    views of 513 pixels is 0.3 to 0.4 here.
+    labels. The paper's is not divided by 1ᵀW1, which grows with the square of the number of pixels: its weight of 2e-9
+    on views of 513 pixels is 0.3 to 0.4 here.
 
     The kernel is exact, the grid is not: colours and probabilities are averaged over its cells, over the pixels that
     count, and a cell weighs as much as it has of these. The paper halves the image and approximates W on a lattice.
