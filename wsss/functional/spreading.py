@@ -73,7 +73,7 @@ def spread_settled(
 
 def _costs(image: Image, grid: tuple[int, ...], contrast: float) -> NDArray[np.float64]:
     """What a step on the grid costs: its length in longer sides, and the edge that it meets."""
-    colours = adaptive_avg_pool2d(image.float() / 255, grid).numpy()
+    colours = adaptive_avg_pool2d(image.double() / 255, grid).numpy()
     edges = np.sqrt(sum(gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in colours))
     return 1 / max(grid) + contrast * edges
 
