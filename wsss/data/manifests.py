@@ -1,6 +1,0 @@
-"""Stub."""
-
-
-def read_manifest(path, classes):
-    """Stub."""
-    return {}
