@@ -1,5 +1,6 @@
 """Labels of every kind, drawn by hypothesis."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as some
@@ -17,7 +18,7 @@ CLASSES = ("cat", "traffic light", "Hündin 犬")
 rows, columns = some.integers(0, SIZE[0] - 1), some.integers(0, SIZE[1] - 1)
 foreground = some.integers(1, len(CLASSES))
 labels = some.integers(0, len(CLASSES))
-names = some.text("ab 1_/é犬\"\\", min_size=1, max_size=6).filter(lambda name: bool(name.strip()))
+names = some.text('ab 1_/é犬"\\', min_size=1, max_size=6).filter(lambda name: bool(name.strip()))
 
 
 def tuples(of: some.SearchStrategy[Any], least: int = 0) -> some.SearchStrategy[Any]:
@@ -49,7 +50,7 @@ def mask(draw: some.DrawFn) -> Mask:
     cuts = draw(some.sets(some.integers(1, SIZE[0] * SIZE[1] - 1), max_size=5))
     ends = [0, *sorted(cuts), SIZE[0] * SIZE[1]]
     values = labels | some.just(IGNORE)
-    return Mask(SIZE, tuple((draw(values), end - start) for start, end in zip(ends, ends[1:], strict=False)))
+    return Mask(SIZE, tuple((draw(values), end - start) for start, end in pairwise(ends)))
 
 
 def annotations() -> some.SearchStrategy[Annotation]:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 
 from tests.annotations.drawn_labels import CLASSES, RANDOM_CHECKS, annotations, manifests
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
-from wsss.annotations.codec import PARTS, decode, encode
 from wsss.annotations.base import KINDS
+from wsss.annotations.codec import PARTS, decode, encode
 from wsss.annotations.manifest import Manifest
 from wsss.errors import DataError
 
@@ -110,5 +110,7 @@ def test_a_class_that_the_data_lack_is_refused_where_it_is_used() -> None:
 
 
 def test_a_later_version_is_refused_before_its_unknown_keys_are() -> None:
-    with pytest.raises(DataError, match="entry version, is 2, it must be at most 1, a later wsss wrote the file; update"):
+    with pytest.raises(
+        DataError, match="entry version, is 2, it must be at most 1, a later wsss wrote the file; update"
+    ):
         decode(TEXT.replace('"version": 1', '"version": 2, "masters": []'))

@@ -154,7 +154,9 @@ def _write_points(points: Points, names: Mapping[int, str | None]) -> Fields:
 
 def _read_points(members: Members, numbers: Numbers) -> Points:
     held = [entry.members(("label", "row", "column")) for entry in members["points"].entries()]
-    return Points(tuple(Point(_label(one["label"], numbers), one["row"].whole(), one["column"].whole()) for one in held))
+    return Points(
+        tuple(Point(_label(one["label"], numbers), one["row"].whole(), one["column"].whole()) for one in held)
+    )
 
 
 def _write_scribbles(scribbles: Scribbles, names: Mapping[int, str | None]) -> Fields:
@@ -196,7 +198,9 @@ def _write_mask(mask: Mask, names: Mapping[int, str | None]) -> Fields:
 def _read_mask(members: Members, numbers: Numbers) -> Mask:
     held = members["mask"].members(("size", "runs"))
     runs = [run.pair() for run in held["runs"].entries()]
-    pairs = [(IGNORE if name.value is None else _label(name, numbers), size.whole(1, LARGEST**2)) for name, size in runs]
+    pairs = [
+        (IGNORE if name.value is None else _label(name, numbers), size.whole(1, LARGEST**2)) for name, size in runs
+    ]
     return Mask(_size(held["size"]), tuple(pairs))
 
 

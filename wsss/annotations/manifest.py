@@ -30,13 +30,14 @@ class Manifest:
     annotations: Mapping[str, Annotation]
     sizes: Mapping[str, Size] = field(default_factory=dict)
 
-    def check(self, name: str) -> None:
+    def check(self, name: str, places: Mapping[str, str] | None = None) -> None:
         """Refuse what can't be.
 
         Where the size of an image is unknown, a place may be anywhere but at negative coordinates.
 
         Args:
             name: What to call it in messages, such as its file in quotes.
+            places: The same for each image, where images have files of their own.
 
         Raises:
             DataError: If a class has no name of its own, or an annotation names none of them or can't be in its image.
@@ -46,12 +47,18 @@ class Manifest:
             try:
                 annotation.check(self._size(image, annotation), len(self.classes))
             except DataError as error:
-                raise DataError(f"{name}, image '{image}', is wrong: {error}") from None
+                where = (places or {}).get(image, name)
+                raise DataError(f"{where}, image '{image}', is wrong: {error}") from None
 
     def counts(self) -> dict[str, int]:
         """How many images carry each kind of label, kinds that occur only."""
         kinds = [kind for annotation in self.annotations.values() for kind in annotation.kinds]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+    def outline(self) -> str:
+        """How many images and classes there are, and what the images carry, as part of a sentence."""
+        carried = ", ".join(f"{kind} of {count}" for kind, count in self.counts().items())
+        return f"{len(self.annotations)} images, {len(self.classes)} classes; {carried or 'nothing is labelled'}"
 
     def _size(self, image: str, annotation: Annotation) -> Size:
         if image in self.sizes:
