@@ -40,7 +40,7 @@ class Entry:
             steps.append(f"[{entry.key}]" if type(entry.key) is int else f".{entry.key}")
             entry = entry.holder
         way = "".join(reversed(steps)).removeprefix(".")
-        return f"{entry.key}, entry {way}," if way else f"{entry.key},"
+        return f"{entry.key}, entry {way}," if way else f"{entry.key}, at its top,"
 
     def wrong(self, rule: str, cure: str = MEND) -> DataError:
         """An error that says what the value is and must be.
@@ -123,6 +123,8 @@ class Entry:
 def parse_json(text: str, name: str, *, without: Collection[str] = ()) -> Entry:
     """Read JSON in which no name stands twice.
 
+    Numbers may be infinite or none at all, as many programs write them: whoever asks for one refuses them.
+
     Args:
         text: The text.
         name: What to call it in messages, such as its file in quotes.
@@ -132,11 +134,17 @@ def parse_json(text: str, name: str, *, without: Collection[str] = ()) -> Entry:
         DataError: If it is no such JSON.
     """
     try:
-        return Entry(json.loads(text, object_pairs_hook=_object_without(without), parse_constant=_refuse), name)
+        return Entry(json.loads(text, object_pairs_hook=_object_without(without)), name)
     except RecursionError:
         raise DataError(f"{name} nests lists or objects thousands deep, no labels need that; {MEND}") from None
-    except ValueError as error:
+    except (json.JSONDecodeError, _TwiceError) as error:
         raise DataError(f"{name} can't be read as JSON ({error}); {MEND} or fetch it again") from None
+    except ValueError:
+        raise DataError(f"{name} has a whole number of thousands of digits, no labels need that; {MEND}") from None
+
+
+class _TwiceError(ValueError):
+    """A name stands twice in an object."""
 
 
 def _object_without(dropped: Collection[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
@@ -145,13 +153,9 @@ def _object_without(dropped: Collection[str]) -> Callable[[list[tuple[str, Any]]
         if len(held) < len(members):
             names = [name for name, _ in members]
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"an object names '{twice}' twice")
+            raise _TwiceError(f"an object names '{twice}' twice")
         for name in dropped:
             held.pop(name, None)
         return held
 
     return build
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.annotations import drawn_labels as drawn
-from tests.annotations.formats.samples import TEXTS, read_text, read_texts, write_texts
-from wsss.annotations import Annotation
+from tests.annotations.formats.samples import CLASSES, TEXTS, read_text, read_texts, write_texts
+from wsss.annotations import Annotation, Box, Boxes, ImageTags, Point, Points, Scribbles, Stroke
 from wsss.annotations.formats import FORMATS, recognise
 from wsss.annotations.manifest import Manifest, same_but_for
 
@@ -66,18 +66,18 @@ def test_what_is_of_no_format_is_told_too(text: str) -> None:
 
 @pytest.mark.parametrize("format", sorted(CAN_REPRESENT))
 def test_other_kinds_are_left_out(format: str) -> None:
-    mixed = read_text("manifest", TEXTS["manifest"])
-    whole = replace(mixed.annotations["one"], masks=None)
-    whole = replace(whole, boxes=whole.boxes and replace(whole.boxes, complete=True), points=None, scribbles=None)
-    kinds = FORMATS[format].kinds
-    given = read_text("manifest", TEXTS["manifest"]).annotations["one"] if len(kinds) == 1 else whole
-    if set(kinds) & {"boxes"}:
-        given = whole
-    manifest = Manifest(classes=mixed.classes, annotations={"one": given}, sizes={"one": (6, 8)})
-    if format == "tags":
-        manifest = replace(manifest, annotations={"one": replace(whole, boxes=None)})
-    back = read_texts(format, {key or "one": text for key, text in write_texts(format, manifest).items()})
-    assert set(back.annotations["one"].kinds) == set(kinds) & set(manifest.annotations["one"].kinds)
+    mixed = Annotation(
+        tags=ImageTags((1, 2)),
+        points=Points((Point(1, 0, 0),)),
+        scribbles=Scribbles((Stroke(2, ((1, 1),)),)),
+        boxes=Boxes((Box(1, 0, 0, 2, 2), Box(2, 1, 1, 3, 3))),
+        tags_complete=True,
+    )
+    manifest = Manifest(classes=CLASSES, annotations={"one": mixed}, sizes={"one": (6, 8)})
+    texts = write_texts(format, manifest)
+    back = read_texts(format, {key or "one": text for key, text in texts.items()}).annotations["one"]
+    kinds = [kind for kind in mixed.kinds if kind in FORMATS[format].kinds]
+    assert {kind: getattr(back, kind) for kind in back.kinds} == {kind: getattr(mixed, kind) for kind in kinds}
 
 
 def test_parts_that_changed_are_counted() -> None:

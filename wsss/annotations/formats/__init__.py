@@ -1,5 +1,6 @@
 """Published formats of labels, one file each: what reads them, writes them and knows them when it sees them."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 
 from wsss.annotations.base import KINDS
@@ -45,4 +46,5 @@ FORMATS = {
 
 def recognise(content: bytes) -> list[str]:
     """Names of the formats that bytes look like."""
-    return [name for name, format in FORMATS.items() if format.recognises(content)]
+    plain = content.removeprefix(BOM_UTF8)
+    return [name for name, format in FORMATS.items() if format.recognises(plain)]

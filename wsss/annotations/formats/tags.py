@@ -13,6 +13,9 @@ from wsss.annotations.manifest import Classes, Manifest
 from wsss.annotations.tags import ImageTags
 from wsss.errors import DataError, nearest
 
+UNFIT = '<>{}|,;"'
+"""What no name of an image has in a list: other kinds of files begin lines with these."""
+
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
     """Read the tags of all images.
@@ -31,6 +34,8 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
         where = f"{source.name}, line {number},"
         if image in annotations:
             raise DataError(f"{where} tags image '{image}' once more, an image has one line; join the lines")
+        if not _fits(image):
+            raise DataError(f"{where} begins with {image[:40]!r}, that is no name of an image; {MEND}")
         if image:
             annotations[image] = Annotation(tags=_tags(words, labels, where), tags_complete=True)
     if not annotations:
@@ -45,6 +50,10 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
         DataError: If the tags of an image are not complete, which the format can't say, or its name has a blank.
     """
     yield "", "".join(_line(image, annotation) for image, annotation in carriers(manifest, "tags"))
+
+
+def _fits(image: str) -> bool:
+    return image.isprintable() and not set(UNFIT) & set(image)
 
 
 def _tags(words: list[str], labels: dict[str, int], where: str) -> ImageTags:
@@ -68,17 +77,20 @@ def _line(image: str, annotation: Annotation) -> str:
             f"image '{image}' has tags that are not complete, the format 'tags' can't say so and means that no other "
             f"class is there; set tags_complete in the manifest or take the image out"
         )
-    if len(image.split()) != 1 or image != image.strip():
-        raise DataError(f"image '{image}' has a blank in its name, the format 'tags' parts words by blanks; rename it")
+    if image.split() != [image] or not _fits(image):
+        raise DataError(
+            f"image '{image}' has a blank or one of {UNFIT} in its name, the format 'tags' can't have them; rename it"
+        )
     return (
         " ".join([image, *(str(label) for label in sorted(annotation.tags.labels() if annotation.tags else ()))]) + "\n"
     )
 
 
 def recognises(content: bytes) -> bool:
-    """Whether it is plain text that is neither JSON nor XML and has several words somewhere."""
-    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return bool(start) and start[:1] not in b"{[<" and all(byte >= 32 or byte in b"\t\r\n" for byte in start[:1000])
+    """Whether it is plain text, neither JSON nor XML, with more than a word in some line."""
+    start = content.lstrip()
+    plain = start[:1] not in b"{[<" and all(byte >= 32 or byte in b"\t\r\n" for byte in start[:1000])
+    return plain and any(len(line.split()) > 1 for line in start.splitlines())
 
 
 TAGS = Format(kinds=("tags",), read=read, write=write, recognises=recognises, suffix=".txt")
