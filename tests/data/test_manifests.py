@@ -13,7 +13,7 @@ from tests.annotations.formats.samples import BOXES, CLASSES, SCRIBBLES, TEXTS
 from tests.data.damages import DAMAGES, good_cues
 from tests.data.toys import SHARED, needs_shared, save_photo, write
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Point, Points
-from wsss.annotations.formats import FORMATS, VOC_CLASSES
+from wsss.annotations.formats import FORMATS, VOC_CLASSES, recognise
 from wsss.annotations.manifest import Manifest
 from wsss.cli import main
 from wsss.data.files import read_classes
@@ -25,9 +25,8 @@ from wsss.types import IGNORE
 MALFORMED = 50
 """At least so many files of each format must be refused."""
 
-ENTRY = re.compile(
-    r"entry |at its top|an object names|line \d|at byte \d|image '|'\d_cues'|asks for|the first|pickle of plain values|looks like"
-)
+PLACES = ("entry ", "at its top", "an object names", r"line \d", r"at byte \d", "image '", r"'\d_cues'", "asks for")
+ENTRY = re.compile("|".join((*PLACES, "pickle of plain values", "looks like")))
 """How a sentence says where in the file; some damages are of the whole file."""
 
 WHOLE = re.compile(r"thousands|outermost element|holds a |labels of no image|holds clicks into|has no line 'image")
@@ -49,16 +48,18 @@ def test_malformed_files_are_refused_in_one_sentence(format: str, tmp_path: Path
     damaged = list(dict.fromkeys(one.encode() if isinstance(one, str) else one for one in DAMAGES[format]()))
     assert len(damaged) >= MALFORMED
     accepted, unclear = [], []
-    for content in damaged:
+    for number, content in enumerate(damaged):
         path.write_bytes(content)
-        for named in (format, None):
+        # what was damaged so that it is of another format now may be found to be of that one
+        unnamed = number % 8 == 0 and recognise(content) in ([], [format])
+        for named in (format, None) if unnamed else (format,):
             try:
                 import_labels(path, named, classes=CLASSES, **options)
             except DataError as error:
                 if not clear(str(error), path):
                     unclear.append((content[-300:], str(error)))
             else:
-                accepted.append((named, content))
+                accepted.append((named, content[-300:]))
     assert accepted == []
     assert unclear == []
 
@@ -112,8 +113,8 @@ def test_a_folder_is_read_image_by_image_named_by_their_files(tmp_path: Path) ->
     write(tmp_path / "boxes" / "three.xml", BOXES.replace("<xmin>2", "<xmin>two"))
     with pytest.raises(DataError, match=r"three.xml', entry object\[0\].bndbox.xmin, is 'two', it must be a number"):
         import_labels(tmp_path / "boxes")
-    with pytest.raises(DataError, match=r"three.xml', entry object\[0\].name, is 'cat', it must be one of the classes"):
-        write(tmp_path / "boxes" / "three.xml", BOXES)
+    write(tmp_path / "boxes" / "three.xml", BOXES)
+    with pytest.raises(DataError, match=r"one.xml', entry object\[0\].name, is 'cat', it must be one of the classes"):
         import_labels(tmp_path / "boxes", classes=("dog", "cow"))
 
 
@@ -121,10 +122,10 @@ def test_what_is_wrong_in_a_folder_names_its_file(tmp_path: Path) -> None:
     write(tmp_path / "a.xml", BOXES)
     write(tmp_path / "b.xml", BOXES.replace("<name>cat", "<name>background"))
     write(tmp_path / "c.xml", BOXES)
-    with pytest.raises(DataError, match="b.xml', image 'b', is wrong: box .* is of label 0"):
+    with pytest.raises(DataError, match=r"b.xml', image 'b', is wrong: box .* is of label 0"):
         import_labels(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty' holds no file that ends in '.xml'"):
+    with pytest.raises(DataError, match=r"empty' holds no file that ends in '.xml'"):
         import_labels(tmp_path / "empty")
 
 
@@ -147,7 +148,7 @@ def test_sizes_of_the_images_are_noted_and_checked_against(tmp_path: Path) -> No
     write(tmp_path / "points.json", json.dumps({"one": [{"x": 7, "y": 5, "cls": 1, "rank": 1}], "two": []}))
     assert import_labels(tmp_path / "points.json", images=tmp_path / "images").sizes == {"one": (6, 8)}
     write(tmp_path / "points.json", json.dumps({"one": [{"x": 5, "y": 7, "cls": 1, "rank": 1}]}))
-    with pytest.raises(DataError, match="points.json', image 'one', is wrong: a point lies at row 7, column 5"):
+    with pytest.raises(DataError, match=r"points.json', image 'one', is wrong: a point lies at row 7, column 5"):
         import_labels(tmp_path / "points.json", images=tmp_path / "images")
 
 
@@ -165,8 +166,8 @@ def test_cues_become_points_of_the_images_that_their_list_names(tmp_path: Path, 
             import_labels(path, classes=CLASSES, **{**cues, option: 1 if option == "grid" else None})
     with pytest.raises(DataError, match="set --grid to the side"):
         import_labels(path, classes=CLASSES, **{**cues, "grid": 3})
+    write(tmp_path / "ids.txt", "three 1")
     with pytest.raises(DataError, match="names none of the images"):
-        write(tmp_path / "ids.txt", "three 1")
         import_labels(path, classes=CLASSES, **cues)
 
 

@@ -66,5 +66,5 @@ def test_a_crowd_is_no_box_and_leaves_boxes_and_tags_incomplete() -> None:
 
 
 def test_images_without_a_size_are_not_written() -> None:
-    with pytest.raises(DataError, match="image 'one' has no size in the manifest.*--images"):
+    with pytest.raises(DataError, match=r"image 'one' has no size in the manifest.*--images"):
         write_texts("coco", Manifest(classes=CLASSES, annotations={"one": Annotation(boxes=Boxes(()))}))

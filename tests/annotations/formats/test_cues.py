@@ -30,5 +30,5 @@ def test_each_point_lies_where_the_grid_is_drawn(size: tuple[int, int]) -> None:
 
 def test_cues_need_the_size_of_their_image() -> None:
     source = Source("cues.pickle", "one", (torch.zeros(3, 1, dtype=torch.int64), 41))
-    with pytest.raises(DataError, match="'cues.pickle', image 'one', has no size .* add --images"):
+    with pytest.raises(DataError, match=r"'cues.pickle', image 'one', has no size .* add --images"):
         FORMATS["cues"].read([source], None)

@@ -18,7 +18,7 @@ def test_a_line_names_all_classes_of_its_image() -> None:
 
 def test_names_of_voc_need_no_list_of_classes_and_numbers_do() -> None:
     assert read_text("tags", "one dog aeroplane", None).annotations["one"].named() == {1, 12}
-    with pytest.raises(DataError, match="'one.file', line 2, gives class '3' by number, .*--classes FILE"):
+    with pytest.raises(DataError, match=r"'one.file', line 2, gives class '3' by number, .*--classes FILE"):
         read_text("tags", "one dog\ntwo 3", None)
 
 
