@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from wsss.annotations import Annotation, ImageTags
 from wsss.errors import DataError
 from wsss.types import MOST_CLASSES, Image, LabelMap, Sample, Tags, possible_labels
 
@@ -68,6 +69,13 @@ class Dataset(ABC):
     def possible(self, id: str) -> list[int]:
         """Labels that the tags of an image allow, in rising order."""
         return possible_labels(self.tags(id), len(self.classes), background=self.background)
+
+    def annotation(self, id: str) -> Annotation:
+        """What training may see of the labels of an image: its tags, which name all there is; data sets may have more."""
+        tags = self.tags(id)
+        if tags is None:
+            return Annotation()
+        return Annotation(tags=ImageTags(tuple((tags.nonzero().flatten() + 1).tolist())), tags_complete=True)
 
     def place(self, id: str) -> str:
         """Where an image lies, for messages."""
