@@ -71,7 +71,7 @@ class Dataset(ABC):
         return possible_labels(self.tags(id), len(self.classes), background=self.background)
 
     def annotation(self, id: str) -> Annotation:
-        """What training may see of the labels of an image: its tags, which name all there is; data sets may have more."""
+        """What training may see of the labels of an image: tags, which name all there is; data sets may have more."""
         tags = self.tags(id)
         if tags is None:
             return Annotation()

@@ -68,7 +68,7 @@ def simulate_scribbles(
 
 def _wobble(corners: int, rng: np.random.Generator) -> Path:
     """Draw how corners stray, with a standard deviation of 1; neighbours stray alike, as a hand does."""
-    window = min(3, corners)
+    window = max(1, min(3, corners - 1))
     return uniform_filter1d(rng.standard_normal((corners, 2)), window, axis=0, mode="wrap") * np.sqrt(window)
 
 
