@@ -141,7 +141,7 @@ def annotated(
         below = _mixed(picture(image), np.zeros((1, 1, 3), np.uint8), np.float32(DARKENED))
     else:
         below = overlay(image, annotation.masks.to_labels(), opacity, palette=palette)
-    zoom = max(1, round(side / max(below.shape)))
+    zoom = max(1, round(side / max(below.shape[:2])))
     canvas = PillowImage.fromarray(below.repeat(zoom, axis=0).repeat(zoom, axis=1))
     pen = _Pen(ImageDraw.Draw(canvas), PALETTES[palette](), zoom, max(1, max(canvas.size) // 240))
     pen.mark(annotation)

@@ -43,12 +43,13 @@ def test_without_spread_clicks_fall_into_the_very_middle() -> None:
 
 
 def test_clicks_spread_with_the_setting_around_the_middle() -> None:
-    truth = disc(40, 5)
-    away = []
+    truth = disc(40, 5).numpy()
+    things, away = find_things(truth), []
     for spread in (0.1, 0.3):
         told = PointSettings(spread=spread, background=0)
-        places = np.array([[(p := clicks(truth, told, seed=seed).points[0]).row, p.column] for seed in range(300)]) - 45
-        assert np.abs(places.mean(axis=0)).max() < 4 * 81 * spread / 300**0.5
+        drawn = [simulate_points(truth, things, None, told, missed=0, seed=seed).points[0] for seed in range(200)]
+        places = np.array([[point.row - 45, point.column - 45] for point in drawn])
+        assert np.abs(places.mean(axis=0)).max() < 4 * 81 * spread / 200**0.5
         away.append(float(np.hypot(*places.T).mean()))
     assert away[1] > 2 * away[0] > 0
 
@@ -110,11 +111,12 @@ def test_so_many_clicks_miss_and_the_others_stay(rate: float) -> None:
     for row in range(0, 60, 10):
         for column in range(0, 60, 10):
             truth[row + 2 : row + 8, column + 2 : column + 8] = 1
-    missed = 0
-    for seed in range(40):
-        careful, careless = clicks(truth, seed=seed).points, clicks(truth, missed=rate, seed=seed).points
-        moved = [after for before, after in zip(careful, careless, strict=True) if before != after]
-        assert all(truth[point.row, point.column] == 0 for point in moved)
-        missed += len(moved)
-    # 40 × 36 clicks: four standard deviations are 0.053 at most
-    assert missed / (40 * 36) == pytest.approx(rate, abs=0.053)
+    careful, careless = clicks(truth).points, clicks(truth, missed=rate).points
+    moved = [after for before, after in zip(careful, careless, strict=True) if before != after]
+    assert all(truth[point.row, point.column] == 0 for point in moved)
+    labels, things = truth.numpy(), find_things(truth.numpy())
+    drawn = [simulate_points(labels, things, None, EXACT, missed=rate, seed=seed).points for seed in range(30)]
+    missed = [truth[point.row, point.column] == 0 for points in drawn for point in points]
+    assert len(missed) == 30 * 36
+    # four standard deviations are 0.061 at most
+    assert sum(missed) / len(missed) == pytest.approx(rate, abs=0.061)
