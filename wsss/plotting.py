@@ -143,7 +143,7 @@ def annotated(
         below = overlay(image, annotation.masks.to_labels(), opacity, palette=palette)
     zoom = max(1, round(side / max(below.shape[:2])))
     canvas = PillowImage.fromarray(below.repeat(zoom, axis=0).repeat(zoom, axis=1))
-    pen = _Pen(ImageDraw.Draw(canvas), PALETTES[palette](), zoom, max(1, max(canvas.size) // 240))
+    pen = _Pen(ImageDraw.Draw(canvas), PALETTES[palette](), zoom, max(1, max(canvas.size) // 160))
     pen.mark(annotation)
     return np.array(canvas)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from hypothesis import strategies
-from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from torch import Tensor
 
@@ -33,10 +32,6 @@ def noise(seed: int, height: int, width: int, classes: int = CLASSES) -> Tensor:
     pixels = values[rng.integers(0, len(values), (height, width))]
     grown = zoom(patches, 4, order=0)[:height, :width]
     return torch.from_numpy(np.where(rng.random((height, width)) < 0.1, pixels, grown))
-
-
-def bare(labels: Tensor) -> NDArray[np.uint8]:
-    return labels.numpy()
 
 
 seeds = strategies.integers(0, 2**32)

@@ -59,5 +59,5 @@ def test_tags_come_from_the_data_set_or_else_from_the_truth_or_else_are_unknown(
 
 def test_mistakes_change_the_tags() -> None:
     labels = picture("0133").numpy()
-    assert simulate_tags(labels, None, 3, NoiseSettings(missing_tags=1), seed=0) == (ImageTags((3,)), {1})
+    assert simulate_tags(labels, None, 3, NoiseSettings(missing_tags=1), seed=0) == (ImageTags((3,)), frozenset({1}))
     assert simulate_tags(labels, None, 3, NoiseSettings(wrong_tags=1), seed=0) == (ImageTags((1, 2, 3)), frozenset())

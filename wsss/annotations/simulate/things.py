@@ -97,7 +97,7 @@ def _blocks(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
         return mask
     height, width = (side // stride for side in mask.shape)
     cut = mask[: height * stride, : width * stride].reshape(height, stride, width, stride)
-    return cut.all(axis=(1, 3))
+    return np.asarray(cut.all(axis=(1, 3)))
 
 
 def find_things(labels: NDArray[np.uint8]) -> tuple[Thing, ...]:
