@@ -1,3 +1,4 @@
+import os
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -6,6 +7,8 @@ import pytest
 if TYPE_CHECKING:
     from wsss.runs import Run
 
+# before torch is loaded: as many threads as cores in each of as many workers as cores would only wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # the first example of a process may have to load a library; how long a test takes is nobody's promise
 hypothesis.settings.register_profile("wsss", deadline=None)
