@@ -92,6 +92,9 @@ class Method:
         config: The configuration.
         dataset: The images.
         precision: The resolved precision.
+
+    Raises:
+        SettingsError: If the network can't do what is asked of it.
     """
 
     def __init__(self, config: Config, dataset: Dataset, precision: str) -> None:
@@ -103,6 +106,8 @@ class Method:
             config.network, config.classifier, config.classifier.weights, config.classifier.hidden
         )
         self.segmenters = segmenter_plan(config, dataset, precision)
+        self.classifier_network.check("classifier")
+        self.segmenters.network.check("segmenter")
         self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
 
     def plan(self) -> Plan:
