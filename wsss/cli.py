@@ -9,6 +9,10 @@ from wsss.errors import WsssError
 
 SETTINGS = "settings as key=value, for example: experiment=voc21 data.root=PATH rounds=2 refine=[growing,crf]"
 
+STUDY_SETTINGS = (
+    "settings for all runs as key=value, and which of them to carry out: seeds=[0,1] runs=[NAME,NAME] budgets=[25%%]"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says.
@@ -43,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     run.add_argument("--dry-run", action="store_true", help="only list the stages, their keys, and which are cached")
     run.set_defaults(verb=_run)
+
+    study = verbs.add_parser("study", help="carry out several runs that answer one question, or what is left of them")
+    study.add_argument("study", metavar="STUDY", help="name of a study in experiments/, or a YAML file")
+    study.add_argument("settings", nargs="*", metavar="key=value", help=STUDY_SETTINGS)
+    study.add_argument("--dry-run", action="store_true", help="only list the runs, and how much of each is left to do")
+    study.add_argument("--report-only", action="store_true", help="only write the table and figures of what there is")
+    study.set_defaults(verb=_study)
 
     config = verbs.add_parser("config", help="print the resolved settings as YAML, with the help of each")
     config.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
@@ -115,6 +126,17 @@ def _run(given: argparse.Namespace) -> None:
         console.result(dry_run(config))
     else:
         console.result(run(config=config).table())
+
+
+def _study(given: argparse.Namespace) -> int:
+    from wsss.studies.study import dry_run, study
+
+    if given.dry_run:
+        console.result(dry_run(given.study, given.settings))
+        return 0
+    done = study(given.study, *given.settings, report_only=given.report_only)
+    console.result(done.table())
+    return int(bool(done.failed))
 
 
 def _config(given: argparse.Namespace) -> None:
