@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a check found something wrong, 2 refused, 130 interrupted.
     """
-    given = _parser().parse_args(arguments)
+    given = _parsed(arguments)
     try:
         return int(given.verb(given) or 0)
     except WsssError as error:
@@ -32,6 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.note("wsss: interrupted; run the same command again to go on")
         return 130
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; settings may stand behind options too."""
+    parser = _parser()
+    given, left = parser.parse_known_args(arguments)
+    if left and (not hasattr(given, "settings") or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        given.settings += left
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:

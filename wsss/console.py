@@ -146,12 +146,12 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table as Markdown, its cells as in ``format_table``.
+    r"""Lay out a table as Markdown, its cells as in ``format_table``.
 
     >>> print(markdown_table(["class", "IoU"], [["cat | dog", 61.25]]))
     | class | IoU |
     | :-- | --: |
-    | cat \\| dog | 61.2 |
+    | cat \| dog | 61.2 |
 
     Args:
         columns: Names of the columns.

@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from wsss.studies.strips import Column, draw_study
 RECORD = "study.json"
 TABLE = "table"
 CURVE = "cost.png"
+
+WIDTH = 100
+"""Characters of a line of plain text."""
 
 COLUMNS = ("run", "seeds", "mIoU", "% of full", "pseudo labels", "seconds", "s/image")
 """Columns of the table."""
@@ -82,7 +86,7 @@ def text_report(plan: StudyPlan, states: Sequence[State]) -> str:
     """The study as plain text."""
     lines = lines_of(plan, states)
     table = console.format_table(plan.question, COLUMNS, table_rows(lines))
-    return "\n\n".join([table, LEGEND, "\n".join(remarks(plan, states, lines))])
+    return "\n\n".join([table, textwrap.fill(LEGEND, WIDTH), "\n".join(remarks(plan, states, lines))])
 
 
 def markdown_report(plan: StudyPlan, states: Sequence[State]) -> str:
