@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from wsss.annotations.settings import LabelSettings
 from wsss.data import DATASETS, DatasetSettings
 from wsss.errors import SettingsError, require
 from wsss.functional.dense_crf import CrfSettings
@@ -31,7 +32,7 @@ from wsss.refine import REFINERS
 from wsss.refine.settings import GrowingSettings
 from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
 from wsss.store import StoreSettings, digest_of
-from wsss.tasks.settings import ClassifierSettings, GraphSettings, SegmenterSettings, TrainerSettings
+from wsss.tasks.settings import ClassifierSettings, GraphSettings, SegmenterSettings, SparseSettings, TrainerSettings
 from wsss.tracking import TrackingSettings
 
 DEFAULT_EXPERIMENT = "synthetic"
@@ -65,6 +66,8 @@ class Config:
     """Name of the run's folder; made from the experiment and the configuration's hash when not given."""
     data: DatasetSettings = field(default_factory=DATASETS["synthetic"].settings)
     """The images: data=synthetic, voc, coco or folder."""
+    labels: LabelSettings = field(default_factory=LabelSettings)
+    """What training may see of the images' labels."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     """How the classifier is trained."""
     cams: CamSettings = field(default_factory=CamSettings)
@@ -83,6 +86,8 @@ class Config:
     """How the last refiner's scores become labels to train on."""
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     """How the segmenter is trained and how it predicts."""
+    sparse: SparseSettings = field(default_factory=SparseSettings)
+    """What a segmenter learns from a few labelled pixels by, with segmenter.supervision=sparse."""
     dsrg: DsrgSettings = field(default_factory=DsrgSettings)
     """How seeds grow inside the training of the segmenter, with segmenter.supervision=dsrg."""
     self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
@@ -104,6 +109,11 @@ class Config:
             if name not in REFINERS:
                 raise unknown_name("refine", name, REFINERS)
         require(len(set(self.refine)) == len(self.refine), "refine", "may name a refiner once", list(self.refine))
+        settled = self.labels.kinds != ("tags",) or self.labels.masks > 0
+        needs = "needs labels of pixels with 'sparse': give labels.kinds points, scribbles or boxes, or labels.masks"
+        require(
+            self.segmenter.supervision != "sparse" or settled, "segmenter.supervision", needs, list(self.labels.kinds)
+        )
         mapped = self.classifier.hidden == 0 or self.cams.method != "cam"
         require(mapped, "cams.method", NO_CLASS_WEIGHTS, self.cams.method)
 

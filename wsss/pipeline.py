@@ -1,7 +1,7 @@
 """The method: the stages in the order they run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsss.config import Config
 from wsss.data.base import Dataset
@@ -22,8 +22,14 @@ from wsss.stages.measure_signal import measure_signal
 from wsss.stages.networks import NetworkSettings
 from wsss.stages.refine import refine
 from wsss.stages.segmenters import SegmenterPlan
+from wsss.stages.settle_pixels import settle_pixels
 from wsss.stages.train_classifier import train_classifier
-from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_seeds, train_on_truth
+from wsss.stages.train_segmenter import (
+    train_on_annotations,
+    train_on_pseudo_labels,
+    train_on_seeds,
+    train_on_truth,
+)
 
 CEILING = "ceiling_predictions"
 """What the ceiling's labels of the validation images are called."""
@@ -57,6 +63,7 @@ class Round:
         segmenter: The stage that trains the segmenter.
         predictions: Its labels of the validation images, measured.
         signal: What the rule that ends self-training looks at.
+        seeds: The first round's seeds.
     """
 
     index: int
@@ -64,6 +71,7 @@ class Round:
     segmenter: Stage
     predictions: Step
     signal: Stage | None
+    seeds: Stage
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class Method:
             config.network, config.classifier, config.classifier.weights, config.classifier.hidden
         )
         self.segmenters = segmenter_plan(config, dataset, precision)
+        self.annotations = settle_pixels(dataset) if dataset.settles_pixels else None
         self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
 
     def plan(self) -> Plan:
@@ -114,25 +123,32 @@ class Method:
         return Plan(tuple(rounds), self.ceiling() if self.config.ceiling else ())
 
     def first_round(self) -> Round:
-        """Image tags → classifier → CAMs → seeds, of CAMs or published → refiners → pseudo labels → segmenter."""
-        config, dataset = self.config, self.dataset
+        """Image tags → classifier → CAMs → seeds, of CAMs or published → refiners → pseudo labels → segmenter.
+
+        What annotations settle comes first and stands above all that follows; it can be learnt from alone.
+        """
+        config, dataset, annotations = self.config, self.dataset, self.annotations
+        settled = (self.scored(annotations),) if annotations else ()
+        if annotations and config.segmenter.supervision == "sparse":
+            trail = Trail(annotations, annotations, annotations, source="network", annotations=annotations)
+            return self.finish_round(0, settled, trail, first_seeds=annotations)
         cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
         cues = import_cues(dataset, config.seeds) if config.seeds.cues else None
-        seeds = make_seeds(dataset, config.seeds, cams, crf=config.crf, cues=cues)
-        trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams")
+        seeds = make_seeds(dataset, config.seeds, cams, crf=config.crf, cues=cues, annotations=annotations)
+        trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams", annotations=annotations)
         # what is wrong with a file shows before anything is trained
         imported = (Step(cues),) if cues else ()
         looked = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
-        return self.finish_round(0, (*imported, *looked), trail, first_seeds=seeds)
+        return self.finish_round(0, (*settled, *imported, *looked), trail, first_seeds=seeds)
 
     def next_round(self, index: int, last: Round, first: Round) -> Round:
         """The last segmenter's scores, restricted to the known tags → seeds → refiners → pseudo labels → segmenter."""
         config, dataset = self.config, self.dataset
-        scores = make_scores(self.segmenters, last.segmenter, index)
-        seeds = make_network_seeds(dataset, config.self_training, scores, index)
-        trail = Trail(scores=scores, seeds=seeds, labels=seeds, source="network")
-        first_seeds = next(step.stage for step in first.steps if step.stage.name == "seeds")
-        return self.finish_round(index, (self.scored(scores), self.scored(seeds)), trail, first_seeds=first_seeds)
+        annotations = self.annotations
+        scores = make_scores(self.segmenters, last.segmenter, index, annotations)
+        seeds = make_network_seeds(dataset, config.self_training, scores, index, annotations)
+        trail = Trail(scores=scores, seeds=seeds, labels=seeds, source="network", annotations=annotations)
+        return self.finish_round(index, (self.scored(scores), self.scored(seeds)), trail, first_seeds=first.seeds)
 
     def finish_round(self, index: int, before: tuple[Step, ...], trail: Trail, first_seeds: Stage) -> Round:
         """Refiners → pseudo labels → segmenter, or seeds → segmenter."""
@@ -140,13 +156,15 @@ class Method:
         predictions = self.predicted(segmenter)
         signal = measure_signal(self.segmenters, segmenter, first_seeds) if self.config.rounds > 1 else None
         after = (Step(segmenter), predictions, *((Step(signal),) if signal else ()))
-        return Round(index, (*before, *between, *after), segmenter, predictions, signal)
+        return Round(index, (*before, *between, *after), segmenter, predictions, signal, first_seeds)
 
     def supervised(self, trail: Trail, index: int) -> tuple[tuple[Step, ...], Stage]:
         """What the segmenter of a round learns from, and its training; seeds that grow inside it need no refiner."""
         config = self.config
         if config.segmenter.supervision == "dsrg":
             return (), train_on_seeds(self.segmenters, config.dsrg, trail.seeds, index)
+        if config.segmenter.supervision == "sparse":
+            return (), train_on_annotations(self.segmenters, config.sparse, config.dsrg, trail.seeds, index)
         refined, trail = self.refined(trail, index)
         labels = make_pseudo_labels(self.dataset, config.pseudo_labels, trail, index)
         return (*refined, self.scored(labels)), train_on_pseudo_labels(self.segmenters, labels, index)
@@ -178,7 +196,9 @@ class Method:
 
     def ceiling(self) -> tuple[Step, ...]:
         """Full masks → segmenter: the same network, schedule, images and seed, and cross entropy in any case."""
-        trained = train_on_truth(self.segmenters)
+        # all images, also those that the budget of a weak label does not pay for
+        whole = replace(self.segmenters, dataset=self.dataset.whole)
+        trained = train_on_truth(whole)
         return Step(trained), self.predicted(trained, CEILING)
 
     def predicted(self, segmenter: Stage, name: str = "predictions") -> Step:

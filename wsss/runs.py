@@ -100,7 +100,7 @@ class Run:
     @cached_property
     def dataset(self) -> Dataset:
         """Its images."""
-        return open_dataset(self.config.data)
+        return open_dataset(self.config.data, self.config.labels)
 
     @cached_property
     def plan(self) -> Plan:
@@ -254,7 +254,7 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
 
 def take_part(config: Config) -> None:
     """Do this process's part of a run."""
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data, config.labels)
     precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
     planned = plan(config, dataset, precision)
     watcher = Watcher()
@@ -339,7 +339,7 @@ def dry_run(config: Config) -> str:
     Raises:
         SettingsError: If ``until`` or ``start`` names no stage.
     """
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data, config.labels)
     planned = plan(config, dataset, resolve_precision(config.trainer.precision, config.trainer.accelerator))
     store = Store(Path(config.store.root))
     stages = [step.stage for step in planned]

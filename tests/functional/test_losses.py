@@ -8,8 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.drawing import picture
+from tests.functional.loss_checks import (
+    assert_nothing_counts,
+    assert_the_parts_add_up,
+    assert_the_slope_is_right,
+    generator_of,
+    mask_of,
+    shares_of,
+)
 from wsss.functional.losses import (
-    SumAndCount,
     balanced_seed_loss,
     constrain_loss,
     entropy_loss,
@@ -17,6 +24,7 @@ from wsss.functional.losses import (
     laplacian_loss,
     node_cross_entropy,
     pixel_cross_entropy,
+    pixel_entropy_loss,
     possible_softmax,
     tag_loss,
 )
@@ -25,25 +33,12 @@ from wsss.types import IGNORE
 seeds = st.integers(0, 10_000)
 
 
-def generator_of(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def assert_nothing_counts(loss: SumAndCount, *leaves: Tensor) -> None:
-    total, count = loss
-    assert (total.item(), count.item()) == (0, 0)
-    total.backward()  # type: ignore[no-untyped-call]
-    for leaf in leaves:
-        assert leaf.grad is not None
-        assert not leaf.grad.any()
-
-
 @given(seed=seeds)
 def test_tags_are_judged_by_the_soft_margin(seed: int) -> None:
     logits = torch.randn(6, 4, generator=generator_of(seed)) * 5
     tags = torch.rand(6, 4, generator=generator_of(seed + 1)) < 0.5
     known = torch.tensor([True, True, False, True, False, True])
-    total, count = tag_loss(logits, tags, known)
+    total, count = tag_loss(logits, tags, known[:, None].expand(-1, 4))
     assert count == 4
     expected = functional.multilabel_soft_margin_loss(logits[known], tags[known].float())
     torch.testing.assert_close(total / count, expected)
@@ -51,7 +46,17 @@ def test_tags_are_judged_by_the_soft_margin(seed: int) -> None:
 
 def test_images_without_tags_count_for_nothing() -> None:
     logits = torch.randn(3, 4, requires_grad=True)
-    assert_nothing_counts(tag_loss(logits, torch.ones(3, 4) > 0, torch.zeros(3) > 0), logits)
+    assert_nothing_counts(tag_loss(logits, torch.ones(3, 4) > 0, torch.zeros(3, 4) > 0), logits)
+
+
+def test_a_class_that_nobody_spoke_of_counts_little_as_absent_beside_one_that_was_named() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5], [1.0, 1.0, 1.0]])
+    named = torch.tensor([[True, False, False], [False, False, False]])
+    total, count = tag_loss(logits, named, named)
+    assert count == 1
+    # -log s(2), and half of -log s(1) and of -log s(-0.5)
+    expected = (math.log(1 + math.exp(-2)) + (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(0.5))) / 2) / 3
+    assert total.item() == pytest.approx(expected, rel=1e-5)
 
 
 @given(seed=seeds)
@@ -105,10 +110,6 @@ def test_the_parts_of_a_batch_add_up_to_the_whole(seed: int) -> None:
     parts = [pixel_cross_entropy(logits[part], labels[part]) for part in (slice(0, 3), slice(3, 4))]
     for index in (0, 1):
         torch.testing.assert_close(parts[0][index] + parts[1][index], whole[index])
-
-
-def shares_of(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator_of(seed), dtype=torch.double).softmax(dim=1)
 
 
 def test_every_label_has_some_probability_and_the_sunken_one_a_slope() -> None:
@@ -303,3 +304,36 @@ def test_losses_run_on_the_device_of_their_inputs() -> None:
     labels = torch.randint(3, (2, 4, 4))
     expected = pixel_cross_entropy(logits, labels)[0]
     torch.testing.assert_close(pixel_cross_entropy(logits.cuda(), labels.cuda())[0].cpu(), expected)
+
+
+def test_undecided_pixels_cost_their_entropy_by_hand() -> None:
+    shares = torch.tensor([[[[0.5, 1.0, 0.25]], [[0.5, 0.0, 0.25]], [[0.0, 0.0, 0.5]]]])
+    total, count = pixel_entropy_loss(shares, torch.tensor([[[True, True, False]]]))
+    assert count == 2
+    assert total.item() == pytest.approx(math.log(2))
+    total, count = pixel_entropy_loss(shares, torch.tensor([[[False, False, True]]]))
+    assert total.item() == pytest.approx(1.5 * math.log(2))
+
+
+@given(seed=seeds)
+def test_pixels_are_as_undecided_as_regions_of_one_pixel(seed: int) -> None:
+    shares, mask = shares_of(seed, 3, 4, 5, 2), mask_of(seed + 1, 3, 5, 2)
+    for pixels, regions in zip(
+        pixel_entropy_loss(shares, mask), entropy_loss(shares.movedim(1, -1)[mask]), strict=True
+    ):
+        torch.testing.assert_close(pixels, regions)
+    assert_the_parts_add_up(pixel_entropy_loss, shares, mask)
+
+
+def test_the_entropy_of_a_sure_pixel_has_a_slope() -> None:
+    logits = torch.tensor([[[[0.0]], [[-200.0]]]], requires_grad=True)
+    pixel_entropy_loss(logits.softmax(dim=1), torch.ones(1, 1, 1) > 0)[0].backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    shares, mask = shares_of(1, 2, 3, 2, 2), mask_of(2, 2, 2, 2)
+    assert_the_slope_is_right(lambda values: pixel_entropy_loss(values, mask), shares)
+
+
+def test_no_pixel_is_undecided_where_none_counts() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    assert_nothing_counts(pixel_entropy_loss(logits.softmax(dim=1), torch.zeros(2, 4, 4) > 0), logits)

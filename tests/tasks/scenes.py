@@ -47,7 +47,8 @@ class Squares:
                 for label in present.nonzero().flatten():
                     row, column = torch.randint(0, 20, (2,), generator=generator).tolist()
                     images[number, :, row : row + 12, column : column + 12] = COLOURS[label][:, None, None]
-            yield {"image": images, "tags": tags, "known": torch.rand(8, generator=generator) < self.known}
+            known = (torch.rand(8, generator=generator) < self.known)[:, None].expand(-1, tags.shape[1])
+            yield {"image": images, "tags": tags, "known": known}
 
 
 class HeldOut(pl.LightningDataModule):
@@ -140,5 +141,5 @@ class Cues:
                 "labels": labels.masked_fill(hidden, IGNORE),
                 "weights": torch.ones(labels.shape),
                 "tags": torch.tensor([[label == 1, label == 2] for label in shown]),
-                "known": torch.ones(4, dtype=torch.bool),
+                "known": torch.ones(4, 2, dtype=torch.bool),
             }

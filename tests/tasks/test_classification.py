@@ -37,7 +37,7 @@ def test_images_without_tags_do_not_count(tmp_path: Path) -> None:
     task = classification_task()
     batch = next(iter(Squares()))
     alone = {name: value[:5] for name, value in batch.items()}
-    batch["known"] = torch.arange(8) < 5
+    batch["known"] = (torch.arange(8) < 5)[:, None].expand(-1, 2)
     total, count = task.eval().losses(batch)
     expected, five = task.losses(alone)
     assert count == five == 5

@@ -74,7 +74,7 @@ def shown(*rows: str) -> dict[str, Tensor]:
         "labels": torch.full((1, *drawn.shape), IGNORE),
         "weights": torch.ones(1, *drawn.shape),
         "tags": torch.ones(1, 2, dtype=torch.bool),
-        "known": torch.ones(1, dtype=torch.bool),
+        "known": torch.ones(1, 2, dtype=torch.bool),
     }
 
 

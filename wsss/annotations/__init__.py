@@ -1,6 +1,6 @@
 """Weak labels of one image: tags, points, scribbles, boxes, full masks, and any mix of them."""
 
-from wsss.annotations.annotation import Annotation, keep_allowed
+from wsss.annotations.annotation import Annotation
 from wsss.annotations.base import KINDS, WeakLabel
 from wsss.annotations.boxes import Box, Boxes
 from wsss.annotations.masks import Mask
@@ -20,5 +20,4 @@ __all__ = [
     "Scribbles",
     "Stroke",
     "WeakLabel",
-    "keep_allowed",
 ]

@@ -13,6 +13,7 @@ from wsss.annotations.masks import Mask
 from wsss.annotations.points import Points
 from wsss.annotations.scribbles import Scribbles
 from wsss.annotations.tags import ImageTags
+from wsss.functional.settled import keep_labels
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Segments
 
 
@@ -85,7 +86,7 @@ class Annotation:
             own = label.seeds(image)
             settled = settled if own is None else torch.where(own == IGNORE, settled, own)
         allowed = self.allowed(size, classes)
-        return settled if allowed is None else keep_allowed(settled, allowed)
+        return keep_labels(settled, None, allowed)
 
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
         """Mark the labels that no kind rules out at each pixel; None if nothing is ruled out.
@@ -123,10 +124,3 @@ class Annotation:
         """
         for label in self.given():
             label.check(size, classes)
-
-
-def keep_allowed(labels: LabelMap, allowed: Bool[Tensor, "K H W"]) -> LabelMap:
-    """Forget the labels of pixels where they are ruled out."""
-    there = labels != IGNORE
-    fits = allowed.gather(0, labels.long().where(there, 0)[None])[0]
-    return torch.where(there & fits, labels, IGNORE).to(labels.dtype)

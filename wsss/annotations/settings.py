@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from wsss.annotations.base import KINDS
+from wsss.annotations.cost import CostSettings
 from wsss.errors import SettingsError, nearest, one_of, require
 
 SOURCES = ("simulated", "manifest")
@@ -104,6 +105,8 @@ class LabelSettings:
     """Boxes."""
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     """Mistakes of simulated labels."""
+    costs: CostSettings = field(default_factory=CostSettings)
+    """Seconds that a person needs for labels."""
 
     def __post_init__(self) -> None:
         weak = tuple(kind for kind in KINDS if kind != "masks")

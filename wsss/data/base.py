@@ -8,6 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from wsss.annotations import Annotation, ImageTags
 from wsss.errors import DataError
 from wsss.types import MOST_CLASSES, Image, LabelMap, Sample, Tags, possible_labels
 
@@ -65,6 +70,39 @@ class Dataset(ABC):
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         return self._ids[split]
 
+    @property
+    def whole(self) -> "Dataset":
+        """The data set with all its images and no labels but its own."""
+        return self
+
+    @property
+    def settles_pixels(self) -> bool:
+        """Whether labels of training images say of single pixels what they show, or don't."""
+        return False
+
+    def annotation(self, id: str) -> Annotation:
+        """What training may see of an image's labels: its tags, where nothing else was asked for."""
+        tags = self.tags(id)
+        if tags is None:
+            return Annotation()
+        return Annotation(tags=ImageTags(tuple((tags.nonzero().flatten() + 1).tolist())), tags_complete=True)
+
+    def annotations_fingerprint(self) -> str:
+        """Hash the labels of all training images, beyond the tags that ``fingerprint`` knows."""
+        labels = (repr(self.annotation(id)).encode() for id in self.ids("train"))
+        return digest(*labels).hex()
+
+    def presence(self, id: str) -> tuple[Bool[Tensor, " C"], Bool[Tensor, " C"]]:
+        """Which classes are there, and of which of them it is known whether they are."""
+        tags = self.tags(id)
+        known = torch.full((len(self.classes),), tags is not None)
+        return torch.zeros_like(known) if tags is None else tags, known
+
+    def named(self, id: str) -> Tags | None:
+        """Classes that are said to be there; None where nothing is known of any."""
+        present, known = self.presence(id)
+        return present if known.any() else None
+
     def possible(self, id: str) -> list[int]:
         """Labels that the tags of an image allow, in rising order."""
         return possible_labels(self.tags(id), len(self.classes), background=self.background)
@@ -112,7 +150,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def tags(self, id: str) -> Tags | None:
-        """Which of the C foreground classes are there; None when nobody said, all False when known to be empty."""
+        """Which of the C foreground classes are there, and no others are; None when that isn't known of all of them.
+
+        All False means known to be empty.
+        """
 
     @abstractmethod
     def truth(self, id: str) -> LabelMap | None:

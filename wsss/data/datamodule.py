@@ -16,8 +16,8 @@ from wsss.errors import DataError, require
 class DataModule(pl.LightningDataModule):
     """Training batches of random views, and whole held-out images one at a time.
 
-    A training batch holds image (b, 3, crop, crop) float in [0, 1], tags (b, C) bool, known (b,) bool (False where
-    nobody said, then all tags are False), index (b,) place in ``train_ids`` and, with a target, labels (b, crop, crop)
+    A training batch holds image (b, 3, crop, crop) float in [0, 1], tags (b, C) bool, known (b, C) bool (False where
+    nobody said, then the tag is False), index (b,) place in ``train_ids`` and, with a target, labels (b, crop, crop)
     int64 and weights (b, crop, crop) float. A held-out batch has b = 1, the whole image, and no labels.
 
     The trainer must not replace the samplers (``use_distributed_sampler=False``): held-out images are spread over the
@@ -34,6 +34,8 @@ class DataModule(pl.LightningDataModule):
         workers: Processes that prepare batches beside this one; they are spawned, so that they hold none of its locks.
         rank: This process.
         world_size: Number of processes.
+        outlined: Whether a batch has boxes too, (b, 32, 5) int64: label, top, left, bottom, right in pixels of the
+            crop, filled up with rows of ``IGNORE``.
 
     Raises:
         SettingsError: If the processes can't share a batch evenly.
@@ -53,13 +55,14 @@ class DataModule(pl.LightningDataModule):
         workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        outlined: bool = False,
     ) -> None:
         super().__init__()
         whole = batch_size >= 1 and batch_size % world_size == 0
         require(whole, "batch_size", f"must be a multiple of the {world_size} processes", batch_size)
         if not train_ids:
             raise DataError(f"data set '{dataset.name}' has no image to learn from; see the settings of data")
-        self.views = TrainingViews(dataset, tuple(train_ids), target, transform, seed)
+        self.views = TrainingViews(dataset, tuple(train_ids), target, transform, seed, outlined=outlined)
         self.sampler = EpochSampler(len(train_ids), batch_size, seed=seed, rank=rank, world_size=world_size)
         self.held_out = WholeImages(dataset, tuple(held_out_ids))
         self.workers = workers

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import Mask
@@ -47,11 +47,14 @@ class View:
         image: (3, crop, crop) float in [0, 1].
         labels: (crop, crop) int64, ``IGNORE`` beside the image; None without labels.
         weights: (crop, crop) float, 0 beside the image; None without labels.
+        boxes: (N, 5) int64, label, top, left, bottom, right in pixels of the crop, which they may reach beyond; None
+            without boxes.
     """
 
     image: Tensor
     labels: Tensor | None
     weights: Tensor | None
+    boxes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def random_view(
     settings: TransformSettings,
     *,
     seed: int,
+    boxes: Int64[Tensor, "N 5"] | None = None,
 ) -> View:
     """Show an image at a random size, place, side and light, and its labels with it.
 
@@ -88,6 +92,7 @@ def random_view(
         weights: How much each pixel's label counts, of the image's size; None counts each as 1.
         settings: How far to go.
         seed: All that the view depends on, see ``seed_of``; the global generators are left alone.
+        boxes: Label, top, left, bottom, right in pixels of the image, half-open, or None.
     """
     draws = torch.rand(7, generator=torch.Generator().manual_seed(seed)).tolist()
     low, high = settings.scale[0], settings.scale[-1]
@@ -99,13 +104,15 @@ def random_view(
     shown = _jittered(_resized(image, rows, columns).float().div_(255), settings.jitter, draws[4:])
     canvas = torch.tensor(MEAN_COLOUR)[:, None, None].repeat(1, settings.crop, settings.crop)
     picture = _placed(shown, canvas, rows, columns, flip=flip)
+    moved = None if boxes is None else _moved(boxes, rows, columns, settings.crop if flip else None)
     if labels is None:
-        return View(picture, None, None)
+        return View(picture, None, None, moved)
     unknown = torch.full((1, settings.crop, settings.crop), IGNORE)
     placed = _placed(_resized(Mask(labels[None]), rows, columns).long(), unknown, rows, columns, flip=flip)[0]
     counts = torch.zeros(1, settings.crop, settings.crop)
     given = Mask(torch.ones_like(labels, dtype=torch.float32)[None] if weights is None else weights[None].float())
-    return View(picture, placed, _placed(_resized(given, rows, columns), counts, rows, columns, flip=flip)[0])
+    counted = _placed(_resized(given, rows, columns), counts, rows, columns, flip=flip)[0]
+    return View(picture, placed, counted, moved)
 
 
 def _span(length: int, side: int, crop: int, draw: float) -> _Span:
@@ -127,6 +134,19 @@ def _resized(picture: Tensor, rows: _Span, columns: _Span) -> Tensor:
 def _placed(part: Tensor, canvas: Tensor, rows: _Span, columns: _Span, *, flip: bool) -> Tensor:
     canvas[:, rows.place : rows.place + rows.extent, columns.place : columns.place + columns.extent] = part
     return canvas.flip(-1) if flip else canvas
+
+
+def _moved(boxes: Tensor, rows: _Span, columns: _Span, mirror: int | None) -> Tensor:
+    """Move boxes to where the window shows what they hold, mirrored about a crop of that width."""
+    top, bottom = (_along(boxes[:, side], rows) for side in (1, 3))
+    left, right = (_along(boxes[:, side], columns) for side in (2, 4))
+    if mirror is not None:
+        left, right = mirror - right, mirror - left
+    return torch.stack([boxes[:, 0], top, left, bottom, right], dim=1)
+
+
+def _along(places: Tensor, span: _Span) -> Tensor:
+    return ((places - span.start) * (span.extent / span.length)).round().long() + span.place
 
 
 def _jittered(image: Tensor, jitter: float, draws: list[float]) -> Tensor:

@@ -9,10 +9,13 @@ from torch.utils.data import Sampler
 
 from wsss.data.base import Dataset
 from wsss.data.transforms import TransformSettings, Weights, random_view, seed_of
-from wsss.types import LabelMap
+from wsss.types import IGNORE, LabelMap
 
 Target = tuple[LabelMap, Weights | None]
 """What a segmenter learns of one image: labels, and how much each pixel counts; None counts each as 1."""
+
+MOST_BOXES = 32
+"""As many boxes of an image are shown to a training, the largest."""
 
 Batch = dict[str, Tensor]
 
@@ -71,6 +74,7 @@ class TrainingViews(TorchDataset[Batch]):
         target: Reads what to learn of an image; None where tags are all there is to learn.
         transform: How far views go.
         seed: Where they are drawn from, with the epoch and the image's name.
+        outlined: Whether boxes come along, for a training that learns from them.
     """
 
     def __init__(
@@ -80,8 +84,11 @@ class TrainingViews(TorchDataset[Batch]):
         target: Callable[[str], Target] | None,
         transform: TransformSettings,
         seed: int,
+        *,
+        outlined: bool = False,
     ) -> None:
         self.dataset = dataset
+        self.outlined = outlined
         self.ids = ids
         self.target = target
         self.transform = transform
@@ -92,11 +99,20 @@ class TrainingViews(TorchDataset[Batch]):
         id = self.ids[index]
         labels, weights = (None, None) if self.target is None else self.target(id)
         seed = seed_of("view", self.seed, epoch, id)
-        view = random_view(self.dataset.image(id), labels, weights, self.transform, seed=seed)
+        boxes = self._boxes(id) if self.outlined else None
+        view = random_view(self.dataset.image(id), labels, weights, self.transform, seed=seed, boxes=boxes)
         entry = {"image": view.image, "index": torch.tensor(index), **_tags(self.dataset, id)}
         if view.labels is not None and view.weights is not None:
             entry |= {"labels": view.labels, "weights": view.weights}
+        if view.boxes is not None:
+            entry["boxes"] = torch.full((MOST_BOXES, 5), IGNORE)
+            entry["boxes"][: len(view.boxes)] = view.boxes
         return entry
+
+    def _boxes(self, id: str) -> Tensor:
+        """The largest boxes of an image, (N, 5)."""
+        boxes = self.dataset.annotation(id).boxes
+        return torch.zeros(0, 5, dtype=torch.int64) if boxes is None else boxes.as_tensor()[:MOST_BOXES]
 
 
 class WholeImages(TorchDataset[Batch]):
@@ -121,9 +137,5 @@ class WholeImages(TorchDataset[Batch]):
 
 
 def _tags(dataset: Dataset, id: str) -> Batch:
-    tags = dataset.tags(id)
-    known = tags is not None
-    return {
-        "tags": torch.zeros(len(dataset.classes), dtype=torch.bool) if tags is None else tags,
-        "known": torch.tensor(known),
-    }
+    present, known = dataset.presence(id)
+    return {"tags": present, "known": known}

@@ -17,19 +17,24 @@ LEAST_RATIO, MOST_RATIO = 0.05, 20.0
 """Bounds of the refined probability in multiples of the network's, beyond which ``constrain_loss`` stops to pull."""
 
 
-def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Bool[Tensor, " B"]) -> SumAndCount:
+def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Bool[Tensor, "B C"]) -> SumAndCount:
     """Judge which classes are said to be present (multi-label soft margin loss).
+
+    A class of which nothing is known counts as absent with the weight 1 / (C - 1) where others are named, lest a
+    network that never hears of an absent class finds all of them everywhere (Cole et al., CVPR 2021).
 
     Args:
         logits: One for each image and foreground class.
         tags: Presence of the classes.
-        known: Whether anybody gave the tags of an image; if not, it does not count.
+        known: Of which classes it is known whether they are present; an image of which nothing is known does not count.
 
     Returns:
         Sum over the images of the mean over the classes, and the number of images that count.
     """
-    each = functional.binary_cross_entropy_with_logits(logits.float(), tags.float(), reduction="none").mean(dim=1)
-    return each.where(known, 0).sum(), known.sum().float()
+    each = functional.binary_cross_entropy_with_logits(logits.float(), tags.float(), reduction="none")
+    weights = torch.where(known, 1.0, 1 / max(1, logits.shape[1] - 1))
+    counts = known.any(dim=1)
+    return (each * weights).mean(dim=1).where(counts, 0).sum(), counts.sum().float()
 
 
 def pixel_cross_entropy(
@@ -51,6 +56,11 @@ def pixel_cross_entropy(
     weights = torch.ones_like(each) if weights is None else weights.float()
     weights = weights.where(labels != IGNORE, 0)
     return (each * weights).sum(), weights.sum()
+
+
+def at_least_single(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Widen half precision, in which sums over many pixels lose their last ones; the other types stay."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def floored_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Float[Tensor, "B K h w"]:
@@ -144,6 +154,20 @@ def node_cross_entropy(
     return (each.where(counts, 0) * weights).sum(), weights.sum()
 
 
+def pixel_entropy_loss(probabilities: Float[Tensor, "B K h w"], mask: Bool[Tensor, "B h w"]) -> SumAndCount:
+    """Judge how undecided the pixels are (Grandvalet and Bengio, NeurIPS 2004).
+
+    Args:
+        probabilities: Of each pixel, summing to 1.
+        mask: Pixels that count.
+
+    Returns:
+        Sum of the entropies of those pixels in nats, and their number.
+    """
+    entropies = -(probabilities * _finite_logarithm(probabilities)).sum(dim=1)
+    return entropies.where(mask, 0).sum(), mask.sum().to(entropies.dtype)
+
+
 def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
     """Judge how undecided the regions are (Grandvalet and Bengio, NeurIPS 2004).
 
@@ -153,9 +177,7 @@ def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
     Returns:
         Sum of the entropies in nats, and the number of regions.
     """
-    # The slope of p log p at 0 is infinite; clamped, it is finite and the value the same.
-    logarithms = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
-    return -(probabilities * logarithms).sum(), probabilities.new_tensor(len(probabilities))
+    return -(probabilities * _finite_logarithm(probabilities)).sum(), probabilities.new_tensor(len(probabilities))
 
 
 def laplacian_loss(
@@ -178,6 +200,11 @@ def laplacian_loss(
 def _mean_of_each(values: Float[Tensor, "B h w"], mask: Bool[Tensor, "B h w"]) -> Float[Tensor, " B"]:
     """Mean over the marked pixels of each image, 0 where none is."""
     return values.where(mask, 0).flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def _finite_logarithm(probabilities: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    # The slope of p log p at 0 is infinite; clamped, it is finite and the value the same.
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _possible_logits(logits: Float[Tensor, "N K"], possible: Bool[Tensor, "N K"]) -> Float[Tensor, "N K"]:

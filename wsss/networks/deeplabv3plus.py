@@ -122,10 +122,15 @@ class DeepLabV3Plus(nn.Module):
         Returns:
             One logit a label; height and width are a quarter of the images', rounded up.
         """
+        return self.look(images)[0]
+
+    def look(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B width h w"]]:
+        """Compute logits at stride 4, and the decoder's features that they are read from."""
         low, high = self.backbone(images)
         # the sum is one 1 × 1 convolution of both, concatenated; its larger half runs before the features are enlarged
         context = interpolate(
             self.context(self.pyramid(high)), size=low.shape[2:], mode="bilinear", align_corners=False
         )
         direct = interpolate(self.direct(high), size=low.shape[2:], mode="bilinear", align_corners=False)
-        return self.head(self.decoder(self.merge(context + self.detail(low)))) + direct
+        features = self.decoder(self.merge(context + self.detail(low)))
+        return self.head(features) + direct, features

@@ -29,6 +29,7 @@ class View:
         tags: Its tags; None rules nothing out.
         background: Whether the data set has a background class.
         source: Where the scores come from.
+        marks: Labels of the pixels that a person marked one by one, ``IGNORE`` elsewhere; None where there are none.
         segments: Its superpixels, for refiners that need the graph.
         graph: Its region graph, likewise.
     """
@@ -37,6 +38,7 @@ class View:
     tags: Tags | None
     background: bool
     source: Source
+    marks: LabelMap | None = None
     segments: Segments | None = None
     graph: "Data | None" = None
 

@@ -15,7 +15,7 @@ from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import FittedRefiner, Source, View
 from wsss.store import resize_scores
 from wsss.tasks.settings import OPINIONS, GraphSettings
-from wsss.types import Evidence
+from wsss.types import IGNORE, Evidence
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -111,6 +111,10 @@ class Graph(FittedRefiner):
         possible[view.possible(classes - 1)] = True
         graph.cams = pool_regions(evidence.scores, view.segments).float()
         graph.targets = majority_labels(evidence.seeds, view.segments, classes=classes).long()
+        if view.marks is not None:
+            # a region that a mark lies in is what the mark says, whatever the many seeds from maps say
+            marked = majority_labels(view.marks, view.segments, classes=classes).long()
+            graph.targets = torch.where(marked == IGNORE, graph.targets, marked)
         graph.possible = possible.expand(len(graph.x), -1)
         return graph
 

@@ -9,7 +9,7 @@ import torch
 from wsss.data.base import Dataset
 from wsss.refine.base import FittedRefiner
 from wsss.stages.base import Stage, Workbench
-from wsss.stages.materials import GraphStages, Material, Remembered, Trail
+from wsss.stages.materials import GraphStages, Material, Remembered, Trail, reads_of
 from wsss.stages.training import keep_network, steps_of, train
 from wsss.store import Artefact
 
@@ -79,6 +79,6 @@ def fit_refiner(
         version=1,
         work=work,
         settings=refiner.learns_from(trail.source) | {"seed": seed, "precision": precision},
-        reads={"scores": trail.scores, "seeds": trail.seeds, **graphs.reads},
+        reads={"scores": trail.scores, "seeds": trail.seeds, **graphs.reads, **reads_of(trail.annotations)},
         round=turn,
     )

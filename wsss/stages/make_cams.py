@@ -1,7 +1,8 @@
 """Class activation maps of the training images, summed over scales and flips."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool
@@ -14,6 +15,11 @@ from wsss.stages.base import Portion, Stage, Workbench, batches, for_each, scien
 from wsss.stages.networks import NetworkSettings, load_classifier, on_grid
 from wsss.stages.settings import CamSettings
 from wsss.store import Artefact, UnitWriter, resize_scores, stride_size
+
+if TYPE_CHECKING:
+    from wsss.networks.classifier import Classifier
+
+DESCRIPTION = "class activation maps"
 
 LOOKED_AT = 2048
 """Most images whose activations of absent classes are looked at; they are spread evenly over the training images."""
@@ -33,47 +39,13 @@ def make_cams(
     """
 
     def work(bench: Workbench, out: Artefact) -> None:
-        from wsss.tasks.classification import GRADIENT_MAPS, predict_cams
-
         model = load_classifier(network, len(dataset.classes), bench.read(classifier), bench.device)
+        camera = _Camera(bench=bench, dataset=dataset, model=model, settings=settings)
         planned = batches(dataset, dataset.ids("train"), settings.batch_size)
-        # what is known about absent classes is known when all images were looked at, so until then maps wait
-        level = settings.negative_quantile
-        raw = None if level is None else Artefact(out.progress)
-
-        def look(portion: Portion) -> None:
-            batch = on_grid([dataset.image(image) for image in portion.ids], portion.size, bench.device)
-            # where absent classes are looked at too, none can be left out
-            wanted = None if raw else _wanted(dataset, portion.ids)
-            # gradients can't be taken of what was computed in inference mode
-            with torch.no_grad() if settings.method in GRADIENT_MAPS else torch.inference_mode(), bench.autocast():
-                summed = predict_cams(
-                    model, batch, scales=settings.scales, flip=settings.flip, method=settings.method, wanted=wanted
-                ).cpu()
-            with (raw or out).unit(portion.name) as unit:
-                for image, maps in zip(portion.ids, summed, strict=True):
-                    resized = resize_scores(maps, stride_size(dataset.size(image)))
-                    if raw:
-                        _write_raw(unit, dataset, image, resized)
-                    else:
-                        _write_cams(unit, dataset, image, resized)
-
-        for_each(bench, raw or out, planned, look, description="class activation maps")
-        if raw is None or level is None:
-            return
-        ranks.barrier()
-        offsets = _offsets(raw, dataset, level)
-
-        def normalise(portion: Portion) -> None:
-            with out.unit(portion.name) as unit:
-                for image in portion.ids:
-                    maps = _read_raw(raw, image)["maps"]
-                    full = torch.zeros(len(dataset.classes), *maps.shape[1:])
-                    present = _present(dataset, image)
-                    full[present] = subtract_offsets(maps, offsets[present])
-                    _write_cams(unit, dataset, image, full)
-
-        for_each(bench, out, planned, normalise, description="normalised maps")
+        if settings.negative_quantile is None:
+            _make(camera, planned, out)
+        else:
+            _make_above_offsets(camera, planned, out, settings.negative_quantile)
 
     return Stage(
         name="cams",
@@ -82,6 +54,91 @@ def make_cams(
         settings=_science(settings) | {"precision": precision},
         reads={"classifier": classifier},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Camera:
+    """The classifier and the images that it is shown.
+
+    Attributes:
+        bench: What stages work with.
+        dataset: The images.
+        model: The trained classifier.
+        settings: Method, scales and flip.
+    """
+
+    bench: Workbench
+    dataset: Dataset
+    model: "Classifier"
+    settings: CamSettings
+
+    def take(self, portion: Portion, wanted: Bool[Tensor, "B C"] | None) -> list[tuple[str, Tensor]]:
+        """Compute the maps of a batch; see ``predict_cams``.
+
+        Args:
+            portion: Images of like size.
+            wanted: Which classes of each image count; None computes all.
+
+        Returns:
+            Each image with its maps (C, h, w) as they are stored, not normalised.
+        """
+        from wsss.tasks.classification import GRADIENT_MAPS, predict_cams
+
+        bench, settings = self.bench, self.settings
+        batch = on_grid([self.dataset.image(image) for image in portion.ids], portion.size, bench.device)
+        # gradients can't be taken of what was computed in inference mode
+        with torch.no_grad() if settings.method in GRADIENT_MAPS else torch.inference_mode(), bench.autocast():
+            summed = predict_cams(
+                self.model, batch, scales=settings.scales, flip=settings.flip, method=settings.method, wanted=wanted
+            ).cpu()
+        return [
+            (image, resize_scores(maps, stride_size(self.dataset.size(image))))
+            for image, maps in zip(portion.ids, summed, strict=True)
+        ]
+
+
+def _make(camera: _Camera, planned: Sequence[Portion], out: Artefact) -> None:
+    """Write maps as they come."""
+    dataset = camera.dataset
+
+    def make(portion: Portion) -> None:
+        taken = camera.take(portion, _wanted(dataset, portion.ids))
+        with out.unit(portion.name) as unit:
+            for image, maps in taken:
+                _write_cams(unit, dataset, image, maps)
+
+    for_each(camera.bench, out, planned, make, description=DESCRIPTION)
+
+
+def _make_above_offsets(camera: _Camera, planned: Sequence[Portion], out: Artefact, level: float) -> None:
+    """Write maps less what counts as none, which is known once the absent classes of all images were looked at."""
+    raw = Artefact(out.progress)
+
+    def look(portion: Portion) -> None:
+        # where absent classes are looked at too, none can be left out
+        taken = camera.take(portion, None)
+        with raw.unit(portion.name) as unit:
+            for image, maps in taken:
+                _write_raw(unit, camera.dataset, image, maps)
+
+    for_each(camera.bench, raw, planned, look, description=DESCRIPTION)
+    ranks.barrier()
+    _normalise(camera, planned, raw, out, level)
+
+
+def _normalise(camera: _Camera, planned: Sequence[Portion], raw: Artefact, out: Artefact, level: float) -> None:
+    dataset = camera.dataset
+    offsets = _offsets(raw, dataset, level)
+
+    def normalise(portion: Portion) -> None:
+        with out.unit(portion.name) as unit:
+            for image in portion.ids:
+                maps, present = _read_raw(raw, image)["maps"], _present(dataset, image)
+                full = torch.zeros(len(dataset.classes), *maps.shape[1:])
+                full[present] = subtract_offsets(maps, offsets[present])
+                _write_cams(unit, dataset, image, full)
+
+    for_each(camera.bench, out, planned, normalise, description="normalised maps")
 
 
 def _science(settings: CamSettings) -> dict[str, Any]:

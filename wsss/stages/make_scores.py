@@ -3,16 +3,17 @@
 from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import best_labels
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
+from wsss.stages.materials import reads_of, settled_by
 from wsss.stages.segmenters import BATCH, Seer, SegmenterPlan
 from wsss.store import Artefact, resize_scores, stride_size
 
 
-def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int) -> Stage:
-    """Plan a segmenter's scores of the training images, restricted to the known tags: the next round's raw material."""
+def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int, annotations: Stage | None = None) -> Stage:
+    """Plan a segmenter's scores of the training images, kept to what is known: the next round's raw material."""
     dataset = plan.dataset
 
     def work(bench: Workbench, out: Artefact) -> None:
-        seer = Seer(plan, bench, segmenter)
+        seer, settled = Seer(plan, bench, segmenter), settled_by(bench, annotations)
 
         def one(portion: Portion) -> None:
             scores = seer.scores(portion)
@@ -22,13 +23,19 @@ def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int) -> Stage:
                     known = restrict_scores(
                         resize_scores(small, stride_size(size)), dataset.tags(image), background=dataset.background
                     )
+                    known = settled.scores(image, known)
                     unit.write_scores(image, known, possible, size)
                     unit.write_labels(image, best_labels(resize_scores(known, size), possible))
 
         for_each(bench, out, batches(dataset, dataset.ids("train"), BATCH), one, description="scores of the segmenter")
 
     return Stage(
-        name="scores", version=1, work=work, settings=_viewing(plan), reads={"segmenter": segmenter}, round=turn
+        name="scores",
+        version=1,
+        work=work,
+        settings=_viewing(plan),
+        reads={"segmenter": segmenter} | reads_of(annotations),
+        round=turn,
     )
 
 

@@ -14,8 +14,9 @@ from wsss.functional.seeds import (
     plant_seeds,
     score_seeds,
 )
+from wsss.functional.settled import confine_cams
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
-from wsss.stages.materials import image_thresholds, training_thresholds
+from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import Artefact, resize_scores
 from wsss.types import CamMap, LabelMap, ScoreMap
@@ -28,8 +29,11 @@ def make_seeds(
     *,
     crf: CrfSettings | None = None,
     cues: Stage | None = None,
+    annotations: Stage | None = None,
 ) -> Stage:
     """Plan the scores and seeds of the first round: scores from CAMs, seeds where CAMs are sure or from published cues.
+
+    What annotations settle stands above what CAMs and cues say.
 
     Args:
         dataset: The images and their tags.
@@ -37,12 +41,16 @@ def make_seeds(
         cams: The stage that made the CAMs.
         crf: The dense CRF, which only the rule ``irn`` asks; None takes its defaults.
         cues: The stage that imported cues; they replace the seeds and leave the scores to the CAMs.
+        annotations: The stage that wrote what annotations settle; None where training sees tags alone.
     """
     asked = (crf or CrfSettings()) if settings.rule == "irn" else None
 
     def work(bench: Workbench, out: Artefact) -> None:
         thresholds = training_thresholds(bench, bench.read(cams), settings)
-        sower = _Sower(dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds)
+        settled = settled_by(bench, annotations)
+        sower = _Sower(
+            dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds, settled
+        )
         one = partial(_seed_from_cams, sower, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
@@ -53,7 +61,7 @@ def make_seeds(
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
         | {"background_class": dataset.background},
-        reads={"cams": cams} | ({"cues": cues} if cues else {}),
+        reads={"cams": cams} | ({"cues": cues} if cues else {}) | reads_of(annotations),
     )
 
 
@@ -68,6 +76,7 @@ class _Sower:
         cams: Artefact of the CAMs.
         cues: Artefact of the cues, where they replace seeds from CAMs.
         thresholds: Those of the training set, where the rule asks them.
+        settled: What annotations settle.
     """
 
     dataset: Dataset
@@ -76,15 +85,18 @@ class _Sower:
     cams: Artefact
     cues: Artefact | None
     thresholds: Thresholds | None
+    settled: Settled
 
     def plant(self, image: str) -> tuple[ScoreMap, LabelMap]:
         """Read the CAMs of one image and make scores and seeds of them."""
         small = self.cams.read_scores(image, len(self.dataset.classes) + 1)[1:]
+        small = confine_cams(small, self.settled.allowed(image))
         tags = self.dataset.tags(image)
         thresholds = self.thresholds or image_thresholds(small, tags, self.settings)
         background = self.dataset.background
         scores = cam_scores(small, tags, self.settings, background=background, thresholds=thresholds)
-        return scores, self._seeds(image, small, thresholds)
+        seeds = self._seeds(image, small, thresholds)
+        return self.settled.scores(image, scores), self.settled.keep(image, seeds)
 
     def _seeds(self, image: str, small: CamMap, thresholds: Thresholds | None) -> LabelMap:
         tags, size = self.dataset.tags(image), self.dataset.size(image)
@@ -106,11 +118,13 @@ def _seed_from_cams(sower: _Sower, out: Artefact, portion: Portion) -> None:
             unit.write_labels(image, seeds)
 
 
-def make_network_seeds(dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, turn: int) -> Stage:
+def make_network_seeds(
+    dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, turn: int, annotations: Stage | None = None
+) -> Stage:
     """Plan the seeds of a later round: where the segmenter's scores, restricted to the known tags, are sure."""
 
     def work(bench: Workbench, out: Artefact) -> None:
-        one = partial(_seed_from_scores, dataset, settings, bench.read(scores), out)
+        one = partial(_seed_from_scores, dataset, settings, bench.read(scores), settled_by(bench, annotations), out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
     thresholds = {"foreground": settings.foreground_threshold, "background": settings.background_threshold}
@@ -119,13 +133,18 @@ def make_network_seeds(dataset: Dataset, settings: SelfTrainingSettings, scores:
         version=1,
         work=work,
         settings=thresholds | {"background_class": dataset.background},
-        reads={"scores": scores},
+        reads={"scores": scores} | reads_of(annotations),
         round=turn,
     )
 
 
 def _seed_from_scores(
-    dataset: Dataset, settings: SelfTrainingSettings, scores: Artefact, out: Artefact, portion: Portion
+    dataset: Dataset,
+    settings: SelfTrainingSettings,
+    scores: Artefact,
+    settled: Settled,
+    out: Artefact,
+    portion: Portion,
 ) -> None:
     with out.unit(portion.name) as unit:
         for image in portion.ids:
@@ -137,4 +156,4 @@ def _seed_from_scores(
                 background_threshold=settings.background_threshold,
                 background=dataset.background,
             )
-            unit.write_labels(image, seeds)
+            unit.write_labels(image, settled.keep(image, seeds))

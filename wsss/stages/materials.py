@@ -14,10 +14,11 @@ from torch import Tensor
 from wsss.data.base import Dataset
 from wsss.functional.levels import LEVELS, count_levels
 from wsss.functional.seeds import SeedSettings, Thresholds, rank_thresholds
+from wsss.functional.settled import keep_labels, keep_scores
 from wsss.refine.base import Refiner, Source, View
 from wsss.stages.base import Stage, Workbench
 from wsss.store import Artefact, UnitWriter
-from wsss.types import CamMap, Evidence, LabelMap, Segments, Tags
+from wsss.types import IGNORE, CamMap, Evidence, LabelMap, ScoreMap, Segments, Tags
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -99,6 +100,54 @@ class Graphs:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What annotations settle and rule out, image by image; nothing where training sees tags alone.
+
+    Attributes:
+        dataset: The images and their annotations.
+        labels: Artefact of the settled pixels; None where annotations settle none.
+    """
+
+    dataset: Dataset
+    labels: Artefact | None
+
+    def pixels(self, image: str) -> LabelMap | None:
+        """Labels of the settled pixels of an image, (H, W); None where nothing is settled."""
+        return None if self.labels is None else self.labels.read_labels(image)
+
+    def allowed(self, image: str) -> Tensor | None:
+        """Labels that annotations leave possible at each pixel, (K, H, W) bool; None where they rule nothing out."""
+        if self.labels is None:
+            return None
+        return self.dataset.annotation(image).allowed(self.dataset.size(image), len(self.dataset.classes))
+
+    def marks(self, image: str) -> LabelMap | None:
+        """Labels of the pixels that a person marked one by one, (H, W); None where there are none."""
+        if self.labels is None:
+            return None
+        ties = self.dataset.annotation(image).ties(self.dataset.size(image))
+        return None if ties is None else torch.where(ties > 0, self.labels.read_labels(image), IGNORE)
+
+    def scores(self, image: str, scores: ScoreMap) -> ScoreMap:
+        """Keep scores of any resolution to what is settled and possible."""
+        return scores if self.labels is None else keep_scores(scores, self.pixels(image), self.allowed(image))
+
+    def keep(self, image: str, labels: LabelMap) -> LabelMap:
+        """Keep labels to what is settled and possible."""
+        return labels if self.labels is None else keep_labels(labels, self.pixels(image), self.allowed(image))
+
+
+def settled_by(bench: Workbench, annotations: Stage | None) -> Settled:
+    """Open what annotations settle."""
+    return Settled(bench.dataset, bench.read(annotations) if annotations else None)
+
+
+def reads_of(annotations: Stage | None) -> dict[str, Stage]:
+    """What a stage reads that keeps to annotations."""
+    return {"annotations": annotations} if annotations else {}
+
+
+@dataclass(frozen=True)
 class Trail:
     """Where the evidence of a round lies after some refiners.
 
@@ -107,12 +156,14 @@ class Trail:
         seeds: Stage that wrote the seeds last.
         labels: Stage whose labels are the last word.
         source: Where the scores of the round came from.
+        annotations: Stage that wrote what annotations settle; None where training sees tags alone.
     """
 
     scores: Stage
     seeds: Stage
     labels: Stage
     source: Source
+    annotations: Stage | None = None
 
     def after(self, refiner: Refiner, stage: Stage) -> "Trail":
         """The trail with one more refiner behind it."""
@@ -122,7 +173,8 @@ class Trail:
 
     def open(self, bench: Workbench) -> "Material":
         """Open the artefacts."""
-        return Material(bench.dataset, bench.read(self.scores), bench.read(self.seeds), self.source)
+        settled = settled_by(bench, self.annotations)
+        return Material(bench.dataset, bench.read(self.scores), bench.read(self.seeds), self.source, settled)
 
 
 @dataclass(frozen=True)
@@ -134,6 +186,7 @@ class Material:
         scores: Artefact that holds the scores.
         seeds: Artefact that holds the seeds.
         source: Where the scores came from.
+        settled: What annotations settle.
         graphs: Superpixels and region graphs, for refiners that need them.
     """
 
@@ -141,11 +194,18 @@ class Material:
     scores: Artefact
     seeds: Artefact
     source: Source
+    settled: Settled
     graphs: Graphs | None = None
 
     def evidence(self, image: str) -> Evidence:
         """Read the evidence about one image."""
         return Evidence(self.scores.read_scores(image, len(self.dataset.classes) + 1), self.seeds.read_labels(image))
+
+    def kept(self, image: str, evidence: Evidence) -> Evidence:
+        """Keep evidence to what annotations settle and leave possible."""
+        if self.settled.labels is None:
+            return evidence
+        return Evidence(self.settled.scores(image, evidence.scores), self.settled.keep(image, evidence.seeds))
 
     def view(self, image: str) -> View:
         """Read what a refiner may look at besides."""
@@ -154,6 +214,7 @@ class Material:
             tags=self.dataset.tags(image),
             background=self.dataset.background,
             source=self.source,
+            marks=self.settled.marks(image),
             segments=self.graphs.segments(image) if self.graphs else None,
             graph=self.graphs.graph(image) if self.graphs else None,
         )

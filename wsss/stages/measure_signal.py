@@ -93,19 +93,17 @@ def _count(dataset: Dataset, image: str, views: list[LabelMap], seeds: LabelMap,
     plain, mirrored, shrunk = views
     stay = (plain == mirrored).sum() + (plain == shrunk).sum()
     known = seeds != IGNORE
-    tags = _count_tags(plain, dataset.tags(image), least_area)
+    tags = _count_tags(plain, *dataset.presence(image), least_area)
     return torch.tensor(
         [*tags, int(stay), 2 * plain.numel(), int((plain == seeds)[known].sum()), int(known.sum())], dtype=torch.int64
     )
 
 
-def _count_tags(labels: LabelMap, tags: Tags | None, least_area: float) -> tuple[int, int, int]:
-    """Tags found, invented and missed; nothing where the tags are unknown."""
-    if tags is None:
-        return 0, 0, 0
+def _count_tags(labels: LabelMap, tags: Tags, known: Tags, least_area: float) -> tuple[int, int, int]:
+    """Tags found, invented and missed, among the classes of which it is known whether they are there."""
     areas = torch.bincount(labels.flatten().long(), minlength=256)[1 : len(tags) + 1]
     found = areas > least_area * labels.numel()
-    return int((found & tags).sum()), int((found & ~tags).sum()), int((~found & tags).sum())
+    return int((found & tags).sum()), int((found & known & ~tags).sum()), int((~found & tags).sum())
 
 
 def read_signal(artefact: Artefact) -> Signal:

@@ -6,7 +6,7 @@ from functools import partial
 from wsss.data.base import Dataset
 from wsss.refine.base import FittedRefiner, Refiner
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
-from wsss.stages.materials import GraphStages, Material, Trail
+from wsss.stages.materials import GraphStages, Material, Trail, reads_of
 from wsss.store import Artefact
 
 
@@ -38,7 +38,7 @@ def refine(
         one = partial(_refine_portion, ready, material, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description=name, pooled=True)
 
-    reads = {"scores": trail.scores, "seeds": trail.seeds}
+    reads = {"scores": trail.scores, "seeds": trail.seeds} | reads_of(trail.annotations)
     reads |= graphs.reads if graphs else {}
     reads |= {"fitted": fitted} if fitted else {}
     return Stage(
@@ -55,7 +55,7 @@ def _refine_portion(refiner: Refiner, material: Material, out: Artefact, portion
     with out.unit(portion.name) as unit:
         for image in portion.ids:
             view = material.view(image)
-            refined = refiner.refine(material.evidence(image), view)
+            refined = material.kept(image, refiner.refine(material.evidence(image), view))
             unit.write_labels(image, refiner.labels(refined, view))
             if refiner.changes == "scores":
                 unit.write_scores(image, refined.scores, view.possible(len(refined.scores) - 1), view.size)

@@ -50,14 +50,15 @@ class SegmenterPlan:
         ids = self.dataset.ids("train")
         if self.rounds == 1:
             return ids, ()
-        tags = [self.dataset.tags(image) for image in ids]
+        tags = [self.dataset.named(image) for image in ids]
         kept, watched = stratified_holdout(tags, self.self_training.watched, self.seed + WATCH_SEED)
         return tuple(ids[index] for index in kept), tuple(ids[index] for index in watched)
 
     def science(self) -> dict[str, object]:
         """The settings that steer the training."""
         # who supervises shows in what the stage reads
-        learning = science(self.settings, "weights", "test_scales", "test_flip", "supervision")
+        plain = ("loss",) if self.settings.loss == "cross_entropy" else ()
+        learning = science(self.settings, "weights", "test_scales", "test_flip", "supervision", *plain)
         watched = self.self_training.watched if self.rounds > 1 else 0.0
         return (
             learning

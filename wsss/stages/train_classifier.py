@@ -31,7 +31,7 @@ def train_classifier(
 
         ids = dataset.ids("train")
         tags = [dataset.tags(image) for image in ids]
-        if all(known is None for known in tags):
+        if all(dataset.named(image) is None for image in ids):
             raise StageError(
                 f"'{dataset.name}' has no image with known tags, so no classifier can be trained; "
                 "see data.tags for where tags are read from"

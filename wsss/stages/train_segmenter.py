@@ -1,6 +1,7 @@
 """Training the segmenter: on pseudo labels, on seeds that grow, or, for the ceiling, on the truth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from wsss.stages.networks import build_segmenter
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
+from wsss.tasks.settings import SparseSettings
 from wsss.types import LabelMap
 
 if TYPE_CHECKING:
@@ -52,11 +54,55 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
     return Stage(name="segmenter", version=1, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
 
 
+def train_on_annotations(
+    plan: SegmenterPlan, sparse: SparseSettings, dsrg: DsrgSettings, seeds: Stage, turn: int
+) -> Stage:
+    """Plan the training on the pixels that are settled, by losses that speak of the others too."""
+    weights = sparse.weights(_asked_losses(plan.dataset))
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        from wsss.tasks.sparse import SparseTask
+
+        def task(network: nn.Module, _: Target) -> "Task":
+            background = plan.dataset.background
+            return SparseTask(
+                network, plan.settings, sparse, weights, dsrg=dsrg, background=background, spread=bench.pool.map
+            )
+
+        target, outlined = partial(read_target, bench.read(seeds)), "box_tightness" in weights
+        _train(plan, target, task, bench, out, "segmenter", outlined=outlined)
+
+    learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
+    settings = learning | {"losses": weights, **_steering(sparse, dsrg, weights)}
+    data = {"annotations": plan.dataset.annotations_fingerprint()} if "box_tightness" in weights else {}
+    return Stage(
+        name="segmenter", version=1, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
+    )
+
+
+def _asked_losses(dataset: Dataset) -> frozenset[str]:
+    """Losses that the labels of the training images ask for."""
+    return frozenset().union(*(dataset.annotation(image).losses for image in dataset.ids("train")))
+
+
+def _steering(sparse: SparseSettings, dsrg: DsrgSettings, weights: Collection[str]) -> dict[str, object]:
+    """The settings of the losses that take part."""
+    steering = {
+        "tree_energy": {"tree_sigma": sparse.tree_sigma},
+        "gated_crf": {"gated": science(sparse.gated)},
+        "dense_crf": {"dense": science(sparse.dense)},
+        "constrain": {"dsrg": science(dsrg)},
+    }
+    return {key: value for name in steering if name in weights for key, value in steering[name].items()}
+
+
 def train_on_truth(plan: SegmenterPlan) -> Stage:
     """Plan the training on the truth, for the ceiling; everything else is as for the pseudo labels.
 
-    It learns by cross entropy whatever ``supervision`` says: there is nothing to grow in full masks.
+    It learns by cross entropy whatever ``supervision`` and ``loss`` say: there is nothing to grow in full masks, and no
+    label is wrong.
     """
+    plan = replace(plan, settings=replace(plan.settings, loss="cross_entropy"))
 
     def work(bench: Workbench, out: Artefact) -> None:
         _train_on_labels(plan, partial(_read_truth, plan.dataset), bench, out, "ceiling")
@@ -94,6 +140,8 @@ def _train(
     bench: Workbench,
     out: Artefact,
     name: str,
+    *,
+    outlined: bool = False,
 ) -> None:
     from wsss.data.datamodule import DataModule
 
@@ -102,7 +150,7 @@ def _train(
     torch.manual_seed(plan.seed)
     network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1)
     task = make_task(network, target)
-    module = DataModule(plan.dataset, ids, target=target, **loading(bench, plan.settings))
+    module = DataModule(plan.dataset, ids, target=target, outlined=outlined, **loading(bench, plan.settings))
     train(task, module, bench, out, steps=steps_of(len(ids), plan.settings), description=name)
     keep_network(task, out)
 

@@ -43,7 +43,7 @@ class Task(pl.LightningModule, ABC):
         self.settings = settings
         self.total_steps = self.epoch_steps = 1
         self.history: list[Metrics] = []
-        self._running = torch.zeros(2, dtype=torch.float64)
+        self._running = torch.zeros(2, 1, dtype=torch.float64)
 
     @abstractmethod
     def losses(self, batch: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - each task has its own batches
@@ -51,7 +51,8 @@ class Task(pl.LightningModule, ABC):
 
         Returns:
             The sum, from which gradients flow, and the count: pixels, tags or regions, each by its weight. Both are 0
-            where there is nothing to learn from.
+            where there is nothing to learn from. Several losses that are counted apart stand in vectors; their means
+            add up.
         """
 
     def held_out_metrics(self) -> Metrics:
@@ -61,10 +62,10 @@ class Task(pl.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401, ARG002 - Lightning's signature
         """Compute this process's part of the loss; the parts of all processes add up to the mean over all samples."""
         total, count = self.losses(batch)
-        here = torch.stack([total.detach(), count.detach()]).double()
+        here = torch.stack([total.detach().flatten(), count.detach().flatten()]).double()
         self._running = here + self._running.to(here.device)
         everywhere = self.over_processes(here[1])
-        return total / everywhere.clamp(min=SMALLEST).to(total.dtype)
+        return (total.flatten() / everywhere.clamp(min=SMALLEST).to(total.dtype)).sum()
 
     def over_processes(self, value: Tensor) -> Tensor:
         """Sum a tensor over the processes that train together."""
@@ -76,9 +77,9 @@ class Task(pl.LightningModule, ABC):
 
     def finish_epoch(self) -> float:
         """Mean loss since the last call, over all processes; 0 if nothing was counted."""
-        total, count = self.over_processes(self._running).tolist()
+        means = [total / count if count else total for total, count in self.over_processes(self._running).T.tolist()]
         self._running = torch.zeros_like(self._running)
-        return total / count if count else total
+        return sum(means)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002 - Lightning's signature
         """Shorten long gradients, here because Lightning's own clipping refuses fused optimizers."""

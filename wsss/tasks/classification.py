@@ -42,8 +42,8 @@ class ClassificationTask(ImageTask):
         return tag_loss(self.network(images), batch["tags"], batch["known"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
-        """Keep the logits of held-out images whose tags are known."""
-        known = batch["known"]
+        """Keep the logits of held-out images whose tags are all known."""
+        known = batch["known"].all(dim=1)
         if known.any():
             logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
             self._seen.append((logits[known].float().cpu(), batch["tags"][known].cpu()))

@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
 from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax
 from wsss.tasks.base import ImageTask
-from wsss.tasks.segmentation import without_background
+from wsss.tasks.segmentation import middles, without_background
 from wsss.tasks.settings import SegmenterSettings
 from wsss.types import BACKGROUND, IGNORE
 
@@ -50,9 +50,9 @@ class DsrgTask(ImageTask):
         probabilities = floored_softmax(logits if self.background else without_background(logits))
         # of a network that has lost its numbers the loss tells in better words than the CRF
         shown = probabilities.detach().nan_to_num()
-        seeds = _middles(batch["labels"], size)
+        seeds = middles(batch["labels"], size)
         refined, grown = grow_online(shown, seeds, images, self._possible(batch), self.dsrg, spread=self.spread)
-        inside = _middles(batch["weights"], size) > 0
+        inside = middles(batch["weights"], size) > 0
         grown = grown.where(inside, IGNORE)
         seeded = (grown != IGNORE).flatten(1).any(dim=1)
         total, count = balanced_seed_loss(probabilities, grown)
@@ -63,10 +63,5 @@ class DsrgTask(ImageTask):
         """Mark the labels that the tags of each image allow."""
         possible = torch.ones(len(batch["tags"]), batch["tags"].shape[1] + 1, dtype=torch.bool)
         possible[:, BACKGROUND] = self.background
-        possible[:, 1:] = (batch["tags"] | ~batch["known"][:, None]).cpu()
+        possible[:, 1:] = (batch["tags"] | ~batch["known"]).cpu()
         return possible
-
-
-def _middles(values: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Read a map (B, H, W) at the middle of each cell of a grid."""
-    return interpolate(values[:, None].float(), size, mode="nearest-exact")[:, 0].to(values.dtype)

@@ -3,19 +3,27 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wsss.functional.losses import pixel_cross_entropy
+from wsss.functional.noise_robust import generalised_cross_entropy, symmetric_cross_entropy
 from wsss.tasks.base import ImageTask
 from wsss.tasks.settings import SegmenterSettings
 from wsss.tasks.views import quarter, views_of
 from wsss.types import BACKGROUND
 
+PIXEL_LOSSES = {
+    "cross_entropy": pixel_cross_entropy,
+    "generalised": generalised_cross_entropy,
+    "symmetric": symmetric_cross_entropy,
+}
+"""Losses of labelled pixels by name; all but the first are made for labels that may be wrong."""
+
 
 class SegmentationTask(ImageTask):
-    """Cross entropy at the labels' resolution; ``IGNORE`` does not count, and each pixel counts by its weight.
+    """The loss of the settings at the labels' resolution; ``IGNORE`` does not count, and each pixel counts by its weight.
 
     Args:
         network: From images to logits (B, K, h, w) at any stride.
@@ -25,6 +33,8 @@ class SegmentationTask(ImageTask):
     """
 
     class_weights: Tensor | None
+
+    settings: SegmenterSettings
 
     def __init__(
         self,
@@ -44,7 +54,8 @@ class SegmentationTask(ImageTask):
         logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
         logits = interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
         logits = without_background(logits.float()) if not self.background else logits
-        return pixel_cross_entropy(logits, labels, self._weights(labels, batch.get("weights")))
+        judge = PIXEL_LOSSES[self.settings.loss]
+        return judge(logits, labels, self._weights(labels, batch.get("weights")))
 
     def _weights(self, labels: Tensor, weights: Tensor | None) -> Tensor | None:
         """Weigh pixels by their labels too."""
@@ -65,6 +76,11 @@ def balance_weights(counts: Float[Tensor, " K"], exponent: float) -> Float[Tenso
         return torch.ones_like(counts)
     weights = counts.clamp(min=float(counts[counts > 0].min())) ** -exponent
     return weights * counts.sum() / (weights * counts).sum()
+
+
+def middles(values: Shaped[Tensor, "B H W"], size: tuple[int, ...]) -> Shaped[Tensor, "B h w"]:
+    """Read maps at the middle of each cell of a grid of another size."""
+    return interpolate(values[:, None].float(), size, mode="nearest-exact")[:, 0].to(values.dtype)
 
 
 def without_background(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:

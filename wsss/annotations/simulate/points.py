@@ -1,0 +1,97 @@
+"""Clicks as people make them: near the middle of a thing, now and then beside it (Bearman et al., ECCV 2016)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from wsss.annotations.points import Point, Points
+from wsss.annotations.settings import PointSettings
+from wsss.annotations.simulate.streams import stream
+from wsss.annotations.simulate.things import Thing, largest_of_each
+from wsss.types import IGNORE
+
+WAYS_BACK = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""A click that would land outside is drawn back towards the middle, by these shares of its way."""
+
+REACH = 12
+"""How far beside a thing a missed click looks for a pixel that is known to be something else."""
+
+BESIDE = 3
+"""How many pixels wide the strip is in which missed clicks land."""
+
+CHOICES = 12
+"""Each click on the background is the one of so many that lies farthest from the clicks before."""
+
+DEEP_ENOUGH = 0.08
+"""A background click as far from the next thing as this share of the image's shorter side needs to be no farther."""
+
+
+def simulate_points(
+    labels: NDArray[np.uint8],
+    things: tuple[Thing, ...],
+    ground: Thing | None,
+    settings: PointSettings,
+    *,
+    missed: float,
+    seed: int,
+) -> Points:
+    """Click at things and at the background.
+
+    Args:
+        labels: True labels, (H, W).
+        things: What may be clicked at.
+        ground: The background, None if it is not to be clicked at.
+        settings: How many clicks there are and where they fall.
+        missed: Share of the clicks at things that land just beside them.
+        seed: Where chance comes from.
+    """
+    chosen = things if settings.per == "instance" else largest_of_each(things)
+    clicks = [] if ground is None else list(_ground_clicks(ground, settings.background, seed))
+    for thing in chosen:
+        beside = stream(seed, "missed_clicks", thing.number)
+        place = _beside(thing, labels, beside) if beside.random() < missed else None
+        clicks.append(place or _inside(thing, settings.spread, stream(seed, "points", thing.number)))
+    return Points(tuple(clicks), radius=settings.radius)
+
+
+def _inside(thing: Thing, spread: float, rng: np.random.Generator) -> Point:
+    middle = thing.pixels(np.array(thing.middle))
+    away = spread * thing.thickness * rng.standard_normal(2)
+    tries = np.rint(middle + np.array(WAYS_BACK)[:, None] * away).astype(np.int64)
+    row, column = tries[thing.holds(tries[:, 0], tries[:, 1]).argmax()]
+    return Point(thing.label, thing.top + int(row), thing.left + int(column))
+
+
+def _beside(thing: Thing, labels: NDArray[np.uint8], rng: np.random.Generator) -> Point | None:
+    """Click just beside a thing, at what is known to be something else if that is near; None if nothing else is."""
+    top, left = max(0, thing.top - REACH), max(0, thing.left - REACH)
+    height, width = thing.mask.shape
+    near = labels[top : thing.top + height + REACH, left : thing.left + width + REACH]
+    away = np.ones(near.shape, dtype=bool)
+    away[thing.top - top :, thing.left - left :][:height, :width] = ~thing.mask
+    distance = distance_transform_edt(away)
+    other = near != thing.label
+    known = other & (near != IGNORE) & (distance <= REACH)
+    place = known if known.any() else other
+    if not place.any():
+        return None
+    strip = np.argwhere(place & (distance < distance[place].min() + BESIDE))
+    row, column = strip[rng.integers(len(strip))]
+    return Point(thing.label, top + int(row), left + int(column))
+
+
+def _ground_clicks(ground: Thing, count: int, seed: int) -> Iterator[Point]:
+    blocks = np.argwhere(ground.coarse)
+    enough = max(1.0, DEEP_ENOUGH * min(ground.mask.shape) / ground.stride)
+    weights = ground.depth[ground.coarse].clip(max=enough) ** 2
+    earlier = np.empty((0, 2))
+    for number in range(count):
+        rng = stream(seed, "background_points", number)
+        choices = blocks[rng.choice(len(blocks), CHOICES, p=weights / weights.sum())]
+        gaps = ((choices[:, None] - earlier[None]) ** 2).sum(axis=2).min(axis=1, initial=np.inf)
+        block = choices[gaps.argmax()]
+        earlier = np.concatenate([earlier, block[None]])
+        row, column = block * ground.stride + rng.integers(ground.stride, size=2)
+        yield Point(ground.label, int(row), int(column))

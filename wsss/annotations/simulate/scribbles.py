@@ -1,0 +1,189 @@
+"""Strokes as people draw them: smooth, along the middle of a thing, without its ends (Lin et al., CVPR 2016)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from skimage.draw import line
+from skimage.morphology import skeletonize
+
+from wsss.annotations.scribbles import Scribbles, Stroke
+from wsss.annotations.settings import ScribbleSettings
+from wsss.annotations.simulate.streams import stream
+from wsss.annotations.simulate.things import Thing
+
+CORNER = 6
+"""Pixels from one corner of a stroke to the next, at least."""
+
+MOST_CORNERS = 32
+"""Corners of the longest stroke."""
+
+DRIFT = 0.2
+"""How far a stroke lies from the middle of its way, as a share of what it leaves out (standard deviation)."""
+
+SMOOTH = 0.5
+"""Corners are averaged over this share of the thickness of the thing, or of a quarter of the stroke if that is longer."""
+
+BEND = 0.06
+"""How far a stroke bends out of its way, as a share of its length (standard deviation)."""
+
+Path = NDArray[np.float64]
+"""Rows of (row, column), in pixels."""
+
+
+def simulate_scribbles(
+    things: Sequence[Thing],
+    ground: Thing | None,
+    size: tuple[int, int],
+    settings: ScribbleSettings,
+    *,
+    jitter: float,
+    seed: int,
+) -> Scribbles:
+    """Draw a stroke along each thing, and one along the background.
+
+    Args:
+        things: What is drawn on.
+        ground: The background; None if there is none.
+        size: Height and width of the image; no stroke leaves it.
+        settings: How long and wide strokes are.
+        jitter: How far their corners stray, in pixels (standard deviation); without it they stay inside of their thing.
+        seed: Where chance comes from.
+    """
+    drawn_on = [ground, *things] if ground is not None and settings.background else list(things)
+    strokes = []
+    for thing in drawn_on:
+        path = _stroke(thing, settings.length, stream(seed, "scribbles", thing.number))
+        away = jitter * stream(seed, "stroke_jitter", thing.number).standard_normal(path.shape)
+        corners = np.rint(path + away).clip(0, np.array(size) - 1).astype(int)
+        strokes.append(Stroke(thing.label, tuple((row, column) for row, column in corners.tolist()), settings.width))
+    return Scribbles(tuple(strokes))
+
+
+def _stroke(thing: Thing, share: float, rng: np.random.Generator) -> Path:
+    """Draw the smoothest stroke that stays inside of a thing."""
+    drift, bend = rng.standard_normal(2)
+    part = _part(thing.pixels(_way(thing)).astype(float), share, drift)
+    corners = next(tried for tried in _tries(part, thing.thickness, bend) if _stays_inside(thing, tried))
+    return corners + (thing.top, thing.left)
+
+
+def _way(thing: Thing) -> NDArray[np.int64]:
+    """Go the long way through the middle of a thing: along its skeleton, or straight where it is too round for one."""
+    along, across = _along_skeleton(thing), _across(thing)
+    return max(along, across, key=lambda way: _lengths(way.astype(float))[-1])
+
+
+def _along_skeleton(thing: Thing) -> NDArray[np.int64]:
+    """Follow the longest of the shortest ways between two blocks of the skeleton (found by two sweeps)."""
+    skeleton = skeletonize(np.pad(thing.coarse, 1))[1:-1, 1:-1]
+    blocks = np.argwhere(skeleton)
+    if len(blocks) < 2:
+        return np.array([thing.middle])
+    graph = _graph(skeleton, blocks)
+    away = dijkstra(graph, indices=int(thing.depth[skeleton].argmax()))
+    start = int(np.where(np.isfinite(away), away, -1).argmax())
+    away, before = dijkstra(graph, indices=start, return_predecessors=True)
+    way = [int(np.where(np.isfinite(away), away, -1).argmax())]
+    while way[-1] != start:
+        way.append(int(before[way[-1]]))
+    return blocks[way]
+
+
+def _graph(skeleton: NDArray[np.bool_], blocks: NDArray[np.int64]) -> csr_array:
+    """Join neighbouring blocks of a skeleton, corners included."""
+    numbers = np.full(np.add(skeleton.shape, 2), -1)
+    numbers[1:-1, 1:-1][skeleton] = np.arange(len(blocks))
+    rows, columns = blocks.T + 1
+    starts, ends, lengths = [], [], []
+    for down, right in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        neighbours = numbers[rows + down, columns + right]
+        joined = np.flatnonzero(neighbours >= 0)
+        starts += [joined, neighbours[joined]]
+        ends += [neighbours[joined], joined]
+        lengths.append(np.full(2 * len(joined), np.hypot(down, right)))
+    places = (np.concatenate(starts), np.concatenate(ends))
+    return csr_array((np.concatenate(lengths), places), shape=(len(blocks), len(blocks)))
+
+
+def _across(thing: Thing) -> NDArray[np.int64]:
+    """Go straight through the middle of a thing, in the direction in which it is longest."""
+    blocks = np.argwhere(thing.coarse)
+    spread = np.cov(blocks.T) if len(blocks) > 1 else np.eye(2)
+    direction = np.linalg.eigh(spread)[1][:, -1] * np.hypot(*thing.coarse.shape)
+    back, ahead = (_until_outside(thing, thing.middle + sign * direction) for sign in (-1, 1))
+    return np.concatenate([back[:0:-1], ahead])
+
+
+def _until_outside(thing: Thing, end: NDArray[np.float64]) -> NDArray[np.int64]:
+    row, column = np.rint(end).astype(int)
+    way = np.stack(line(*thing.middle, row, column), axis=1)
+    height, width = thing.coarse.shape
+    within = (way >= 0).all(axis=1) & (way < (height, width)).all(axis=1)
+    inside = within & thing.coarse[way[:, 0].clip(0, height - 1), way[:, 1].clip(0, width - 1)]
+    return way[: len(way) if inside.all() else int(inside.argmin())]
+
+
+def _lengths(path: Path) -> NDArray[np.float64]:
+    """How far each corner lies from the start, along the path."""
+    return np.concatenate([[0.0], np.hypot(*np.diff(path, axis=0).T).cumsum()])
+
+
+def _part(path: Path, share: float, drift: float) -> Path:
+    """Cut a share out of the middle of a path, or from a little beside it."""
+    lengths = _lengths(path)
+    left_out = (1 - share) * lengths[-1]
+    start = left_out * np.clip(0.5 + DRIFT * drift, 0, 1)
+    inside = (lengths >= start - 1e-9) & (lengths <= start + share * lengths[-1] + 1e-9)
+    return path[inside] if inside.any() else path[[len(path) // 2]]
+
+
+def _tries(path: Path, thickness: float, bend: float) -> Iterator[Path]:
+    """Offer strokes along a path, from a smooth and bent one to the path itself."""
+    total = _lengths(path)[-1]
+    if total > 0:
+        window = SMOOTH * max(thickness, total / 4) * (len(path) - 1) / total
+        corners = int(np.clip(total / CORNER, 2, MOST_CORNERS))
+        for smooth, bent in ((1.0, bend), (1.0, bend / 2), (1.0, 0.0), (0.5, 0.0), (0.2, 0.0)):
+            bow = _bow(_smoothed(path, round(smooth * window)), BEND * total * bent)
+            yield np.rint(_resampled(bow, corners))
+        yield np.rint(_resampled(path, 2 * corners))
+    yield _without_straights(path)
+
+
+def _smoothed(path: Path, window: int) -> Path:
+    """Average each corner with its neighbours along the path."""
+    return uniform_filter1d(path, min(max(1, window), len(path)), axis=0, mode="nearest")
+
+
+def _bow(path: Path, height: float) -> Path:
+    """Bend a path to one side, most in its middle."""
+    lengths = _lengths(path)
+    ahead = path[-1] - path[0]
+    aside = np.array([-ahead[1], ahead[0]]) / max(float(np.hypot(*ahead)), 1.0)
+    return path + height * np.sin(np.pi * lengths / max(lengths[-1], 1.0))[:, None] * aside
+
+
+def _resampled(path: Path, corners: int) -> Path:
+    """Walk a path in even steps."""
+    lengths = _lengths(path)
+    steps = np.linspace(0, lengths[-1], corners)
+    return np.stack([np.interp(steps, lengths, path[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _without_straights(path: Path) -> Path:
+    """Leave out the corners at which a path goes straight on."""
+    turns = np.diff(path, n=2, axis=0).any(axis=1)
+    return path[np.concatenate([[True], turns, [True]])] if len(path) > 1 else path
+
+
+def _stays_inside(thing: Thing, path: Path) -> bool:
+    corners = path.astype(int)
+    ways = [
+        line(*start, *end) for start, end in zip(corners, corners[1:] if len(corners) > 1 else corners, strict=False)
+    ]
+    rows, columns = (np.concatenate(along) for along in zip(*ways, strict=True))
+    return bool(thing.holds(rows, columns).all())

@@ -1,0 +1,163 @@
+"""A data set seen through the labels that training may see: some kinds, drawn or given, as far as the budget goes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from wsss.annotations import Annotation, Mask
+from wsss.annotations.budget import labelling_order, within_budget
+from wsss.annotations.cost import annotation_seconds
+from wsss.annotations.settings import LabelSettings
+from wsss.annotations.simulate import simulate
+from wsss.data.base import Dataset, digest
+from wsss.data.manifests import read_manifest
+from wsss.data.transforms import seed_of
+from wsss.errors import DataError
+from wsss.types import Image, LabelMap, Tags
+
+
+def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
+    """Show a data set through labels; the data set itself where its own tags are all that was asked for.
+
+    Args:
+        dataset: Images, their own tags, and masks to draw labels from.
+        settings: What training may see, and where it comes from.
+
+    Raises:
+        DataError: If the manifest is missing or damaged, an image has no mask to draw labels from, or the budget does
+            not pay for one image.
+    """
+    noisy = settings.noise.missing_tags or settings.noise.wrong_tags
+    limited = settings.masks or settings.budget_seconds is not None
+    plain = settings.kinds == ("tags",) and settings.source == "simulated" and not (noisy or limited)
+    return dataset if plain else LabelledDataset(dataset, settings)
+
+
+class LabelledDataset(Dataset):
+    """A data set whose training images show the labels that were asked for and nothing else.
+
+    Images for validation, pictures and truth are those of the data set behind it.
+
+    Args:
+        source: The data set behind it.
+        settings: What training may see.
+    """
+
+    def __init__(self, source: Dataset, settings: LabelSettings) -> None:
+        self.source, self.settings = source, settings
+        self._manifest = read_manifest(Path(settings.manifest), source.classes) if settings.manifest else None
+        self._annotations: dict[str, Annotation] = {}
+        ids = source.ids("train")
+        limited = settings.masks or settings.budget_seconds is not None
+        order = labelling_order(ids, [source.named(id) for id in ids], settings.seed) if limited else ids
+        self._masked = frozenset(order[: settings.masks])
+        if settings.budget_seconds is not None:
+            paid = frozenset(within_budget(order, self.seconds, settings.budget_seconds))
+            ids = tuple(id for id in ids if id in paid)
+        super().__init__(
+            source.name, source.classes, background=source.background, ids={"train": ids, "val": source.ids("val")}
+        )
+        self._trained = frozenset(ids)
+
+    @property
+    def whole(self) -> Dataset:
+        """The data set behind it."""
+        return self.source
+
+    @property
+    def settles_pixels(self) -> bool:
+        """Whether any kind but tags was asked for."""
+        return self.settings.kinds != ("tags",) or self.settings.masks > 0
+
+    def annotation(self, id: str) -> Annotation:
+        """What training may see of an image's labels.
+
+        Raises:
+            DataError: If they lie outside of the image, or it has no mask to draw them from.
+        """
+        if id not in self._annotations:
+            self._annotations[id] = self._annotate(id)
+        return self._annotations[id]
+
+    def seconds(self, id: str) -> float:
+        """What the labels of an image cost."""
+        return annotation_seconds(self.annotation(id), len(self.source.classes), self.settings.costs)
+
+    def tags(self, id: str) -> Tags | None:
+        """Which classes are there and no others are, as far as training may know; those behind it for validation."""
+        if id not in self._trained:
+            return self.source.tags(id)
+        present, known = self.presence(id)
+        return present if known.all() else None
+
+    def presence(self, id: str) -> tuple[Tags, Tags]:
+        """Which classes are there, and of which of them it is known whether they are."""
+        return self.annotation(id).presence(len(self.classes)) if id in self._trained else self.source.presence(id)
+
+    def size(self, id: str) -> tuple[int, int]:
+        """Height and width of an image."""
+        return self.source.size(id)
+
+    def image(self, id: str) -> Image:
+        """Read an image, (3, H, W) uint8."""
+        return self.source.image(id)
+
+    def truth(self, id: str) -> LabelMap | None:
+        """Read the true labels, (H, W) uint8; None when the image has none."""
+        return self.source.truth(id)
+
+    def place(self, id: str) -> str:
+        """Where an image lies."""
+        return self.source.place(id)
+
+    def _annotate(self, id: str) -> Annotation:
+        """Draw or look up the labels of an image, and hide what training may not see."""
+        given = self._simulated(id) if self._manifest is None else self._from_manifest(id, self._manifest)
+        if id not in self._masked:
+            return given
+        return replace(given, masks=Mask.of(self._truth(id)), tags_complete=True)
+
+    def _simulated(self, id: str) -> Annotation:
+        settings = self.settings
+        # tags alone are noised without a look at any mask
+        truth = self.source.truth(id) if settings.kinds == ("tags",) else self._truth(id)
+        return simulate(
+            truth,
+            self.source.tags(id),
+            len(self.source.classes),
+            settings.kinds,
+            settings,
+            seed=seed_of("labels", settings.seed, id),
+            background=self.source.background,
+        )
+
+    def _from_manifest(self, id: str, manifest: dict[str, Annotation]) -> Annotation:
+        settings = self.settings
+        found = manifest.get(id, Annotation()).only((*settings.kinds, "masks"))
+        if found.points:
+            found = replace(found, points=replace(found.points, radius=settings.points.radius))
+        if found.boxes:
+            found = replace(found, boxes=replace(found.boxes, grabcut=settings.boxes.grabcut))
+        try:
+            found.check(self.source.size(id), len(self.source.classes))
+        except DataError as error:
+            raise DataError(f"'{settings.manifest}', {self.source.place(id)}: {error}", error.kind) from None
+        return found
+
+    def _truth(self, id: str) -> LabelMap:
+        truth = self.source.truth(id)
+        if truth is None:
+            raise DataError(
+                f"{self.source.place(id)} has no mask, and labels are drawn from masks (labels.source=simulated with "
+                f"more than tags, or labels.masks); give them with labels.source=manifest labels.manifest=FILE"
+            )
+        return truth
+
+    def _input_digest(self, id: str) -> bytes:
+        behind = self.source._input_digest(id)
+        seen, own = self.presence(id), self.source.presence(id)
+        if all(bool((new == old).all()) for new, old in zip(seen, own, strict=True)):
+            return behind
+        return digest(behind, *(bytes(part.tolist()) for part in seen))
+
+    def _truth_digest(self, id: str) -> bytes:
+        return self.source._truth_digest(id)

@@ -1,0 +1,101 @@
+"""Loss that lets like-coloured neighbours agree (Obukhov et al., 2019, "Gated CRF Loss")."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.errors import require
+from wsss.functional.losses import SumAndCount, at_least_single
+from wsss.functional.quadratic_form import LEAST_EXPONENT, quadratic_form
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedCrfSettings:
+    """Gated CRF loss; the defaults are the paper's for VOC, where the loss has a weight of 0.1."""
+
+    xy: float = 6.0
+    """Width of the kernel in space, in cells of the network's output."""
+
+    rgb: float = 0.1
+    """Width of the kernel in colour, of a range from 0 to 1."""
+
+    radius: int = 5
+    """How far a pixel looks in each direction, in cells of the network's output."""
+
+    def __post_init__(self) -> None:
+        require(self.xy > 0, "xy", "must be greater than 0", self.xy)
+        require(self.rgb > 0, "rgb", "must be greater than 0", self.rgb)
+        require(self.radius >= 1, "radius", "must be at least 1", self.radius)
+
+
+def gated_crf_loss(
+    probabilities: Float[Tensor, "B K h w"],
+    images: Float[Tensor, "B 3 H W"],
+    sources: Bool[Tensor, "B h w"],
+    learners: Bool[Tensor, "B h w"],
+    settings: GatedCrfSettings,
+) -> SumAndCount:
+    """Judge how much pixels disagree with near pixels of like colour.
+
+    The loss of a learner i is the sum of Wᵢⱼ (1 - pᵢ·pⱼ) over the sources j ≠ i in the square window around it: the
+    kernel Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²) times the chance that draws of i and j differ. As in the
+    paper both ends of a pair are moved. What lies beyond the border is no source.
+
+    Args:
+        probabilities: Of each pixel, summing to 1.
+        images: RGB in [0, 1]; averaged over each cell of the probabilities.
+        sources: Pixels that others may learn from; shut are those beside the image.
+        learners: Pixels that are judged, the open ones say, since the labelled ones know already what they are.
+        settings: Widths and reach of the kernel.
+
+    Returns:
+        Sum over the learners, and their number.
+    """
+    probabilities = at_least_single(probabilities)
+    colours = interpolate(images.to(probabilities.dtype), probabilities.shape[2:], mode="area") / settings.rgb
+    # one by one what is at work stays in a processor's cache; a GPU wants all at once
+    size = 1 if probabilities.device.type == "cpu" else max(1, len(probabilities))
+    everything = (probabilities, colours, sources.to(colours), learners.to(colours))
+    with torch.no_grad():
+        parts = zip(*(values.split(size) for values in everything), strict=True)
+        pulls, kernels = (
+            torch.cat(results) for results in zip(*(_pull(*part, settings) for part in parts), strict=True)
+        )
+    each = kernels - quadratic_form(probabilities, pulls) / 2
+    return each.sum(), learners.sum().to(each.dtype)
+
+
+def _pull(
+    probabilities: Float[Tensor, "B K h w"],
+    colours: Float[Tensor, "B 3 h w"],
+    sources: Float[Tensor, "B h w"],
+    learners: Float[Tensor, "B h w"],
+    settings: GatedCrfSettings,
+) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, " B"]]:
+    """Sum the probabilities around each pixel by the kernel of each pair, and the kernels of all pairs of an image."""
+    pulls, total = torch.zeros_like(probabilities), probabilities.new_zeros(len(probabilities))
+    for here, there, distance in _shifts(*colours.shape[2:], settings.radius):
+        kernel = (colours[:, :, *here] - colours[:, :, *there]).square().sum(dim=1)
+        kernel.add_(distance / settings.xy**2).mul_(-0.5).clamp_(min=LEAST_EXPONENT).exp_()
+        kernel *= learners[:, *here] * sources[:, *there] + sources[:, *here] * learners[:, *there]
+        total += kernel.flatten(1).sum(dim=1)
+        pulls[:, :, *here].addcmul_(kernel[:, None], probabilities[:, :, *there])
+        pulls[:, :, *there].addcmul_(kernel[:, None], probabilities[:, :, *here])
+    return pulls, total
+
+
+def _shifts(height: int, width: int, radius: int) -> Iterator[tuple[Window, Window, int]]:
+    """Yield the two ends of all pairs of one shift, and its squared length; each pair comes once."""
+    for down in range(min(radius, height - 1) + 1):
+        reach = min(radius, width - 1)
+        for right in range(-reach if down else 1, reach + 1):
+            left, over = max(0, -right), max(0, right)
+            here = slice(0, height - down), slice(left, width - over)
+            there = slice(down, height), slice(over, width - left)
+            yield here, there, down**2 + right**2

@@ -1,0 +1,156 @@
+"""Minimum spanning trees of pixel grids, their nodes ordered by depth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+from torch import Tensor
+
+MOST_PIXELS = 2**21
+"""Of one image: distance and number of an edge are told apart in the 53 bits of one float64."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpanningTrees:
+    """One tree for each image, all in one list of nodes: first the roots, then level by level downwards.
+
+    Within a level the nodes with more children come first, so that all nodes that have at least so many children lie
+    side by side.
+    """
+
+    order: Integer[Tensor, " N"]
+    """Pixel of each node, counted through the whole batch."""
+
+    parent: Integer[Tensor, " N"]
+    """Node above each node; a root stands above itself."""
+
+    edges: Integer[Tensor, " E"]
+    """Edge that joins each node but the roots to its parent, as a place in the flattened neighbour distances."""
+
+    starts: tuple[int, ...]
+    """First node of each level, and at the end the number of nodes."""
+
+    children: tuple[tuple[np.ndarray, ...], ...]
+    """For each level the first children of its first nodes, then their second children …, as places in the level below."""
+
+
+def neighbour_distances(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2 H W"]:
+    """Compare each pixel with its neighbours.
+
+    Args:
+        features: A colour image, or what a network makes of it.
+
+    Returns:
+        Squared distance to the neighbour on the right and to the one below; 0 where there is none.
+    """
+    right = (features[..., 1:] - features[..., :-1]).square().sum(dim=1)
+    below = (features[..., 1:, :] - features[..., :-1, :]).square().sum(dim=1)
+    pad = torch.nn.functional.pad
+    return torch.stack([pad(right, (0, 1)), pad(below, (0, 0, 0, 1))], dim=1)
+
+
+@torch.no_grad()
+def minimum_spanning_trees(distances: Float[Tensor, "B 2 H W"]) -> SpanningTrees:
+    """Join the pixels of each image by the shortest edges that make no loop.
+
+    Distances count in float32; of edges equally long the earlier one is taken, first those to the right, row by row. The
+    root is the pixel in the middle, which keeps the trees shallow.
+
+    Args:
+        distances: At least 0, see :func:`neighbour_distances`.
+
+    Returns:
+        The trees, on the device of the distances. They are made on the CPU.
+
+    Raises:
+        ValueError: If an image has more than ``MOST_PIXELS`` pixels.
+    """
+    batch, _, height, width = distances.shape
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"an image may have {MOST_PIXELS} pixels at most, got {height} × {width}; filter it smaller")
+    nodes = batch * height * width
+    tree = minimum_spanning_tree(_graph(distances))
+    visited, before = breadth_first_order(tree, nodes, directed=False)
+    # one node more than there are pixels stands above the roots of all images; it leaves again
+    pixels = visited[1:].astype(np.int64)
+    places = np.empty(nodes + 1, np.int64)
+    places[visited] = np.arange(-1, nodes)
+    return _sorted_trees(pixels, places[before[pixels]], distances)
+
+
+def _graph(distances: Tensor) -> csr_array:
+    """Lay all images out as one graph, whose edges have keys in place of weights: no two of an image alike, none 0."""
+    batch, _, height, width = distances.shape
+    size = height * width
+    exists = np.ones((batch, height, width, 2), bool)
+    exists[:, :, -1, 0] = exists[:, -1, :, 1] = False
+    # the bits of floats that are not negative rise with them
+    bits = distances.float().contiguous().cpu().numpy().view(np.int32)
+    keys = bits * float(2 * MOST_PIXELS) + np.arange(1, 2 * size + 1).reshape(2, height, width)
+    pixels = np.arange(batch * size, dtype=np.int32).reshape(batch, height, width, 1)
+    ends = (pixels + np.array([1, width], np.int32))[exists]
+    middles = np.arange(batch, dtype=np.int32) * size + (height // 2) * width + width // 2
+    pointers = np.zeros(batch * size + 2, np.int32)
+    np.cumsum(exists.sum(axis=-1), out=pointers[1:-1])
+    pointers[-1] = pointers[-2] + batch
+    values = np.concatenate([keys.transpose(0, 2, 3, 1)[exists], np.ones(batch)])
+    return csr_array((values, np.concatenate([ends, middles]), pointers), shape=(len(pointers) - 1,) * 2)
+
+
+def _sorted_trees(pixels: np.ndarray, parents: np.ndarray, distances: Tensor) -> SpanningTrees:
+    """Sort nodes that come breadth first, so that their parents (-1 above a root) never decrease."""
+    batch, _, height, width = distances.shape
+    numbers = np.arange(len(pixels))
+    first_child = np.searchsorted(parents, np.arange(len(pixels) + 1))
+    counts = np.diff(first_child)
+    starts = _starts(first_child, batch)
+    levels = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts))
+    ranked = np.argsort(8 * levels - counts.astype(np.int32), kind="stable")
+    places = np.empty_like(numbers)
+    places[ranked] = numbers
+    order, parent = pixels[ranked], places[parents[ranked]]
+    parent[:batch] = numbers[:batch]
+    tensors = (
+        torch.from_numpy(part).to(distances.device) for part in (order, parent, _edges(order, parent, distances))
+    )
+    return SpanningTrees(
+        **dict(zip(("order", "parent", "edges"), tensors, strict=True)),
+        starts=starts,
+        children=_children(first_child[:-1][ranked], counts[ranked], places, starts),
+    )
+
+
+def _starts(first_child: np.ndarray, roots: int) -> tuple[int, ...]:
+    """Tell where levels begin: one level below where the nodes of the level begin, their first child does."""
+    following = first_child.tolist()
+    starts = [0, roots]
+    while starts[-1] < len(following) - 1:
+        starts.append(following[starts[-1]])
+    return tuple(starts)
+
+
+def _edges(order: np.ndarray, parent: np.ndarray, distances: Tensor) -> np.ndarray:
+    """Find the place of each node's edge in the flattened distances."""
+    batch, _, height, width = distances.shape
+    pixels, above = order[batch:], order[parent[batch:]]
+    upper = np.minimum(pixels, above)
+    # in an image one pixel wide the neighbour below is 1 away too
+    vertical = np.abs(pixels - above) == width
+    image, place = np.divmod(upper, height * width)
+    return (2 * image + vertical) * (height * width) + place
+
+
+def _children(
+    first: np.ndarray, counts: np.ndarray, places: np.ndarray, starts: tuple[int, ...]
+) -> tuple[tuple[np.ndarray, ...], ...]:
+    """List the children of each level, see :class:`SpanningTrees`; ``first`` counts breadth first."""
+    most = int(counts.max(initial=0))
+    parents = np.stack([np.add.reduceat(counts > rank, starts[:-1]) for rank in range(most)], axis=1).tolist()
+    kids = [places[np.minimum(first + rank, len(places) - 1)] for rank in range(most)]
+    return tuple(
+        tuple(kids[rank][begin : begin + many] - end for rank, many in enumerate(level) if many)
+        for begin, end, level in zip(starts[:-2], starts[1:-1], parents, strict=False)
+    )

@@ -1,0 +1,55 @@
+"""Tree energy loss (Liang et al., CVPR 2022)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.functional.losses import SumAndCount
+from wsss.functional.tree_filter import tree_filter
+
+
+def tree_energy_loss(
+    probabilities: Float[Tensor, "B K h w"],
+    unlabelled: Bool[Tensor, "B h w"],
+    images: Float[Tensor, "B 3 H W"],
+    features: Float[Tensor, "B C height width"] | None = None,
+    *,
+    sigma: float = 0.02,
+    fixed_target: bool = False,
+) -> SumAndCount:
+    """Judge how far pixels without a label are from what pixels like them say.
+
+    The target is the prediction itself, filtered along the spanning tree of the colours and then along that of the
+    features.
+
+    Args:
+        probabilities: Of the labels, summing to 1.
+        unlabelled: Pixels that count.
+        images: RGB in [0, 1], of any size.
+        features: What the network makes of the images, of any size; None: colours alone. Gradients flow into them
+            unless they are detached.
+        sigma: Squared distance of colours at which the weight of a pixel has fallen to 1/e; that of features is 1.
+        fixed_target: Whether no gradient flows through the target, which takes about half the time. It does in the
+            authors' code.
+
+    Returns:
+        Sum over the pixels of the absolute differences of all labels, and the number of pixels that count.
+
+    Raises:
+        ValueError: If sigma is not positive, or the predictions have too many pixels for a tree.
+    """
+    target = probabilities.detach() if fixed_target else probabilities
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not fixed_target):
+        target = tree_filter(target, _resized(images, probabilities), sigma=sigma)
+        if features is not None:
+            target = tree_filter(target, _resized(features, probabilities))
+    each = (probabilities - target).abs().sum(dim=1)
+    return each.where(unlabelled, 0).sum(), unlabelled.sum().to(each.dtype)
+
+
+def _resized(features: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[2:]
+    if features.shape[2:] == size:
+        return features
+    return interpolate(features.float(), size, mode="bilinear", align_corners=False)

@@ -1,0 +1,137 @@
+"""Filtering along minimum spanning trees (Song et al., NeurIPS 2019)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from wsss.functional.spanning_trees import SpanningTrees, minimum_spanning_trees, neighbour_distances
+
+
+def tree_filter(
+    values: Float[Tensor, "B K H W"], features: Float[Tensor, "B C H W"], *, sigma: float = 1.0
+) -> Float[Tensor, "B K H W"]:
+    """Average each pixel with all others of its image, weighted by how alike the way between them is.
+
+    Two pixels weigh exp(-d / sigma) for each other, d being the sum of the squared distances of the features along the
+    tree between them. All pixels see each other in time that grows with their number: sums run from the leaves to the
+    root and back. Gradients flow to the values, and to the features where they want one, as if the tree were fixed.
+
+    Args:
+        values: What is averaged.
+        features: What makes pixels alike.
+        sigma: Squared distance at which the weight has fallen to 1/e, greater than 0.
+
+    Returns:
+        Averages, in float32 at least.
+
+    Raises:
+        ValueError: If sigma is not positive, or an image has too many pixels for a tree.
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma must be greater than 0, got {sigma}")
+    kind = torch.promote_types(torch.promote_types(values.dtype, features.dtype), torch.float32)
+    distances = neighbour_distances(features.to(kind))
+    trees = minimum_spanning_trees(distances)
+    batch, channels, height, width = values.shape
+    lengths = distances.flatten().index_select(0, trees.edges)
+    weights = torch.nn.functional.pad((-lengths / sigma).exp(), (batch, 0))
+    rows = values.to(kind).permute(0, 2, 3, 1).reshape(-1, channels)
+    sums = _TreeSums.apply(torch.nn.functional.pad(rows, (0, 1), value=1), weights, trees)
+    averages = sums[:, :-1] / sums[:, -1:]
+    return averages.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class _TreeSums(torch.autograd.Function):
+    """Sums over all pixels of an image, each weighted by the product of the weights on the way to it.
+
+    The matrix of these products is symmetric, so the gradient of the values is the gradient summed in the same way.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+        below, sums = _both_ways(rows.index_select(0, trees.order), weights, trees)
+        ctx.trees = trees
+        ctx.save_for_backward(weights, *((below, sums) if ctx.needs_input_grad[1] else ()))
+        return _by_pixel(sums, trees)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        trees, (weights, *saved) = ctx.trees, ctx.saved_tensors
+        pulled = _both_ways(gradient.index_select(0, trees.order), weights, trees)
+        of_weights = _gradient_of_weights(saved, pulled, weights, trees) if saved else None
+        return _by_pixel(pulled[1], trees), of_weights, None
+
+
+def _gradient_of_weights(
+    saved: list[Tensor], pulled: tuple[Tensor, Tensor], weights: Tensor, trees: SpanningTrees
+) -> Tensor:
+    """Let what lies below an edge meet what lies beyond it."""
+    (below, sums), (pulled_below, pulled_sums) = saved, pulled
+    beyond = sums.index_select(0, trees.parent) - weights[:, None] * below
+    pulled_beyond = pulled_sums.index_select(0, trees.parent) - weights[:, None] * pulled_below
+    gradient = (pulled_below * beyond + below * pulled_beyond).sum(dim=1)
+    gradient[: trees.starts[1]] = 0  # above a root there is no edge
+    return gradient
+
+
+def _by_pixel(rows: Tensor, trees: SpanningTrees) -> Tensor:
+    return torch.empty_like(rows).index_copy_(0, trees.order, rows)
+
+
+def _both_ways(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> tuple[Tensor, Tensor]:
+    """Sum up what each node sees below itself, itself included, and then what it sees in all."""
+    weights = weights[:, None]
+    climb, descend = (_climb, _descend) if rows.device.type == "cpu" else (_climb_doubling, _descend_doubling)
+    below = climb(rows, weights, trees)
+    # its parent's sum holds the node's own part already, weighted once
+    return below, descend(below * (1 - weights.square()), weights, trees)
+
+
+def _climb(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    """Add to each node its children, level by level; in NumPy, whose calls cost a third of torch's."""
+    result = rows.detach().numpy().copy()
+    factors, starts = weights.detach().numpy(), trees.starts
+    for level in range(len(trees.children) - 1, -1, -1):
+        begin, middle, end = starts[level : level + 3]
+        lower = result[middle:end] * factors[middle:end]
+        for children in trees.children[level]:
+            result[begin : begin + len(children)] += lower.take(children, axis=0)
+    return torch.from_numpy(result)
+
+
+def _descend(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    """Add to each node its parent, level by level."""
+    result = rows.detach().numpy().copy()
+    factors, parent = weights.detach().numpy(), trees.parent.numpy()
+    for begin, end in zip(trees.starts[1:-1], trees.starts[2:], strict=True):
+        upper = result.take(parent[begin:end], axis=0)
+        result[begin:end] += np.multiply(upper, factors[begin:end], out=upper)
+    return torch.from_numpy(result)
+
+
+def _climb_doubling(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    """Add to each node its children, then its grandchildren, then all that are four below …: few calls for a GPU."""
+    for reach, ancestors in _doublings(weights, trees):
+        rows = rows.index_add(0, ancestors, rows * reach)
+    return rows
+
+
+def _descend_doubling(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    """Add to each node its parent, then its grandparent, then the one four above …."""
+    for reach, ancestors in _doublings(weights, trees):
+        rows = torch.addcmul(rows, reach, rows.index_select(0, ancestors))
+    return rows
+
+
+def _doublings(weights: Tensor, trees: SpanningTrees) -> Iterator[tuple[Tensor, Tensor]]:
+    """Find the ancestors 1, 2, 4 … levels above, and the products of the weights on the way; 0 where there is none."""
+    ancestors = trees.parent
+    for _ in range((len(trees.starts) - 2).bit_length()):
+        yield weights, ancestors
+        weights, ancestors = weights * weights.index_select(0, ancestors), ancestors.index_select(0, ancestors)

@@ -1,0 +1,25 @@
+"""What annotations settle: points, strokes, what lies outside of boxes and what is cut out of them, full masks."""
+
+from functools import partial
+
+from wsss.data.base import Dataset
+from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
+from wsss.store import Artefact
+
+
+def settle_pixels(dataset: Dataset) -> Stage:
+    """Plan the labels of the pixels that annotations settle, ``IGNORE`` elsewhere; later stages keep to them."""
+
+    def work(bench: Workbench, out: Artefact) -> None:
+        one = partial(_settle_portion, dataset, out)
+        for_each(bench, out, portions(dataset.ids("train")), one, description="annotations", pooled=True)
+
+    data = {"train": dataset.fingerprint("train"), "annotations": dataset.annotations_fingerprint()}
+    return Stage(name="annotations", version=1, work=work, data=data)
+
+
+def _settle_portion(dataset: Dataset, out: Artefact, portion: Portion) -> None:
+    with out.unit(portion.name) as unit:
+        for image in portion.ids:
+            labels = dataset.annotation(image).seeds(dataset.image(image), len(dataset.classes))
+            unit.write_labels(image, labels)

@@ -1,0 +1,193 @@
+"""Learning the label of each pixel from a few that are settled, without labels for the others."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64, Integer
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.functional.box_tightness import box_tightness_loss
+from wsss.functional.crf_loss import crf_loss
+from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
+from wsss.functional.gated_crf import gated_crf_loss
+from wsss.functional.losses import (
+    SumAndCount,
+    balanced_seed_loss,
+    constrain_loss,
+    entropy_loss,
+    floored_softmax,
+    pixel_cross_entropy,
+)
+from wsss.functional.size_loss import bounds_of_tags, size_loss
+from wsss.functional.tree_energy import tree_energy_loss
+from wsss.networks.deeplabv3plus import DeepLabV3Plus
+from wsss.tasks.base import ImageTask
+from wsss.tasks.segmentation import middles, without_background
+from wsss.tasks.settings import SegmenterSettings, SparseSettings
+from wsss.types import IGNORE
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the losses look at: a batch, and what the network makes of it.
+
+    Attributes:
+        logits: Of the network, at stride 4.
+        probabilities: The same as probabilities greater than 0.
+        features: What the network reads its logits from; no gradient flows into it.
+        images: RGB in [0, 1].
+        labels: Of the settled pixels, ``IGNORE`` elsewhere.
+        coarse: The same at the stride of the logits.
+        inside: Where the views show the image, at the stride of the logits.
+        possible: Labels that the tags of each image allow.
+        boxes: Label, top, left, bottom, right in pixels; rows of ``IGNORE`` are none. None without boxes.
+        sparse: Settings of the losses.
+        dsrg: Stride and CRF of the constrain loss.
+        spread: How images are shared out to that CRF.
+    """
+
+    logits: Float[Tensor, "B K h w"]
+    probabilities: Float[Tensor, "B K h w"]
+    features: Float[Tensor, "B D h w"]
+    images: Float[Tensor, "B 3 H W"]
+    labels: Integer[Tensor, "B H W"]
+    coarse: Integer[Tensor, "B h w"]
+    inside: Bool[Tensor, "B h w"]
+    possible: Bool[Tensor, "B K"]
+    boxes: Int64[Tensor, "B N 5"] | None
+    sparse: SparseSettings
+    dsrg: DsrgSettings
+    spread: Spread
+
+    @property
+    def open(self) -> Bool[Tensor, "B h w"]:
+        """Pixels of the image that are not settled."""
+        return self.inside & (self.coarse == IGNORE)
+
+
+def _partial_cross_entropy(seen: Seen) -> SumAndCount:
+    full = interpolate(seen.logits, seen.labels.shape[1:], mode="bilinear", align_corners=False)
+    return pixel_cross_entropy(full, seen.labels)
+
+
+def _balanced_seed(seen: Seen) -> SumAndCount:
+    return balanced_seed_loss(seen.probabilities, seen.coarse)
+
+
+def _constrain(seen: Seen) -> SumAndCount:
+    size = tuple(-(-side // seen.dsrg.stride) for side in seen.images.shape[2:])
+    shares = interpolate(seen.probabilities, size, mode="bilinear", align_corners=False)
+    shown, labels = shares.detach().nan_to_num(), middles(seen.labels, size)
+    refined, _ = grow_online(shown, labels, seen.images, seen.possible.cpu(), seen.dsrg, spread=seen.spread)
+    return constrain_loss(shares, refined, middles(seen.inside, size))
+
+
+def _tree_energy(seen: Seen) -> SumAndCount:
+    return tree_energy_loss(
+        seen.probabilities, seen.open, seen.images, seen.features, sigma=seen.sparse.tree_sigma, fixed_target=True
+    )
+
+
+def _gated_crf(seen: Seen) -> SumAndCount:
+    return gated_crf_loss(seen.probabilities, seen.images, seen.inside, seen.open, seen.sparse.gated)
+
+
+def _dense_crf(seen: Seen) -> SumAndCount:
+    return crf_loss(seen.probabilities, seen.images, seen.inside, seen.sparse.dense)
+
+
+def _entropy(seen: Seen) -> SumAndCount:
+    return entropy_loss(seen.probabilities.permute(0, 2, 3, 1)[seen.open])
+
+
+def _size(seen: Seen) -> SumAndCount:
+    possible = seen.possible.to(seen.inside.device)
+    least, most = bounds_of_tags(possible[:, 1:], torch.ones_like(possible[:, 0]), present=0.0)
+    return size_loss(seen.probabilities, least, most, seen.inside)
+
+
+def _box_tightness(seen: Seen) -> SumAndCount:
+    boxes = seen.labels.new_zeros(0, 5).long() if seen.boxes is None else seen.boxes.flatten(0, 1)
+    owners = torch.arange(len(boxes), device=boxes.device) // max(1, 0 if seen.boxes is None else seen.boxes.shape[1])
+    given = boxes[:, 0] != IGNORE
+    stride = seen.images.shape[2] / seen.logits.shape[2]
+    corners = (boxes[given, 1:] / stride).round().long()
+    return box_tightness_loss(seen.probabilities, corners, boxes[given, 0], owners[given])
+
+
+LOSSES: Mapping[str, Callable[[Seen], SumAndCount]] = {
+    "partial_cross_entropy": _partial_cross_entropy,
+    "balanced_seed": _balanced_seed,
+    "constrain": _constrain,
+    "tree_energy": _tree_energy,
+    "gated_crf": _gated_crf,
+    "dense_crf": _dense_crf,
+    "entropy": _entropy,
+    "size": _size,
+    "box_tightness": _box_tightness,
+}
+"""All losses of a few settled pixels, by the names of their weights in ``SparseSettings``."""
+
+
+class SparseTask(ImageTask):
+    """Several losses at once: some hold the settled pixels, others spread their labels to what looks alike.
+
+    Args:
+        network: The segmenter.
+        settings: How it learns.
+        sparse: Settings of the losses.
+        weights: How much each loss counts, by its name in ``LOSSES``.
+        dsrg: Stride and CRF of the constrain loss.
+        background: Whether the data set has a background class; if not, its channel takes no part.
+        spread: How the images of a batch are shared out to that CRF.
+    """
+
+    network: DeepLabV3Plus
+
+    def __init__(
+        self,
+        network: DeepLabV3Plus,
+        settings: SegmenterSettings,
+        sparse: SparseSettings,
+        weights: Mapping[str, float],
+        *,
+        dsrg: DsrgSettings | None = None,
+        background: bool = True,
+        spread: Spread = map,
+    ) -> None:
+        super().__init__(network, settings)
+        self.sparse, self.weights = sparse, dict(weights)
+        self.dsrg = dsrg or DsrgSettings()
+        self.background = background
+        self.spread = spread
+
+    def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Judge the views of a batch; each loss has a mean of its own."""
+        seen = self.look(batch)
+        found = [(weight, *LOSSES[name](seen)) for name, weight in self.weights.items()]
+        return torch.stack([weight * total for weight, total, _ in found]), torch.stack([count for *_, count in found])
+
+    def look(self, batch: dict[str, Tensor]) -> Seen:
+        """Let the network look at a batch."""
+        images = batch["image"]
+        logits, features = self.network.look(images.contiguous(memory_format=torch.channels_last))
+        logits = logits.float() if self.background else without_background(logits.float())
+        size = (logits.shape[2], logits.shape[3])
+        possible = torch.cat([torch.full_like(batch["tags"][:, :1], self.background), batch["tags"]], dim=1)
+        possible[:, 1:] |= ~batch["known"]
+        return Seen(
+            logits=logits,
+            probabilities=floored_softmax(logits),
+            features=features.detach().float(),
+            images=images,
+            labels=batch["labels"],
+            coarse=middles(batch["labels"], size),
+            inside=middles(batch["weights"], size) > 0,
+            possible=possible,
+            boxes=batch.get("boxes"),
+            sparse=self.sparse,
+            dsrg=self.dsrg,
+            spread=self.spread,
+        )
