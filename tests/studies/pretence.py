@@ -10,12 +10,9 @@ import pytest
 from tests.toy_run import DRAWN, TOY
 from wsss.config import Config
 from wsss.runs import Run
-from wsss.studies import carry_out, plan
+from wsss.studies import carry_out
 from wsss.studies.carry_out import Inspector
 from wsss.studies.plan import StudyPlan, plan_study
-
-BUDGET = "graph.kept_weight"
-"""A setting that stands for the budget: any that may be a large number."""
 
 WHOLE = 1200.0
 """What labelling all images takes, in seconds."""
@@ -40,7 +37,7 @@ def write_study(folder: Path, text: str = FILE) -> Path:
 
 
 def planned(path: Path, *settings: str) -> StudyPlan:
-    return plan_study(str(path), [*COMMON, *DRAWN, "rounds=1", f"store.root={path.parent / 'runs'}", *settings])
+    return plan_study(str(path), [*COMMON, *DRAWN, "rounds=1", *settings])
 
 
 def summary(config: Config, **scores: Any) -> dict[str, Any]:
@@ -90,5 +87,4 @@ def install(patch: pytest.MonkeyPatch) -> Pretender:
     """Let runs pretend until the end of a test."""
     pretender = Pretender()
     patch.setattr(carry_out, "run", pretender)
-    patch.setattr(plan, "BUDGET", BUDGET)
     return pretender

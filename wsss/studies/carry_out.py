@@ -186,9 +186,9 @@ class Inspector:
 
     def _dataset(self, config: Config) -> Dataset:
         settings = to_dict(config)
-        shared = digest_of([settings["data"], settings.get("labels")])
+        shared = digest_of([settings["data"], settings["labels"]])
         if shared not in self._datasets:
-            self._datasets[shared] = open_dataset(config.data)
+            self._datasets[shared] = open_dataset(config.data, config.labels)
         return self._datasets[shared]
 
 

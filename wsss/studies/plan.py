@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from wsss.config import Config, load, split_override, studies, unknown_name, written_leaves
-from wsss.errors import SettingsError, require
+from wsss.errors import SettingsError, nearest, require
 
 BUDGET = "labels.budget_seconds"
 """The setting that a budget sets."""
@@ -83,7 +83,7 @@ class PlannedRun:
         if self.budget is None:
             return self.whole
         seconds = self.budget.seconds if self.budget.share is None else self.budget.share * (cost or 1.0)
-        return with_setting(self.whole, BUDGET, seconds)
+        return with_setting(self.whole, BUDGET, round(seconds or 0.0, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +147,10 @@ class _Reader:
 
     def plan(self) -> StudyPlan:
         self._check_common()
+        budgeted, seeded = self._budgeted(), _listed("seeded", self.content.get("seeded", ["seed"]))
         base = self._compose(())
         wholes = {name: self._compose(pairs, name) for name, pairs in self.variants.items()}
         _refuse_twins(wholes)
-        budgeted = self._budgeted()
-        seeded = _listed("seeded", self.content.get("seeded", ["seed"]))
         runs = [
             PlannedRun(variant=name, seed=seed, budget=budget, whole=_seeded(wholes[name], seeded, seed))
             for budget in (None, *self.budgets)
@@ -319,8 +318,11 @@ def with_setting(settings: Any, key: str, value: object) -> Any:  # noqa: ANN401
     name, _, rest = key.partition(".")
     names = [entry.name for entry in fields(settings)]
     if name not in names or (rest and not is_dataclass(getattr(settings, name))):
-        raise unknown_name("a setting of the study", key, names)
+        raise SettingsError(name, f"is no setting; {nearest(name, names)}")
+    if not rest:
+        return replace(settings, **{name: value})
     try:
-        return replace(settings, **{name: with_setting(getattr(settings, name), rest, value) if rest else value})
+        changed = with_setting(getattr(settings, name), rest, value)
     except SettingsError as error:
-        raise SettingsError(key if error.field == name else error.field, error.reason) from None
+        raise SettingsError(f"{name}.{error.field}", error.reason) from None
+    return replace(settings, **{name: changed})

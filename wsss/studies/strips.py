@@ -15,6 +15,7 @@ from wsss.gallery import spread
 from wsss.plotting import draw_strips, strip_of_maps
 from wsss.store import Store
 from wsss.studies.results import LABELS
+from wsss.types import IGNORE
 
 ROWS = 6
 """Images in a figure."""
@@ -37,14 +38,12 @@ class Column:
     @cached_property
     def dataset(self) -> Dataset:
         """Its images."""
-        return open_dataset(self.config.data)
+        return open_dataset(self.config.data, self.config.labels)
 
     def labels_given(self, image: str) -> Tensor | None:
         """The pixels that a person's labels of an image settle; None where they settle none, as tags do."""
-        annotation = getattr(self.dataset, "annotation", None)
-        if annotation is None:
-            return None
-        return annotation(image).seeds(self.dataset.image(image), len(self.dataset.classes))
+        settled = self.dataset.annotation(image).seeds(self.dataset.image(image), len(self.dataset.classes))
+        return settled if bool((settled != IGNORE).any()) else None
 
     def pseudo_labels(self, image: str) -> Tensor | None:
         """What the segmenter that stands has learnt of an image; None where no pseudo labels were made."""
