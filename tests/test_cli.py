@@ -51,7 +51,18 @@ def test_the_package_shows_its_names_without_loading_them() -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    [[], ["run"], ["config"], ["check"], ["check", "data"], ["check", "env"], ["evaluate"], ["show"], ["predict"]],
+    [
+        [],
+        ["run"],
+        ["config"],
+        ["check"],
+        ["check", "data"],
+        ["check", "env"],
+        ["data"],
+        ["evaluate"],
+        ["show"],
+        ["predict"],
+    ],
 )
 def test_every_verb_has_a_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -83,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     machine.set_defaults(verb=_check_machine)
 
+    _add_data_verbs(verbs.add_parser("data", help="bring labels in from published formats, and out to them"))
+
     evaluate = verbs.add_parser("evaluate", help="score a folder of label PNGs against a folder of truth")
     evaluate.add_argument("--labels", type=Path, required=True, metavar="DIR", help="PNGs to score")
     evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true PNGs of the same names")
@@ -126,6 +128,24 @@ def _parser() -> argparse.ArgumentParser:
     join.add_argument("run", type=Path)
     join.set_defaults(verb=_join)
     return parser
+
+
+def _add_data_verbs(data: argparse.ArgumentParser) -> None:
+    verbs = data.add_subparsers(title="what is done", metavar="WHAT", required=True)
+    bring = verbs.add_parser("import", help="make one manifest of labels in any published format (docs/MANIFEST.md)")
+    bring.add_argument("file", type=Path, metavar="FILE", help="the labels; a folder where each image has a file")
+    bring.add_argument("--format", metavar="NAME", help="the format (default: told by what is in the file)")
+    bring.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, for files that lack them")
+    bring.add_argument("--images", type=Path, metavar="DIR", help="the images, whose sizes are checked and noted")
+    bring.add_argument("--ids", type=Path, metavar="FILE", help="which cues are whose, for SEC and DSRG")
+    bring.add_argument("--grid", type=int, metavar="N", help="points along a side of the cues' grid (default: 41)")
+    bring.add_argument("--out", type=Path, required=True, metavar="MANIFEST", help="manifest to write")
+    bring.set_defaults(verb=_import)
+    give = verbs.add_parser("export", help="write what a format can hold of a manifest")
+    give.add_argument("manifest", type=Path, metavar="MANIFEST", help="the labels")
+    give.add_argument("--format", required=True, metavar="NAME", help="the format")
+    give.add_argument("--out", type=Path, required=True, metavar="PATH", help="file, or folder of files, to write")
+    give.set_defaults(verb=_export)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -186,6 +206,28 @@ def _evaluate(given: argparse.Namespace) -> None:
     background = not given.no_background
     scores = score_folders(given.labels, given.truth, classes=names, convention=given.convention, background=background)
     console.result(json.dumps(scores.to_dict(), indent=1) if given.json else scores.table())
+
+
+def _import(given: argparse.Namespace) -> None:
+    from wsss.data.files import read_classes
+    from wsss.data.manifests import import_labels, write_manifest
+
+    classes = read_classes(given.classes) if given.classes else None
+    options = {"grid": given.grid} if given.grid is not None else {}
+    sources = {"classes": classes, "images": given.images, "ids": given.ids}
+    labels = import_labels(given.file, given.format, **sources, **options)
+    write_manifest(given.out, labels.annotations, labels.classes, labels.sizes)
+    console.result(f"{given.out}: {labels.outline()}")
+
+
+def _export(given: argparse.Namespace) -> None:
+    from wsss.data.manifests import export_labels, import_labels
+
+    changed = export_labels(import_labels(given.manifest, "manifest"), given.format, given.out)
+    console.result(f"written: {given.out}")
+    if changed:
+        lost = ", ".join(f"{part} of {count} images" for part, count in changed.items())
+        console.note(f"the format '{given.format}' does not hold all of the manifest; read back, these differ: {lost}")
 
 
 def _show(given: argparse.Namespace) -> None:

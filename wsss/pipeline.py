@@ -134,7 +134,15 @@ class Method:
             return self.finish_round(0, settled, trail, first_seeds=annotations)
         cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
         cues = import_cues(dataset, config.seeds) if config.seeds.cues else None
-        seeds = make_seeds(dataset, config.seeds, cams, crf=config.crf, cues=cues, annotations=annotations)
+        seeds = make_seeds(
+            dataset,
+            config.seeds,
+            cams,
+            crf=config.crf,
+            cues=cues,
+            annotations=annotations,
+            spread=config.labels.spread,
+        )
         trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams", annotations=annotations)
         # what is wrong with a file shows before anything is trained
         imported = (Step(cues),) if cues else ()

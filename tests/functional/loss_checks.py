@@ -21,10 +21,14 @@ def mask_of(seed: int, *shape: int, share: float = 0.7) -> Tensor:
     return torch.rand(*shape, generator=generator_of(seed)) < share
 
 
-def assert_nothing_counts(loss: SumAndCount, *leaves: Tensor) -> None:
+def numbers_of(loss: SumAndCount) -> tuple[float, float]:
     total, count = loss
-    assert (total.item(), count.item()) == (0, 0)
-    total.backward()  # type: ignore[no-untyped-call]
+    return total.item(), count.item()
+
+
+def assert_nothing_counts(loss: SumAndCount, *leaves: Tensor) -> None:
+    assert numbers_of(loss) == (0, 0)
+    loss[0].backward()  # type: ignore[no-untyped-call]
     for leaf in leaves:
         assert leaf.grad is not None
         assert not leaf.grad.any()

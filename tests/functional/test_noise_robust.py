@@ -13,6 +13,7 @@ from tests.functional.loss_checks import (
     assert_the_slope_is_right,
     generator_of,
     mask_of,
+    numbers_of,
 )
 from wsss.functional.losses import SumAndCount, pixel_cross_entropy
 from wsss.functional.noise_robust import generalised_cross_entropy, symmetric_cross_entropy
@@ -56,8 +57,7 @@ def test_pixels_are_judged_one_by_one(seed: int) -> None:
         symmetric += weight * (0.1 * -math.log(shares[label].item()) + 1.0 * backwards)
         known += weight
     for loss, expected in ((generalised_cross_entropy, generalised), (symmetric_cross_entropy, symmetric)):
-        total, count = loss(logits, labels, weights)
-        assert (total.item(), count.item()) == (pytest.approx(expected), pytest.approx(known))
+        assert numbers_of(loss(logits, labels, weights)) == pytest.approx((expected, known))
 
 
 @given(seed=seeds)
@@ -94,6 +94,19 @@ def test_open_pixels_count_for_nothing(loss: Loss) -> None:
     assert_nothing_counts(loss(logits, torch.full_like(labels, IGNORE)), logits)
     assert_nothing_counts(loss(logits, labels, torch.zeros(2, 3, 5)), logits)
     assert_nothing_counts(loss(logits, torch.full_like(labels, IGNORE), torch.full((2, 3, 5), torch.nan)), logits)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_impossible_background_does_not_speak_at_open_pixels(loss: Loss) -> None:
+    logits, labels, weights = scene(8)
+    labels[labels == 0] = IGNORE
+    logits[:, 0] = -torch.inf
+    logits.requires_grad_()
+    total, _ = loss(logits, labels, weights)
+    total.backward()  # type: ignore[no-untyped-call]
+    assert total.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_a_label_held_for_impossible_moves_the_network_less_than_a_doubtful_one() -> None:

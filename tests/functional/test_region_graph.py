@@ -1,3 +1,4 @@
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -38,6 +39,14 @@ def slow_means(values: Tensor, segments: Tensor) -> Tensor:
     return torch.stack([values[:, segments == number].mean(dim=1) for number in range(int(segments.max()) + 1)])
 
 
+def at_centres(values: Tensor, height: int, width: int) -> Tensor:
+    """Enlarge or shrink a map: each pixel takes the cell that its centre lies in, the later one of two."""
+    _, rows, columns = values.shape
+    row = [int(Fraction(2 * place + 1, 2 * height) * rows) for place in range(height)]
+    column = [int(Fraction(2 * place + 1, 2 * width) * columns) for place in range(width)]
+    return values[:, row][:, :, column]
+
+
 def edges_of(edge_index: Tensor) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edge_index.T]
 
@@ -52,14 +61,38 @@ def test_means_equal_those_of_a_plain_loop(seed: int, size: tuple[int, int], reg
     torch.testing.assert_close(pool_regions(values, segments), slow_means(values, segments))
 
 
-@given(seed=st.integers(0, 10_000), size=sizes, coarse=sizes, regions=st.integers(1, 20))
-def test_a_map_of_another_size_is_pooled_as_if_it_were_resized(
-    seed: int, size: tuple[int, int], coarse: tuple[int, int], regions: int
+@given(seed=st.integers(0, 10_000), size=sizes, other=sizes, regions=st.integers(2, 20))
+def test_a_pixel_takes_the_cell_of_a_map_of_another_size_that_its_centre_lies_in(
+    seed: int, size: tuple[int, int], other: tuple[int, int], regions: int
 ) -> None:
     segments = random_segments(seed, *size, regions)
-    values = torch.rand(4, *coarse, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    resized = functional.interpolate(values[None], size=size, mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(pool_regions(values, segments), slow_means(resized, segments))
+    values = torch.rand(4, *other, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    torch.testing.assert_close(pool_regions(values, segments), slow_means(at_centres(values, *size), segments))
+
+
+def test_large_regions_are_read_on_a_lattice_as_if_everywhere() -> None:
+    image = functional.interpolate(random_image(0, 6, 8)[None], scale_factor=16)[0]
+    segments = slic_segments(image, SuperpixelSettings(count=12))
+    smooth = functional.interpolate(torch.rand(1, 5, 3, 4), (24, 32), mode="bilinear")[0].double()
+    found = pool_regions(smooth, segments)
+    torch.testing.assert_close(found, slow_means(at_centres(smooth, 96, 128), segments), atol=0.02, rtol=0)
+    # no rough guess either: a row of the map more or less would be seen
+    assert (found - slow_means(at_centres(smooth.roll(2, dims=1), 96, 128), segments)).abs().max() > 0.05
+
+
+def test_a_region_that_the_lattice_misses_is_read_at_all_its_pixels() -> None:
+    segments = torch.zeros(40, 40, dtype=torch.int64)
+    segments[0, 0] = segments[20, 39] = 1
+    values = torch.arange(100.0).view(1, 10, 10)
+    # cells 0 and 59
+    assert pool_regions(values, segments)[1].tolist() == [29.5]
+
+
+@given(seed=st.integers(0, 10_000), size=sizes, other=sizes, regions=st.integers(1, 20))
+def test_a_constant_stays_what_it_is(seed: int, size: tuple[int, int], other: tuple[int, int], regions: int) -> None:
+    segments = random_segments(seed, *size, regions)
+    means = pool_regions(torch.full((1, *other), 0.7), segments)
+    torch.testing.assert_close(means, torch.full_like(means, 0.7))
 
 
 def test_means_are_float32_unless_the_map_is_float64() -> None:

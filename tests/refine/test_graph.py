@@ -70,11 +70,11 @@ def test_a_node_carries_the_mean_scores_of_its_pixels() -> None:
 
 
 def test_scores_at_a_quarter_of_the_size_are_pooled_too() -> None:
-    small = torch.tensor([[[1.0, 1, 0, 0], [1, 1, 0, 0]], [[0.0, 0, 1, 1], [0, 0, 1, 1]], [[0.0] * 4] * 2])
+    first = torch.tensor([[1.0, 0.5, 0.25, 0.0], [0.8, 0.6, 0.4, 0.2]])
+    small = torch.stack([first, 1 - first, torch.zeros(2, 4)])
     graph = Graph(SETTINGS).describe(Evidence(small, evidence().seeds), seen(BOTH))
-    # bilinear resizing blurs the step over the two pixels on either side of it, by 1/8 and 3/8
-    left, third = (6 + 7 / 8 + 5 / 8) / 8, (3 / 8 + 1 / 8) / 4
-    torch.testing.assert_close(graph.cams[:, 0], torch.tensor([left, 1 - left, left, third, 0.0]))
+    # regions 0, 1 and 2 cover two cells each, 3 and 4 one
+    torch.testing.assert_close(graph.cams[:, 0], torch.tensor([0.75, 0.125, 0.7, 0.4, 0.2]))
 
 
 def test_a_target_is_the_majority_of_the_seed_pixels() -> None:

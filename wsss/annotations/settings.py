@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from wsss.annotations.base import KINDS
 from wsss.annotations.cost import CostSettings
 from wsss.errors import SettingsError, nearest, one_of, require
+from wsss.functional.spreading import SpreadSettings
 
 SOURCES = ("simulated", "manifest")
 PER = ("instance", "class")
@@ -105,6 +106,8 @@ class LabelSettings:
     """Boxes."""
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     """Mistakes of simulated labels."""
+    spread: SpreadSettings = field(default_factory=SpreadSettings)
+    """How far settled labels reach in the first scores."""
     costs: CostSettings = field(default_factory=CostSettings)
     """Seconds that a person needs for labels."""
 

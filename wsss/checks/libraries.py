@@ -11,6 +11,7 @@ from importlib import metadata
 MODULES = {
     "connected-components-3d": "cc3d",
     "hydra-core": "hydra",
+    "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "pydensecrf2": "pydensecrf.densecrf",
     "pytorch-lightning": "pytorch_lightning",

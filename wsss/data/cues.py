@@ -29,11 +29,13 @@ class CueFiles:
         ids: The list, with lines ``image k``, or with one image a line, whose entry is the number of its line from 0.
             Folders before a name and the ending of an image file count for nothing.
         side: Points along a side of the grid that the cues were made on.
+        settings: What names the file, the list and the grid, for messages.
     """
 
     path: Path
     ids: Path
     side: int
+    settings: tuple[str, str, str] = ("seeds.cues", "seeds.cue_ids", "seeds.cue_grid")
 
     def read(self, dataset: Dataset) -> dict[str, Int64[Tensor, "3 N"]]:
         """Read and check the cues of the training images.
@@ -47,14 +49,37 @@ class CueFiles:
             DataError: If a file is missing or damaged, a training image has no cues, or a cue lies outside of the grid
                 or is of no class.
         """
-        entries = self._entries(dataset.ids("train"))
+        return self.read_images(dataset.ids("train"), len(dataset.classes))
+
+    def listed(self, images: Collection[str]) -> list[str]:
+        """Those of the images that the list names.
+
+        Raises:
+            DataError: If the list is missing or gives an entry twice.
+        """
+        return list(self._numbers(frozenset(images)))
+
+    def read_images(self, images: Collection[str], classes: int) -> dict[str, Int64[Tensor, "3 N"]]:
+        """Read and check the cues of images.
+
+        Args:
+            images: Names of the images, each of which must have cues.
+            classes: Number of foreground classes.
+
+        Returns:
+            Label, row and column of each cue, by image.
+
+        Raises:
+            DataError: As ``read``.
+        """
+        entries = self._entries(images)
         held = read_pickle_safely(self.path)
         if not isinstance(held, Mapping):
             raise DataError(
                 f"'{self.path}' holds a {type(held).__name__}, it must hold a dictionary with entries '0_cues', "
-                f"'1_cues' …; set seeds.cues to the file of the cues"
+                f"'1_cues' …; set {self.settings[0]} to the file of the cues"
             )
-        return {image: self._cues(held, image, entry, len(dataset.classes)) for image, entry in entries.items()}
+        return {image: self._cues(held, image, entry, classes) for image, entry in entries.items()}
 
     def _entries(self, images: Collection[str]) -> dict[str, str]:
         """Name the entry of each image."""
@@ -63,14 +88,14 @@ class CueFiles:
         if missing:
             raise DataError(
                 f"'{self.ids}' has no line for image '{missing[0]}' ({len(missing)} of the {len(images)} training "
-                f"images have none), every training image needs cues; set seeds.cue_ids to the list that belongs to "
-                f"the cues, or train on images that it names"
+                f"images have none), every training image needs cues; set {self.settings[1]} to the list that belongs "
+                f"to the cues, or train on images that it names"
             )
         return {image: f"{numbers[image]}_cues" for image in images}
 
     def _numbers(self, images: Collection[str]) -> dict[str, int]:
         """Read which entry belongs to which of the images."""
-        lines = read_lines(self.ids, "set seeds.cue_ids to the list of images that was published with the cues")
+        lines = read_lines(self.ids, f"set {self.settings[1]} to the list of images that was published with the cues")
         # a name may end with a number, so a line that is the name of an image has none beside it
         named = [(_image_of(line, images), number) for number, line in enumerate(lines)]
         if not any(image for image, _ in named):
@@ -94,8 +119,8 @@ class CueFiles:
         where = f"'{self.path}', entry '{entry}',"
         if entry not in held:
             raise DataError(
-                f"'{self.path}' has no entry '{entry}', which '{self.ids}' gives to image '{image}'; set seeds.cue_ids "
-                f"to the list that belongs to the cues"
+                f"'{self.path}' has no entry '{entry}', which '{self.ids}' gives to image '{image}'; set "
+                f"{self.settings[1]} to the list that belongs to the cues"
             )
         try:
             cues = np.asarray(held[entry])
@@ -111,7 +136,8 @@ class CueFiles:
         if outside.size:
             raise DataError(
                 f"{where} has a cue in row {rows[outside[0]]}, column {columns[outside[0]]}, a grid of {self.side} × "
-                f"{self.side} counts them from 0 to {self.side - 1}; set seeds.cue_grid to the side of the cues' grid"
+                f"{self.side} counts them from 0 to {self.side - 1}; set {self.settings[2]} to the side of the cues' "
+                f"grid"
             )
         wrong = labels[(labels < 0) | (labels > classes)]
         if wrong.size:

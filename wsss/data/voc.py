@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 import torch
 
+from wsss.annotations.formats import VOC_CLASSES
 from wsss.data.base import DatasetSettings
 from wsss.data.faults import stepping_over
 from wsss.data.files import NO_FOLDER, FileDataset, find_images, read_classes, read_lines, require_folder
 from wsss.data.tag_arrays import read_tag_array
-from wsss.data.voc_download import AUGMENTED, CLASSES, SBD_MASKS, fetch_sbd, fetch_voc
+from wsss.data.voc_download import AUGMENTED, SBD_MASKS, fetch_sbd, fetch_voc
 from wsss.errors import DataError, require
 from wsss.types import Tags
 
@@ -145,7 +146,7 @@ def _read_classes(root: Path) -> tuple[str, ...]:
     """Read the class list; the folders of VOC itself have none, and always the same classes."""
     path = root / "classes.txt"
     if not path.exists() and re.fullmatch(r"VOC20(0[7-9]|1[0-2])", root.resolve().name):
-        return CLASSES
+        return VOC_CLASSES
     return read_classes(path)
 
 

@@ -18,15 +18,10 @@ from urllib.request import urlopen
 import torch
 
 from wsss import console
+from wsss.annotations.formats import VOC_CLASSES
 from wsss.data.files import read_lines
 from wsss.errors import DataError
 from wsss.store import encode_labels, write_atomically
-
-CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
-"""The classes of VOC 2012 in the order of their labels; the archive has no list of them."""
 
 MASKS_OF_SBD = 11355
 
@@ -64,7 +59,7 @@ def fetch_voc(root: Path) -> None:
         archive = _fetch(source["url"], source["filename"], source["md5"], work)
         _extract(archive, work / "extracted")
         whole = work / "extracted" / source["base_dir"]
-        write_atomically(whole / "classes.txt", "\n".join(CLASSES).encode())
+        write_atomically(whole / "classes.txt", "\n".join(VOC_CLASSES).encode())
         root.parent.mkdir(parents=True, exist_ok=True)
         whole.rename(root)
 

@@ -11,8 +11,8 @@ from wsss.errors import require
 from wsss.functional.losses import SumAndCount, at_least_single
 from wsss.functional.quadratic_form import LEAST_EXPONENT, quadratic_form
 
-_ROWS = 256
-"""Points whose kernels are at hand at a time: 4 MB of them on a grid of 64 × 64."""
+_ROWS = 64
+"""Points whose kernels are at hand at a time, 1 MB of them on a grid of 64 × 64, which stays in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ def crf_loss(
 
     The loss of an image is Σₖ sₖᵀW(1 - sₖ) / 1ᵀW1 over all pairs of points, a point and itself too, with the kernel
     Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²): how often two points that are drawn as W says are of different
-    labels. The paper's is not divided by 1ᵀW1, which grows with the square of the number of pixels and makes its weight
-    as small as 2e-9.
+    labels. The paper's is not divided by 1ᵀW1, which grows with the square of the number of pixels: its weight of 2e-9
+    on views of 513 pixels is 0.3 to 0.4 here.
 
     The kernel is exact, the grid is not: colours and probabilities are averaged over its cells, over the pixels that
     count, and a cell weighs as much as it has of these. The paper halves the image and approximates W on a lattice.
@@ -61,7 +61,8 @@ def crf_loss(
         Sum over the images of a share in [0, 1], and the number of images with a pixel that counts.
     """
     probabilities = at_least_single(probabilities)
-    grid = _grid(*probabilities.shape[2:], settings.side)
+    height, width = probabilities.shape[2:]
+    grid = _grid(height, width, settings.side)
     weights = mask[:, None].to(probabilities.dtype)
     cells = interpolate(weights, grid, mode="area")
     shares = interpolate(probabilities.where(mask[:, None], 0), grid, mode="area")
@@ -69,7 +70,7 @@ def crf_loss(
         features = _features(images.to(weights.dtype), weights, cells, settings)
         values = torch.cat([shares, cells], dim=1).flatten(2)
         pairs = zip(features, values, strict=True)
-        filtered = torch.stack([_filter(*pair) for pair in pairs]).unflatten(2, grid)
+        filtered = torch.stack([_filter(*pair) for pair in pairs]).view(len(values), -1, *grid)
     total = (cells * filtered[:, -1:]).flatten(1).sum(dim=1)
     each = (total - quadratic_form(shares, filtered[:, :-1])) / total.clamp(min=torch.finfo(total.dtype).tiny)
     return each.sum(), mask.flatten(1).any(dim=1).sum().to(each.dtype)
@@ -105,6 +106,8 @@ def _filter(features: Float[Tensor, "D N"], values: Float[Tensor, "C N"]) -> Flo
     """Sum the values of all points by the kernel exp(-|fᵢ - fⱼ|² / 2)."""
     # |fᵢ - fⱼ|² as one product, which leaves the exponential as the only other pass over the pairs
     halves, ones = features.square().sum(dim=0, keepdim=True) / -2, torch.ones_like(features[:1])
-    here, there = torch.cat([features, halves, ones]).T, torch.cat([features, ones, halves])
-    sums = [(part @ there).clamp_(min=LEAST_EXPONENT).exp_() @ values.T for part in here.split(_ROWS)]
+    # points in rows where they are multiplied from the left, which makes the products twice as quick
+    here, there = torch.cat([features, halves, ones]).T.contiguous(), torch.cat([features, ones, halves])
+    rows = values.T.contiguous()
+    sums = [(part @ there).clamp_(min=LEAST_EXPONENT).exp_() @ rows for part in torch.split(here, _ROWS)]
     return torch.cat(sums).T

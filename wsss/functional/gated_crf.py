@@ -59,14 +59,8 @@ def gated_crf_loss(
     """
     probabilities = at_least_single(probabilities)
     colours = interpolate(images.to(probabilities.dtype), probabilities.shape[2:], mode="area") / settings.rgb
-    # one by one what is at work stays in a processor's cache; a GPU wants all at once
-    size = 1 if probabilities.device.type == "cpu" else max(1, len(probabilities))
-    everything = (probabilities, colours, sources.to(colours), learners.to(colours))
     with torch.no_grad():
-        parts = zip(*(values.split(size) for values in everything), strict=True)
-        pulls, kernels = (
-            torch.cat(results) for results in zip(*(_pull(*part, settings) for part in parts), strict=True)
-        )
+        pulls, kernels = _pull(probabilities, colours, sources.to(colours), learners.to(colours), settings)
     each = kernels - quadratic_form(probabilities, pulls) / 2
     return each.sum(), learners.sum().to(each.dtype)
 
@@ -80,7 +74,8 @@ def _pull(
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, " B"]]:
     """Sum the probabilities around each pixel by the kernel of each pair, and the kernels of all pairs of an image."""
     pulls, total = torch.zeros_like(probabilities), probabilities.new_zeros(len(probabilities))
-    for here, there, distance in _shifts(*colours.shape[2:], settings.radius):
+    height, width = colours.shape[2:]
+    for here, there, distance in _shifts(height, width, settings.radius):
         kernel = (colours[:, :, *here] - colours[:, :, *there]).square().sum(dim=1)
         kernel.add_(distance / settings.xy**2).mul_(-0.5).clamp_(min=LEAST_EXPONENT).exp_()
         kernel *= learners[:, *here] * sources[:, *there] + sources[:, *here] * learners[:, *there]

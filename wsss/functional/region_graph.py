@@ -3,11 +3,13 @@
 import math
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int, Int64, Integer, Real
-from scipy import sparse
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,20 +41,15 @@ def region_areas(segments: Segments) -> Int64[Tensor, " S"]:
     Raises:
         ValueError: If the numbers of the regions leave a gap or fall below 0.
     """
-    if segments.min() < 0:
-        raise ValueError(f"segments must be numbered from 0, got {int(segments.min())}")
-    areas = torch.bincount(segments.flatten())
-    if not areas.all():
-        raise ValueError(f"segments must be numbered without gaps, no pixel has {int(areas.argmin())}")
-    return areas
+    return torch.from_numpy(_Regions(segments).areas.astype(np.int64))
 
 
 def pool_regions(values: Real[Tensor, "D h w"], segments: Segments) -> Float[Tensor, "S D"]:
     """Average a map over each region.
 
-    A map coarser or finer than the segments is read as if ``interpolate`` had resized it (bilinear, corners not
-    aligned). But not the map is resized: the weight of each of its cells in each region is found, once for all
-    channels.
+    A map coarser or finer than the segments is not resized: each pixel takes the cell that its centre lies in. Where
+    regions are large, not all pixels are asked but those on a lattice, at most a cell of the map and a sixth of the
+    mean region's side apart; of a region that it misses, all.
 
     Args:
         values: The map, at any resolution.
@@ -64,54 +61,85 @@ def pool_regions(values: Real[Tensor, "D h w"], segments: Segments) -> Float[Ten
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    return _Pooling(segments)(values)
+    return _Regions(segments).pool(values)
 
 
-class _Pooling:
-    """Averages maps over the regions of one image; what it needs for a size of maps is found once.
+class _Regions:
+    """The regions of one image; what counting and pooling need is found once.
 
     Args:
         segments: Region of each pixel, 0 … S-1 without gaps.
     """
 
     def __init__(self, segments: Segments) -> None:
-        self.segments = segments
-        self.areas = region_areas(segments).numpy()
-        self._weights: dict[tuple[int, int, type], sparse.sparray] = {}
+        self.numbers = segments.int().contiguous().numpy()
+        height, width = self.numbers.shape
+        # a run: pixels of one region beside each other
+        begins = np.ones((height, width), bool)
+        np.not_equal(self.numbers[:, 1:], self.numbers[:, :-1], out=begins[:, 1:])
+        starts = np.flatnonzero(begins)
+        self.owners = self.numbers.ravel()[starts]
+        if self.owners.min() < 0:
+            raise ValueError(f"segments must be numbered from 0, got {self.owners.min()}")
+        self.ends = np.append(starts[1:], height * width) - 1
+        self.lengths = self.ends + 1 - starts
+        self.rows, self.columns = np.divmod(starts, width)
+        self.areas = self.total(self.lengths)
+        if not self.areas.all():
+            raise ValueError(f"segments must be numbered without gaps, no pixel has {self.areas.argmin()}")
+        self._shares: dict[tuple[int, int], _Shares] = {}
 
-    def __call__(self, values: Real[Tensor, "D h w"]) -> Float[Tensor, "S D"]:
-        dtype = np.float64 if values.dtype == torch.float64 else np.float32
-        place = (values.shape[1], values.shape[2], dtype)
-        if place not in self._weights:
-            self._weights[place] = self._weigh(*place)
-        cells = values.flatten(1).T.to(torch.float64 if dtype == np.float64 else torch.float32)
-        return torch.from_numpy((self._weights[place] @ cells.numpy()) / self.areas[:, None].astype(dtype))
+    def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Add up over each region what its runs have."""
+        return np.bincount(self.owners, weights=values).astype(np.float64, copy=False)
 
-    def _weigh(self, rows: int, columns: int, dtype: type) -> sparse.sparray:
-        """Return the weight of each cell of a map in each region, (S, rows · columns)."""
-        (height, width), pixels = self.segments.shape, self.segments.numel()
-        # Column p of the membership has its only one in the row of the region of pixel p.
-        owners, starts = self.segments.flatten().int().numpy(), np.arange(pixels + 1, dtype=np.int32)
-        weights = sparse.csc_array((np.ones(pixels, dtype), owners, starts), shape=(len(self.areas), pixels))
-        if (rows, columns) == (height, width):
-            return weights
-        weights = weights.tocsr() @ _interpolation(height, columns, width, 1, dtype)
-        return weights @ _interpolation(1, rows, height, columns, dtype)
+    @cached_property
+    def borders(self) -> NDArray[np.int64]:
+        """Where a pixel and the one below it are of two regions: the place of the upper one, counted row by row."""
+        return np.flatnonzero(self.numbers[1:] != self.numbers[:-1])
+
+    def pool(self, values: Real[Tensor, "D h w"]) -> Float[Tensor, "S D"]:
+        """Average a map over each region."""
+        dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
+        size = (values.shape[1], values.shape[2])
+        if size not in self._shares:
+            self._shares[size] = self._share(*size)
+        cells, starts, shares = self._shares[size]
+        features = values.flatten(1).T.to(dtype)
+        return functional.embedding_bag(cells, features, starts, per_sample_weights=shares.to(dtype), mode="sum")
+
+    def _share(self, rows: int, columns: int) -> "_Shares":
+        """Find which cells of a map each region lies in, and how much of it in each."""
+        numbers, regions, cells = self.numbers, len(self.areas), rows * columns
+        height, width = numbers.shape
+        # the cell that the centre of a pixel lies in
+        row = (2 * np.arange(height) + 1) * rows // (2 * height) * columns
+        column = (2 * np.arange(width) + 1) * columns // (2 * width)
+        asked = self._lattice(height, rows), self._lattice(width, columns)
+        codes = (numbers[asked] * np.int64(cells) + row[asked[0], None] + column[asked[1]]).ravel()
+        missed = np.bincount(numbers[asked].ravel(), minlength=regions) == 0
+        if missed.any():
+            rest = missed[numbers].nonzero()
+            codes = np.append(codes, numbers[rest] * np.int64(cells) + row[rest[0]] + column[rest[1]])
+        codes, points = np.unique(codes, return_counts=True)
+        owners = codes // cells
+        shares = points / np.bincount(owners, weights=points)[owners]
+        starts = np.searchsorted(owners, np.arange(regions))
+        return _Shares(*map(torch.from_numpy, (codes - owners * cells, starts, shares)))
+
+    def _lattice(self, pixels: int, cells: int) -> slice:
+        """Choose the rows (or columns) that are asked."""
+        side = math.sqrt(self.numbers.size / len(self.areas))
+        step = max(1, min(int(side / 6), round(pixels / cells)))
+        return slice(step // 2, None, step)
 
 
-def _interpolation(outer: int, source: int, target: int, inner: int, dtype: type) -> sparse.csr_array:
-    """Return the matrix of linear resizing along the middle axis: (outer, source, inner) to (outer, target, inner)."""
-    places = ((np.arange(target) + 0.5) * source / target - 0.5).clip(0, source - 1)
-    before = np.floor(places).astype(np.int32)
-    beyond = (places - before).astype(dtype)
-    pair = np.stack([before, np.minimum(before + 1, source - 1)], axis=1).astype(np.int32)
-    share = np.stack([1 - beyond, beyond], axis=1)
-    planes, lanes = np.arange(outer, dtype=np.int32), np.arange(inner, dtype=np.int32)
-    cells = (planes[:, None, None, None] * source + pair[:, None, :]) * inner + lanes[:, None]
-    shares = np.broadcast_to(share[:, None, :], cells.shape)
-    starts = np.arange(0, cells.size + 1, 2, dtype=np.int32)
-    shape = (outer * target * inner, outer * source * inner)
-    return sparse.csr_array((shares.ravel(), cells.ravel(), starts), shape=shape)
+class _Shares(NamedTuple):
+    """Cells of a map, region by region; where each region's begin; what share of the region lies in each."""
+
+    cells: Int64[Tensor, " N"]
+    starts: Int64[Tensor, " S"]
+    shares: Float64[Tensor, " N"]
 
 
 def majority_labels(labels: LabelMap, segments: Segments, *, classes: int) -> Int64[Tensor, " S"]:
@@ -152,24 +180,44 @@ def region_features(image: Image, segments: Segments) -> Float[Tensor, "S 11"]:
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    areas = region_areas(segments).double()
-    height, width = segments.shape
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    colours = [_histogram(channel, segments, len(areas), 256) for channel in image]
-    means = torch.stack([counts @ levels for counts in colours], dim=1) / areas[:, None]
-    squares = torch.stack([counts @ levels.square() for counts in colours], dim=1) / areas[:, None]
+    return _describe(image, _Regions(segments))
+
+
+def _describe(image: Image, regions: _Regions) -> Float[Tensor, "S 11"]:
+    height, width = regions.numbers.shape
+    means, squares = _colour_moments(image, regions) / regions.areas
     # Rounding may leave the variance of a region of one colour just below zero.
-    deviations = (squares - means.square()).clamp(min=0).sqrt()
-    rows = _histogram(torch.arange(height)[:, None].expand(height, width), segments, len(areas), height)
-    columns = _histogram(torch.arange(width).expand(height, width), segments, len(areas), width)
-    centres = [counts @ _centres(counts.shape[1]) / areas for counts in (rows, columns)]
-    extents = [(counts > 0).double().mean(dim=1) for counts in (rows, columns)]
-    place = torch.stack([*centres, *extents, areas / segments.numel()], dim=1)
-    return torch.cat([means, deviations, place], dim=1).float()
+    deviations = np.sqrt((squares - means**2).clip(min=0))
+    row = regions.total(regions.lengths * (regions.rows + 0.5)) / (regions.areas * height)
+    column = regions.total(regions.lengths * (regions.columns + regions.lengths / 2)) / (regions.areas * width)
+    place = [row, column, *_extents(regions), regions.areas / regions.numbers.size]
+    return torch.from_numpy(np.concatenate([means, deviations, place]).T.astype(np.float32, order="C"))
 
 
-def _centres(cells: int) -> Float64[Tensor, "{cells}"]:
-    return (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
+def _colour_moments(image: Image, regions: _Regions) -> NDArray[np.float64]:
+    """Add up the colours, in [0, 1], and their squares: (2, 3, S)."""
+    powers = torch.empty(2, *image.shape, dtype=torch.int32)
+    powers[0] = image
+    torch.mul(powers[0], powers[0], out=powers[1])
+    # A row has fewer pixels than 32 bits can add up squares of.
+    sums = powers.cumsum_(dim=3).view(6, -1)[:, torch.from_numpy(regions.ends)].numpy()
+    # what came before in the same row does not belong to a run
+    before = np.where(regions.columns[1:] > 0, sums[:, :-1], 0)
+    sums[:, 1:] -= before
+    totals = np.stack([regions.total(runs) for runs in sums]).reshape(2, 3, -1)
+    return totals / np.array([255, 255**2])[:, None, None]
+
+
+def _extents(regions: _Regions) -> list[NDArray[np.float64]]:
+    """Count the rows and the columns that each region touches, as shares of the image."""
+    height, width = regions.numbers.shape
+    rows = np.zeros((len(regions.areas), height), bool)
+    rows[regions.owners, regions.rows] = True
+    columns = np.zeros((len(regions.areas), width), bool)
+    # a region enters a column at the top of the image or at a border
+    columns[regions.numbers[0], np.arange(width)] = True
+    columns[regions.numbers[1:].ravel()[regions.borders], regions.borders % width] = True
+    return [rows.mean(axis=1), columns.mean(axis=1)]
 
 
 def adjacent_regions(segments: Segments) -> tuple[EdgeIndex, Float[Tensor, " E"]]:
@@ -182,16 +230,20 @@ def adjacent_regions(segments: Segments) -> tuple[EdgeIndex, Float[Tensor, " E"]
         Pairs of regions, each in both directions, in rising order; and the length of their common border (in pixel
         sides) as a share of the border of the one that has less of it, in (0, 1]. The edge of the image is no border.
     """
-    regions = int(segments.max()) + 1
-    numbers = segments.int()
-    lengths = torch.zeros(regions * regions, dtype=torch.int64)
-    for before, after in ((numbers[:, :-1], numbers[:, 1:]), (numbers[:-1], numbers[1:])):
-        lengths += torch.bincount((before * regions + after).flatten(), minlength=regions * regions)
-    square = lengths.view(regions, regions)
-    square = (square + square.T).fill_diagonal_(0)
-    edges = square.nonzero().T
-    borders = square.sum(dim=1)
-    return edges, square[edges[0], edges[1]] / torch.minimum(borders[edges[0]], borders[edges[1]])
+    return _adjacent(_Regions(segments))
+
+
+def _adjacent(regions: _Regions) -> tuple[EdgeIndex, Float[Tensor, " E"]]:
+    count, numbers = len(regions.areas), regions.numbers.ravel()
+    inner = np.flatnonzero(regions.columns)
+    before = np.append(regions.owners[inner - 1], numbers[regions.borders])
+    after = np.append(regions.owners[inner], numbers[regions.borders + regions.numbers.shape[1]])
+    square = np.bincount(before * np.int64(count) + after, minlength=count * count).reshape(count, count)
+    square += square.T
+    first, second = edges = _places(square > 0)
+    borders = square.sum(axis=1)
+    shares = square[first, second] / np.minimum(borders[first], borders[second])
+    return torch.from_numpy(edges), torch.from_numpy(shares.astype(np.float32))
 
 
 def similar_regions(
@@ -240,12 +292,12 @@ def build_region_graph(
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    pool = _Pooling(segments)
-    pooled = torch.cat([functional.normalize(pool(level.float()), dim=1) for level in levels], dim=1)
-    regions = region_features(image, segments)
-    areas = regions[:, -1:]
-    cosines = _cosines(pooled - (pooled * areas).sum(dim=0) / areas.sum())
-    near, shares = adjacent_regions(segments)
+    cut = _Regions(segments)
+    regions = _describe(image, cut)
+    x = torch.cat([*(functional.normalize(cut.pool(level.float()), dim=1) for level in levels), regions], dim=1)
+    pooled, areas = x[:, :-REGION_FEATURES], regions[:, -1]
+    cosines = _cosines(pooled - areas @ pooled / areas.sum())
+    near, shares = _adjacent(cut)
     alike = _nearest(cosines, neighbours, near) if similarity else near[:, :0]
     if not adjacency:
         near, shares = near[:, :0], shares[:0]
@@ -254,7 +306,7 @@ def build_region_graph(
     border = torch.cat([shares, shares.new_zeros(alike.shape[1])])
     contrast = (regions[edges[0], :3] - regions[edges[1], :3]).norm(dim=1) / math.sqrt(3)
     return Data(
-        x=torch.cat([pooled, regions], dim=1),
+        x=x,
         edge_index=edges,
         edge_attr=torch.stack([adjacent, border, contrast, _edge_cosines(cosines, edges)], dim=1),
     )
@@ -262,7 +314,7 @@ def build_region_graph(
 
 def _cosines(features: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
     unit = functional.normalize(features, dim=1)
-    return (unit @ unit.T).clamp(-1, 1)
+    return (unit @ unit.T).clamp_(-1, 1)
 
 
 def _nearest(cosines: Float[Tensor, "S S"], neighbours: int, exclude: Int[Tensor, "2 F"] | None) -> EdgeIndex:
@@ -271,11 +323,16 @@ def _nearest(cosines: Float[Tensor, "S S"], neighbours: int, exclude: Int[Tensor
     eligible = cosines.clone().fill_diagonal_(-torch.inf)
     if exclude is not None:
         eligible[exclude[0], exclude[1]] = -torch.inf
-    best, nearest = eligible.topk(min(neighbours, regions), dim=1)
-    asking, place = best.isfinite().nonzero(as_tuple=True)
-    joined = torch.zeros_like(cosines, dtype=torch.bool)
-    joined[asking, nearest[asking, place]] = True
-    return (joined | joined.T).nonzero().T
+    others = max(regions - neighbours, 0)
+    nearest = np.argpartition(eligible.numpy(), min(others, regions - 1), axis=1)[:, others:]
+    joined = np.zeros((regions, regions), bool)
+    np.put_along_axis(joined, nearest, np.isfinite(np.take_along_axis(eligible.numpy(), nearest, axis=1)), axis=1)
+    return torch.from_numpy(_places(joined | joined.T))
+
+
+def _places(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """List rows and columns of what is marked in a square, in rising order."""
+    return np.stack(np.divmod(np.flatnonzero(marks), len(marks)))
 
 
 def _edge_cosines(cosines: Float[Tensor, "S S"], edges: EdgeIndex) -> Float[Tensor, " E"]:
@@ -285,7 +342,7 @@ def _edge_cosines(cosines: Float[Tensor, "S S"], edges: EdgeIndex) -> Float[Tens
 
 def _histogram(
     values: Integer[Tensor, "H W"], segments: Segments, regions: int, bins: int
-) -> Float64[Tensor, "{regions} {bins}"]:
+) -> Int64[Tensor, "{regions} {bins}"]:
     """Count how often each value stands in each region."""
     codes = segments.int() * bins + values
-    return torch.bincount(codes.flatten(), minlength=regions * bins).view(regions, bins).double()
+    return torch.bincount(codes.flatten(), minlength=regions * bins).view(regions, bins)

@@ -53,19 +53,24 @@ class _TreeSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch makes a class of its own for it
+        rows: Tensor,
+        weights: Tensor,
+        trees: SpanningTrees,
+    ) -> Tensor:
         below, sums = _both_ways(rows.index_select(0, trees.order), weights, trees)
         ctx.trees = trees
         ctx.save_for_backward(weights, *((below, sums) if ctx.needs_input_grad[1] else ()))
-        return _by_pixel(sums, trees)
+        return sums.index_select(0, trees.place)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # noqa: ANN401 - see above
         trees, (weights, *saved) = ctx.trees, ctx.saved_tensors
         pulled = _both_ways(gradient.index_select(0, trees.order), weights, trees)
         of_weights = _gradient_of_weights(saved, pulled, weights, trees) if saved else None
-        return _by_pixel(pulled[1], trees), of_weights, None
+        return pulled[1].index_select(0, trees.place), of_weights, None
 
 
 def _gradient_of_weights(
@@ -78,10 +83,6 @@ def _gradient_of_weights(
     gradient = (pulled_below * beyond + below * pulled_beyond).sum(dim=1)
     gradient[: trees.starts[1]] = 0  # above a root there is no edge
     return gradient
-
-
-def _by_pixel(rows: Tensor, trees: SpanningTrees) -> Tensor:
-    return torch.empty_like(rows).index_copy_(0, trees.order, rows)
 
 
 def _both_ways(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> tuple[Tensor, Tensor]:

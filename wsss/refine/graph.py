@@ -44,7 +44,7 @@ class Graph(FittedRefiner):
     settings: GraphSettings
     folder: Path | None = None
 
-    version = 3
+    version = 4
     changes = "scores"
 
     @property

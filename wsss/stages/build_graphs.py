@@ -63,7 +63,7 @@ def build_graphs(
 
     graphs = Stage(
         name="graphs",
-        version=2,
+        version=3,
         work=work,
         settings={
             "neighbours": settings.neighbours,

@@ -15,6 +15,7 @@ from wsss.functional.seeds import (
     score_seeds,
 )
 from wsss.functional.settled import confine_cams
+from wsss.functional.spreading import SpreadSettings, spread_settled
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
@@ -30,10 +31,11 @@ def make_seeds(
     crf: CrfSettings | None = None,
     cues: Stage | None = None,
     annotations: Stage | None = None,
+    spread: SpreadSettings | None = None,
 ) -> Stage:
     """Plan the scores and seeds of the first round: scores from CAMs, seeds where CAMs are sure or from published cues.
 
-    What annotations settle stands above what CAMs and cues say.
+    What annotations settle stands above what CAMs and cues say, and reaches out to what is near.
 
     Args:
         dataset: The images and their tags.
@@ -42,6 +44,7 @@ def make_seeds(
         crf: The dense CRF, which only the rule ``irn`` asks; None takes its defaults.
         cues: The stage that imported cues; they replace the seeds and leave the scores to the CAMs.
         annotations: The stage that wrote what annotations settle; None where training sees tags alone.
+        spread: How far that reaches; None spreads nothing.
     """
     asked = (crf or CrfSettings()) if settings.rule == "irn" else None
 
@@ -49,7 +52,7 @@ def make_seeds(
         thresholds = training_thresholds(bench, bench.read(cams), settings)
         settled = settled_by(bench, annotations)
         sower = _Sower(
-            dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds, settled
+            dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds, settled, spread
         )
         one = partial(_seed_from_cams, sower, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
@@ -60,6 +63,7 @@ def make_seeds(
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
+        | ({"spread": science(spread)} if annotations and spread else {})
         | {"background_class": dataset.background},
         reads={"cams": cams} | ({"cues": cues} if cues else {}) | reads_of(annotations),
     )
@@ -77,6 +81,7 @@ class _Sower:
         cues: Artefact of the cues, where they replace seeds from CAMs.
         thresholds: Those of the training set, where the rule asks them.
         settled: What annotations settle.
+        spread: How far it reaches.
     """
 
     dataset: Dataset
@@ -86,6 +91,7 @@ class _Sower:
     cues: Artefact | None
     thresholds: Thresholds | None
     settled: Settled
+    spread: SpreadSettings | None
 
     def plant(self, image: str) -> tuple[ScoreMap, LabelMap]:
         """Read the CAMs of one image and make scores and seeds of them."""
@@ -95,6 +101,9 @@ class _Sower:
         thresholds = self.thresholds or image_thresholds(small, tags, self.settings)
         background = self.dataset.background
         scores = cam_scores(small, tags, self.settings, background=background, thresholds=thresholds)
+        settled = self.settled.pixels(image)
+        if settled is not None and self.spread is not None:
+            scores = spread_settled(scores, settled, self.dataset.image(image), self.spread)
         seeds = self._seeds(image, small, thresholds)
         return self.settled.scores(image, scores), self.settled.keep(image, seeds)
 

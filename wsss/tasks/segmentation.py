@@ -23,7 +23,7 @@ PIXEL_LOSSES = {
 
 
 class SegmentationTask(ImageTask):
-    """The loss of the settings at the labels' resolution; ``IGNORE`` does not count, and each pixel counts by its weight.
+    """The loss of the settings; ``IGNORE`` does not count, and each pixel counts by its weight.
 
     Args:
         network: From images to logits (B, K, h, w) at any stride.

@@ -160,7 +160,7 @@ class SegmenterSettings(ImageLearningSettings):
     epochs: int = 20
     """Passes over the training images."""
     loss: str = "cross_entropy"
-    """Loss of pseudo labels, each by its confidence: cross_entropy, or generalised or symmetric, made for wrong ones."""
+    """Loss of pseudo labels: cross_entropy, or generalised or symmetric, which are made for wrong labels."""
     balance: float = 0.5
     """Exponent by which a label counts the more, the rarer it is: 0 all pixels alike, 1 all labels; not for dsrg."""
     width: int = 128

@@ -16,9 +16,9 @@ from wsss.functional.losses import (
     SumAndCount,
     balanced_seed_loss,
     constrain_loss,
-    entropy_loss,
     floored_softmax,
     pixel_cross_entropy,
+    pixel_entropy_loss,
 )
 from wsss.functional.size_loss import bounds_of_tags, size_loss
 from wsss.functional.tree_energy import tree_energy_loss
@@ -99,7 +99,7 @@ def _dense_crf(seen: Seen) -> SumAndCount:
 
 
 def _entropy(seen: Seen) -> SumAndCount:
-    return entropy_loss(seen.probabilities.permute(0, 2, 3, 1)[seen.open])
+    return pixel_entropy_loss(seen.probabilities, seen.open)
 
 
 def _size(seen: Seen) -> SumAndCount:

@@ -1,0 +1,96 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsss.functional.spreading import SpreadSettings, spread_settled
+from wsss.types import IGNORE, Image, LabelMap
+
+EVEN = SpreadSettings(reach=0.5, contrast=0.0, kept=1.0)
+
+
+def flat(height: int, width: int) -> Image:
+    return torch.full((3, height, width), 100, dtype=torch.uint8)
+
+
+def marks(height: int, width: int, *places: tuple[int, int, int]) -> LabelMap:
+    drawn = torch.full((height, width), IGNORE, dtype=torch.uint8)
+    for label, row, column in places:
+        drawn[row, column] = label
+    return drawn
+
+
+def test_on_a_flat_image_labels_count_by_the_straight_way() -> None:
+    scores = torch.full((2, 1, 9), 0.5)
+    found = spread_settled(scores, marks(1, 9, (0, 0, 0), (1, 0, 8)), flat(1, 9), EVEN)
+    # ways of k/9 and (8 - k)/9 longer sides, over a reach of a half
+    near = [math.exp(-k / 9 / 0.5) + 1e-3 for k in range(9)]
+    expected = torch.tensor([[a / (a + b) for a, b in zip(near, near[::-1], strict=True)]])
+    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.sum(0), torch.ones(1, 9))
+
+
+def test_a_label_does_not_cross_an_edge_that_another_need_not_cross() -> None:
+    image = flat(20, 40)
+    image[:, :, 12:] = 220
+    scores = torch.full((3, 20, 40), 0.5)
+    scores[0] = 0
+    settled = marks(20, 40, (1, 10, 4), (2, 10, 36))
+    across = spread_settled(scores, settled, image, SpreadSettings(contrast=10.0)).argmax(0)
+    assert (across[:, :10] == 1).all()
+    assert (across[:, 15:] == 2).all()
+    straight = spread_settled(scores, settled, image, SpreadSettings(contrast=0.0)).argmax(0)
+    assert (straight[:, 15:18] == 1).all()
+
+
+def test_a_label_that_is_settled_nowhere_counts_as_one_at_reach() -> None:
+    scores = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 1, 9)
+    found = spread_settled(scores, marks(1, 9, (1, 0, 0)), flat(1, 9), EVEN)
+    assert found[1, 0, 0] > 0.5 > found[1, 0, 8]
+    # the others keep their ratio
+    torch.testing.assert_close(found[0] / found[2], torch.full((1, 9), 2 / 3))
+
+
+def test_nothing_settled_or_no_reach_changes_nothing() -> None:
+    scores = torch.rand(3, 4, 5).softmax(0)
+    assert spread_settled(scores, marks(8, 10), flat(8, 10), EVEN) is scores
+    none = SpreadSettings(reach=0.0)
+    assert spread_settled(scores, marks(8, 10, (1, 0, 0)), flat(8, 10), none) is scores
+
+
+def test_where_no_label_is_possible_none_becomes_so() -> None:
+    scores = torch.zeros(3, 4, 5)
+    assert not spread_settled(scores, marks(8, 10, (1, 0, 0)), flat(8, 10), EVEN).any()
+
+
+@given(
+    seed=st.integers(0, 1000), height=st.integers(1, 40), width=st.integers(1, 40), coarse=st.sampled_from([1, 2, 4])
+)
+def test_scores_stay_probabilities_and_impossible_labels_impossible(
+    seed: int, height: int, width: int, coarse: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+    settled = torch.randint(4, (height, width), generator=generator, dtype=torch.uint8)
+    settled[torch.rand(height, width, generator=generator) < 0.9] = IGNORE
+    scores = torch.rand(4, -(-height // coarse), -(-width // coarse), generator=generator)
+    scores[3] = 0
+    scores = scores / scores.sum(0)
+    found = spread_settled(scores, settled, image, SpreadSettings())
+    assert not found[3].any()
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.sum(0), torch.ones_like(found[0]))
+
+
+def test_huge_images_are_measured_on_a_grid() -> None:
+    scores = torch.full((2, 250, 500), 0.5)
+    found = spread_settled(scores, marks(1000, 2000, (0, 500, 0), (1, 500, 1999)), flat(1000, 2000), EVEN)
+    assert (found[0, :, :240] > 0.5).all()
+    assert (found[1, :, 260:] > 0.5).all()
+
+
+def test_settings_out_of_bounds_are_refused() -> None:
+    with pytest.raises(Exception, match="reach"):
+        SpreadSettings(reach=-1.0)

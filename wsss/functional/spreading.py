@@ -1,0 +1,84 @@
+"""Spreading settled labels to pixels that can be reached without crossing an edge (after Bai and Sapiro, ICCV 2007)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_gradient_magnitude
+from skimage.graph import MCP_Geometric
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
+
+from wsss.errors import require
+from wsss.types import Image
+
+GRID = 160
+"""Points along the longer side of the grid on which ways are measured."""
+
+FARTHEST = 1e-3
+"""Weight of a label that is settled nowhere near; a weight of 0 would be a veto."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadSettings:
+    """How far the labels of settled pixels reach, beyond the pixels themselves."""
+
+    reach: float = 0.2
+    """Length of the way after which a settled label counts 1/e, in longer sides of the image; 0 spreads nothing."""
+    contrast: float = 3.0
+    """How much a way grows by crossing an edge, in longer sides for a step from black to white in all channels."""
+    kept: float = 0.5
+    """Exponent of the scores before, in the product that becomes the scores."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.reach <= 10, "reach", "must lie in [0, 10]", self.reach)
+        require(0 <= self.contrast <= 100, "contrast", "must lie in [0, 100]", self.contrast)
+        require(0 <= self.kept <= 10, "kept", "must lie in [0, 10]", self.kept)
+
+
+def spread_settled(
+    scores: Float[Tensor, "K h w"], settled: Integer[Tensor, "H W"], image: Image, settings: SpreadSettings
+) -> Float[Tensor, "K h w"]:
+    """Weigh the labels of each pixel by how near they are settled.
+
+    The way from a pixel to a label is the shortest to any pixel that is settled with it, longer across edges. A label
+    that is settled nowhere counts as one whose way is as long as ``reach``.
+
+    Args:
+        scores: Class probabilities; they sum to 1, or are all 0.
+        settled: Labels of single pixels, ``IGNORE`` elsewhere.
+        image: RGB bytes.
+        settings: How far labels reach.
+
+    Returns:
+        Scores that sum to 1, as far as they did.
+    """
+    labels = [label for label in settled.unique().tolist() if label < len(scores)]
+    if not labels or not settings.reach:
+        return scores
+    longest = max(image.shape[1:])
+    grid = tuple(max(1, round(side * min(1.0, GRID / longest))) for side in image.shape[1:])
+    costs = _costs(image, grid, settings.contrast)
+    weights = torch.full((len(scores), *grid), float(np.exp(-1)))
+    for label in labels:
+        ways = _ways(costs, adaptive_max_pool2d((settled == label)[None].float(), grid)[0].numpy() > 0)
+        weights[label] = torch.from_numpy(np.exp(-ways / settings.reach)).float()
+    near = interpolate(weights[None] + FARTHEST, scores.shape[1:], mode="bilinear", antialias=True)[0].to(scores)
+    product = torch.where(scores > 0, scores**settings.kept * near, 0)
+    total = product.sum(dim=0)
+    return torch.where(total > 0, product / total, 0)
+
+
+def _costs(image: Image, grid: tuple[int, ...], contrast: float) -> NDArray[np.float64]:
+    """What a step on the grid costs: its length in longer sides, and the edge that it meets."""
+    colours = adaptive_avg_pool2d(image.double() / 255, grid).numpy()
+    edges = np.sqrt(sum(gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in colours))
+    return 1 / max(grid) + contrast * edges
+
+
+def _ways(costs: NDArray[np.float64], starts: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Length of the shortest way from each point to any start."""
+    ways, _ = MCP_Geometric(costs).find_costs(np.argwhere(starts).tolist())
+    return ways
