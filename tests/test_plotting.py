@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from tests.drawing import picture as grid
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
 from wsss.plotting import (
+    LINES,
     PALETTES,
+    Curve,
     Picture,
     Strip,
     Tile,
@@ -20,6 +23,7 @@ from wsss.plotting import (
     draw_curves,
     draw_strips,
     draw_tiles,
+    draw_tradeoff,
     heat,
     overlay,
     picture,
@@ -347,3 +351,44 @@ def test_a_note_is_written_into_the_foot_of_its_picture(tmp_path: Path) -> None:
     changed = np.argwhere((before != after).any(axis=2))
     assert len(changed) > 50
     assert changed[:, 0].min() > 0.7 * before.shape[0]
+def drawn_tradeoff(path: Path, *curves: Curve, level: Curve | None = None) -> Picture:
+    draw_tradeoff(curves, path / "one.png", along="seconds", value="mIoU", level=level, title="title")
+    return read(path / "one.png")
+
+
+def coloured(shown: Picture, colour: str) -> NDArray[np.bool_]:
+    """Where the plot, without its legend, has about this colour: thin lines mix with what lies beside them."""
+    wanted = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)])
+    return np.linalg.norm(shown[:, :740].astype(float) - wanted, axis=-1) < 60
+
+
+def test_each_curve_of_a_tradeoff_has_its_colour_and_its_intervals(tmp_path: Path) -> None:
+    low = Curve("low", ((1.0, 10.0, 9.0, 11.0), (3.0, 20.0, 19.0, 21.0), (4.0, 0.0, 0.0, 100.0)))
+    shown = drawn_tradeoff(tmp_path, low, Curve("high", ((2.0, 90.0, 80.0, 95.0),)))
+    longer = drawn_tradeoff(tmp_path, low, Curve("high", ((2.0, 90.0, 20.0, 95.0),)))
+    first, second, third = coloured(shown, LINES[0]), coloured(shown, LINES[1]), coloured(longer, LINES[1])
+    assert first.any()
+    # the second is higher up
+    assert np.argwhere(second)[:, 0].mean() < np.argwhere(first)[:, 0].mean()
+    # from 80 or 20 to 95
+    assert np.ptp(np.argwhere(third)[:, 0]) / np.ptp(np.argwhere(second)[:, 0]) == pytest.approx(75 / 15, rel=0.05)
+
+
+def test_what_is_spent_is_drawn_by_factors_where_it_differs_much(tmp_path: Path) -> None:
+    def middle(*places: float) -> float:
+        """Where the middle of three points stands between the others."""
+        shown = drawn_tradeoff(tmp_path, *(Curve(f"at a place of {place}", ((place, 5.0, 1.0, 9.0),)) for place in places))
+        columns = [np.median(np.argwhere(coloured(shown, colour))[:, 1]) for colour in LINES[:3]]
+        return float((columns[1] - columns[0]) / (columns[2] - columns[0]))
+
+    assert middle(1, 2, 3) == pytest.approx(0.5, abs=0.02)
+    assert middle(1, 10, 100) == pytest.approx(0.5, abs=0.02)
+
+
+def test_full_supervision_is_a_line_across_the_figure(tmp_path: Path) -> None:
+    curve, level = Curve("a", ((1.0, 10.0, 9.0, 11.0),)), Curve("full", ((0.0, 70.0, 65.0, 75.0),))
+    shown = drawn_tradeoff(tmp_path, curve, level=level)[:, :740]
+    band = (abs(shown.astype(int) - 235).max(-1) < 8).mean(1) > 0.5
+    # of 9 to 75, and a little more, it covers 65 to 75
+    assert band.mean() == pytest.approx(0.84 * 10 / 72, abs=0.03)
+    assert np.argwhere(band).mean() < len(band) / 3

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from wsss.functional.region_growing import grow_regions
     from wsss.runs import Run, load_run, run
     from wsss.scoring import score_folders
+    from wsss.studies.study import Study, study
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "wsss.config",
     "Run": "wsss.runs",
+    "Study": "wsss.studies.study",
     "WsssError": "wsss.errors",
     "check_data": "wsss.checks.data",
     "dense_crf": "wsss.functional.dense_crf",
@@ -29,11 +31,13 @@ _HOMES = {
     "open_dataset": "wsss.data",
     "run": "wsss.runs",
     "score_folders": "wsss.scoring",
+    "study": "wsss.studies.study",
 }
 
 __all__ = [
     "Config",
     "Run",
+    "Study",
     "WsssError",
     "__version__",
     "check_data",
@@ -45,6 +49,7 @@ __all__ = [
     "open_dataset",
     "run",
     "score_folders",
+    "study",
 ]
 
 

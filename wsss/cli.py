@@ -9,6 +9,10 @@ from wsss.errors import WsssError
 
 SETTINGS = "settings as key=value, for example: experiment=voc21 data.root=PATH rounds=2 refine=[growing,crf]"
 
+STUDY_SETTINGS = (
+    "settings for all runs as key=value, and which of them to carry out: seeds=[0,1] runs=[NAME,NAME] budgets=[25%%]"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says.
@@ -19,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a check found something wrong, 2 refused, 130 interrupted.
     """
-    given = _parser().parse_args(arguments)
+    given = _parsed(arguments)
     try:
         return int(given.verb(given) or 0)
     except WsssError as error:
@@ -28,6 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.note("wsss: interrupted; run the same command again to go on")
         return 130
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; settings may stand behind options too."""
+    parser = _parser()
+    given, left = parser.parse_known_args(arguments)
+    if left and (not hasattr(given, "settings") or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        given.settings += left
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     run.add_argument("--dry-run", action="store_true", help="only list the stages, their keys, and which are cached")
     run.set_defaults(verb=_run)
+
+    study = verbs.add_parser("study", help="carry out several runs that answer one question, or what is left of them")
+    study.add_argument("study", metavar="STUDY", help="name of a study in experiments/, or a YAML file")
+    study.add_argument("settings", nargs="*", metavar="key=value", help=STUDY_SETTINGS)
+    study.add_argument("--dry-run", action="store_true", help="only list the runs, and how much of each is left to do")
+    study.add_argument("--report-only", action="store_true", help="only write the table and figures of what there is")
+    study.set_defaults(verb=_study)
 
     config = verbs.add_parser("config", help="print the resolved settings as YAML, with the help of each")
     config.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
@@ -135,6 +157,17 @@ def _run(given: argparse.Namespace) -> None:
         console.result(dry_run(config))
     else:
         console.result(run(config=config).table())
+
+
+def _study(given: argparse.Namespace) -> int:
+    from wsss.studies.study import dry_run, study
+
+    if given.dry_run:
+        console.result(dry_run(given.study, given.settings))
+        return 0
+    done = study(given.study, *given.settings, report_only=given.report_only)
+    console.result(done.table())
+    return int(bool(done.failed))
 
 
 def _config(given: argparse.Namespace) -> None:

@@ -156,7 +156,7 @@ def from_dict(values: Mapping[str, Any]) -> Config:
         SettingsError: If a name is unknown or a value breaks its rule.
     """
     # everything is told, so the experiment is only a name: its file may have changed since, or be elsewhere
-    return _assemble(_written_leaves(values))
+    return _assemble(written_leaves(values))
 
 
 def load(overrides: Sequence[str] = ()) -> Config:
@@ -168,7 +168,7 @@ def load(overrides: Sequence[str] = ()) -> Config:
     Raises:
         SettingsError: If a key, a name or a value is none that exists; the message names what is near.
     """
-    given = [_split(override) for override in overrides]
+    given = [split_override(override) for override in overrides]
     named = dict(given)
     if "experiment" not in named and "data" not in named:
         given.insert(0, ("experiment", DEFAULT_EXPERIMENT))
@@ -188,7 +188,12 @@ def _assemble(pairs: Sequence[tuple[str, str]]) -> Config:
     return _compose(merged, kind)
 
 
-def _split(override: str) -> tuple[str, str]:
+def split_override(override: str) -> tuple[str, str]:
+    """Split ``key=value`` into the name of the setting and its written value.
+
+    Raises:
+        SettingsError: If it is nothing of that form.
+    """
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise SettingsError(repr(override), "is no setting; write key=value, for example rounds=3")
@@ -348,6 +353,20 @@ def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
 
 def experiments() -> dict[str, Path]:
     """The experiments that can be named: those below the working folder, beside the code, and in the package."""
+    return {name: path for name, path in _named_files().items() if not _asks(path)}
+
+
+def studies() -> dict[str, Path]:
+    """The studies that can be named, files of several runs; they lie where experiments do."""
+    return {name: path for name, path in _named_files().items() if _asks(path)}
+
+
+def _asks(path: Path) -> bool:
+    """Whether a file is a study: only those say what they ask."""
+    return re.search(rb"^study\s*:", path.read_bytes(), flags=re.MULTILINE) is not None
+
+
+def _named_files() -> dict[str, Path]:
     here = Path(__file__).resolve().parent
     found: dict[str, Path] = {}
     for folder in (here / "experiments", here.parent / "experiments", Path.cwd() / "experiments"):
@@ -356,19 +375,21 @@ def experiments() -> dict[str, Path]:
 
 
 def _experiment_overrides(name: str) -> list[tuple[str, str]]:
-    known = experiments()
-    path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _named_files().get(name)
     if path is None or not path.is_file():
-        raise unknown_name("experiment", name, known)
+        raise unknown_name("experiment", name, experiments())
+    if _asks(path):
+        raise SettingsError("experiment", f"can't be {name!r}, a study of several runs; write: wsss study {name}")
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
         raise SettingsError("experiment", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
     require(isinstance(content, dict), "experiment", "must be a file of settings, name: value", os.fspath(path))
-    return _written_leaves(content)
+    return written_leaves(content)
 
 
-def _written_leaves(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+def written_leaves(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and written values of nested settings."""
     return [(_key(name), written(value)) for name, value in _leaves(values)]
 
 

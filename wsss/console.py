@@ -145,6 +145,26 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     return "\n".join(["<table>", *caption, head, "<tbody>", *body, "</tbody>", "</table>"])
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    r"""Lay out a table as Markdown, its cells as in ``format_table``.
+
+    >>> print(markdown_table(["class", "IoU"], [["cat | dog", 61.25]]))
+    | class | IoU |
+    | :-- | --: |
+    | cat \| dog | 61.2 |
+
+    Args:
+        columns: Names of the columns.
+        rows: As many cells a row as there are columns.
+
+    Returns:
+        Lines without a final line break.
+    """
+    rules = ["--:" if _is_numeric([row[index] for row in rows]) else ":--" for index in range(len(columns))]
+    cells = [[_cell(value).replace("|", "\\|") for value in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [list(columns), rules, *cells])
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "–"

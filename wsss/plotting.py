@@ -464,6 +464,92 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """What was measured along something, each with its interval.
+
+    Attributes:
+        name: What the legend says.
+        points: Place, value, low and high end of the interval, for each measurement.
+    """
+
+    name: str
+    points: tuple[tuple[float, float, float, float], ...]
+
+
+WIDE = 10.0
+"""From this ratio of the largest to the smallest place on, they are drawn on a logarithmic axis."""
+
+LINES = (
+    COLOUR_BLIND[4],
+    COLOUR_BLIND[5],
+    COLOUR_BLIND[2],
+    COLOUR_BLIND[0],
+    COLOUR_BLIND[6],
+    COLOUR_BLIND[1],
+    "#000000",
+)
+"""Colours of lines on white: those of Okabe and Ito, but the yellow."""
+
+MARKERS = "osD^vPX*<>"
+
+
+def draw_tradeoff(
+    curves: Sequence[Curve], path: Path, *, along: str, value: str, level: Curve | None = None, title: str = ""
+) -> None:
+    """Draw what is reached over what is spent, one line a curve, with intervals.
+
+    Args:
+        curves: At least one measurement in all; places are positive.
+        path: PNG to write.
+        along: Name of what is spent.
+        value: Name of what is reached.
+        level: One measurement to draw as a line across the whole figure, its interval as a band.
+        title: What stands above the figure.
+    """
+    figure = _figure(7.2, 4.2, layout="constrained")
+    place = figure.subplots()
+    for index, curve in enumerate(curves):
+        spent, reached, low, high = np.array(sorted(curve.points)).T
+        place.errorbar(
+            spent,
+            reached,
+            yerr=(reached - low, high - reached),
+            color=LINES[index % len(LINES)],
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle="--" if index >= len(LINES) else "-",
+            label=curve.name,
+            markersize=5,
+            linewidth=1.4,
+            elinewidth=0.8,
+            capsize=2.5,
+        )
+    if level is not None:
+        _, reached, low, high = level.points[0]
+        place.axhspan(low, high, color="0.5", alpha=0.15, linewidth=0)
+        place.axhline(reached, color="0.3", linestyle=":", linewidth=1.2, label=level.name)
+    places = [point[0] for curve in curves for point in curve.points]
+    if max(places) / min(places) > WIDE:
+        _logarithmic(place)
+    place.set_xlabel(along, fontsize=9)
+    place.set_ylabel(value, fontsize=9)
+    place.set_title("\n".join(textwrap.wrap(title, 80)), fontsize=10)
+    place.tick_params(labelsize=8)
+    place.grid(alpha=0.25, linewidth=0.5)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _logarithmic(place: "Axes") -> None:
+    """Let the horizontal axis grow by factors, with plain numbers at it."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    place.set_xscale("log")
+    place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    place.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    place.xaxis.set_minor_formatter(NullFormatter())
+
+
 def draw_confusion(confusion: Tensor, path: Path, names: Sequence[str]) -> None:
     """Draw a confusion matrix, each true class as shares of its pixels.
 

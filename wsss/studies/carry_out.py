@@ -1,0 +1,221 @@
+"""Carrying out a study: run after run; what is finished is not repeated, and one that fails stops no other."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss import console
+from wsss.config import Config, to_dict
+from wsss.data import open_dataset
+from wsss.data.base import Dataset
+from wsss.errors import StageError, WsssError
+from wsss.execution import asked_for
+from wsss.pipeline import Plan, plan
+from wsss.runs import Run, run
+from wsss.stages.base import is_done
+from wsss.store import Store, digest_of
+from wsss.studies.plan import PlannedRun, StudyPlan
+from wsss.studies.results import scores_of
+from wsss.tasks.devices import resolve_precision
+
+DONE, FAILED, TO_DO = "done", "failed", "to do"
+
+FAILURES = (WsssError, RuntimeError, OSError, MemoryError)
+"""What may go wrong with one run and not with the next: its settings, its data, the machine. Anything else is a mistake
+of the code, which every run would make: it ends the study."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run of a study has come.
+
+    Attributes:
+        planned: The run.
+        state: ``DONE``, ``FAILED`` or ``TO_DO``.
+        folder: The run's folder; None while its budget is a share of a cost that nobody knows yet.
+        error: Why it failed, in a line or two.
+        trace: Where in the code, for failures that the user may not be able to mend.
+    """
+
+    planned: PlannedRun
+    state: str = TO_DO
+    folder: Path | None = None
+    error: str | None = None
+    trace: str | None = None
+
+
+class Progress:
+    """What is known of the runs of a study while it is carried out.
+
+    Args:
+        plan: The study.
+        report: Called with all states whenever one has changed.
+    """
+
+    def __init__(self, plan: StudyPlan, report: Callable[[Sequence[State]], None]) -> None:
+        self.plan, self.report = plan, report
+        self.states = {planned.title: State(planned, folder=_folder(planned)) for planned in plan.runs}
+        self.inspector = Inspector()
+
+    def carry_out(self) -> list[State]:
+        """Carry out what is left, in order.
+
+        Raises:
+            WsssError: If a run can't even be planned; nothing has been carried out then.
+        """
+        for planned in self.plan.runs:
+            if not planned.waits and self.inspector.finished(planned.config()):
+                self._set(State(planned, DONE, _folder(planned)))
+        count, done = len(self.plan.runs), sum(state.state == DONE for state in self.states.values())
+        if done:
+            console.note(f"{done} of {count} runs are finished already")
+        for place, planned in enumerate(self.plan.runs, start=1):
+            if self.states[planned.title].state != DONE:
+                self._carry_out(planned, f"run {place} of {count}: {planned.title}")
+                self.report(self.all)
+        self.report(self.all)
+        return self.all
+
+    @property
+    def all(self) -> list[State]:
+        """How far each run has come, in the order of the study."""
+        return list(self.states.values())
+
+    def _carry_out(self, planned: PlannedRun, title: str) -> None:
+        begun = time.monotonic()
+        folder = None
+        try:
+            config = self._config(planned)
+            folder = config.folder
+            if planned.waits and self.inspector.finished(config):
+                console.note(f"{title} is finished already")
+                self._set(State(planned, DONE, folder))
+                return
+            console.note(f"{title}, in {folder}")
+            ended = run(config=config)
+        except FAILURES as error:
+            self._set(failure(planned, folder, error))
+            console.note(f"{title} failed: {error}\nthe study goes on with the next")
+            return
+        self._set(State(planned, DONE, folder))
+        miou = scores_of(ended.summary).miou
+        scored = "" if miou is None else f": mIoU {miou:.1f}"
+        console.note(f"{title} is done in {time.monotonic() - begun:.0f} s{scored}")
+
+    def _set(self, state: State) -> None:
+        self.states[state.planned.title] = state
+
+    def _config(self, planned: PlannedRun) -> Config:
+        """Its configuration, its budget reckoned from what all labels have cost.
+
+        Raises:
+            StageError: If that is not known.
+        """
+        if not planned.waits:
+            return planned.config()
+        cost = known_cost(self.states[self.plan.unlimited(planned).title])
+        if cost is None:
+            raise StageError(
+                f"the budget is a share of what '{self.plan.unlimited(planned).title}' costs, which is not known; "
+                "mend that run first"
+            )
+        return planned.config(cost)
+
+
+def known_cost(state: State) -> float | None:
+    """Seconds that the labels of a finished run took; None if nobody knows."""
+    if state.state != DONE or state.folder is None:
+        return None
+    return scores_of(Run(state.folder).summary).seconds
+
+
+def failure(planned: PlannedRun, folder: Path | None, error: BaseException) -> State:
+    """Keep why a run failed."""
+    trace = None if isinstance(error, WsssError) else "".join(traceback.format_exception(error))
+    said = str(error) if isinstance(error, WsssError) else f"{type(error).__name__}: {error}".strip(": ")
+    return State(planned, FAILED, folder, said, trace)
+
+
+def _folder(planned: PlannedRun) -> Path | None:
+    return None if planned.waits else planned.config().folder
+
+
+class Inspector:
+    """Says which stages a configuration has now, and whether a run has been through all of them.
+
+    Data sets are opened once for all configurations that share them: to know that they are the same, all is read.
+    """
+
+    def __init__(self) -> None:
+        self._datasets: dict[str, Dataset] = {}
+
+    def plan(self, config: Config) -> Plan:
+        """Plan the stages of a configuration."""
+        settings = config.trainer
+        return plan(config, self._dataset(config), resolve_precision(settings.precision, settings.accelerator))
+
+    def finished(self, config: Config) -> bool:
+        """Whether a run of this configuration has ended, with the data and the code that there are now.
+
+        Its summary must name each stage that would be carried out, under the key that it has now. So neither other
+        data, nor a stage whose code has changed, nor ``until`` can be mistaken for the run that is asked for.
+        """
+        planned = self.plan(config)
+        _, until = asked_for(config, [step.stage for step in planned])
+        summary = summary_of(config)
+        if summary is None:
+            return False
+        been = {(row["name"], row["round"], row["key"]) for row in summary["work"]}
+        back = [row["round"] for row in summary["rounds"] if row.get("kept") is False]
+        left_out = {
+            step.stage.title for turn in planned.rounds if back and turn.index > min(back) for step in turn.steps
+        }
+        stages = [step.stage for place, step in enumerate(planned) if place <= until]
+        return all((stage.name, stage.round, stage.key) in been or stage.title in left_out for stage in stages)
+
+    def left(self, config: Config) -> list[str]:
+        """Keys of the stages that are not in the store yet."""
+        planned = self.plan(config)
+        _, until = asked_for(config, [step.stage for step in planned])
+        store = Store(Path(config.store.root))
+        steps = [step for place, step in enumerate(planned) if place <= until]
+        return [f"{step.stage.name}/{step.stage.key}" for step in steps if not is_done(store, step.stage)]
+
+    def _dataset(self, config: Config) -> Dataset:
+        settings = to_dict(config)
+        shared = digest_of([settings["data"], settings["labels"]])
+        if shared not in self._datasets:
+            self._datasets[shared] = open_dataset(config.data, config.labels)
+        return self._datasets[shared]
+
+
+def summary_of(config: Config) -> dict[str, Any] | None:
+    """What a run of exactly this configuration has said of itself; None if none has ended."""
+    ended = Run(config.folder)
+    if not ended.ended or ended.summary.get("config") != config.hash:
+        return None
+    return ended.summary
+
+
+def found(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
+    """How far the runs of a study have come, as their folders say; nothing is carried out and no data is opened.
+
+    Args:
+        plan: The study.
+        failures: Why runs have failed, by title, as ``study.json`` has it.
+    """
+    states: dict[str, State] = {}
+    for planned in plan.runs:
+        cost = known_cost(states[plan.unlimited(planned).title]) if planned.waits else None
+        known = not planned.waits or cost is not None
+        config = planned.config(cost) if known else None
+        folder = config.folder if config else None
+        states[planned.title] = State(planned, folder=folder)
+        if planned.title in failures:
+            states[planned.title] = State(planned, FAILED, folder, **failures[planned.title])
+        elif config and summary_of(config) is not None:
+            states[planned.title] = State(planned, DONE, folder)
+    return list(states.values())
