@@ -35,7 +35,7 @@ def plan_of(*, rounds: int = 1, ceiling: bool = True) -> Plan:
         fit = Step(renamed(given("graph_fit", lambda _: None), turn))
         labels = [measured(renamed(given_labels(name, TRAIN), turn)) for name in ("crf", "pseudo_labels")]
         predictions = measured(renamed(given_labels("predictions", VAL), turn))
-        turns.append(Round(turn, (*steps, fit, *labels, predictions), fit.stage, predictions, None))
+        turns.append(Round(turn, (*steps, fit, *labels, predictions), fit.stage, predictions, None, fit.stage))
     last = (Step(given("ceiling", lambda _: None)), measured(given_labels("ceiling_predictions", VAL)))
     return Plan(tuple(turns), last if ceiling else ())
 

@@ -351,6 +351,8 @@ def test_a_note_is_written_into_the_foot_of_its_picture(tmp_path: Path) -> None:
     changed = np.argwhere((before != after).any(axis=2))
     assert len(changed) > 50
     assert changed[:, 0].min() > 0.7 * before.shape[0]
+
+
 def drawn_tradeoff(path: Path, *curves: Curve, level: Curve | None = None) -> Picture:
     draw_tradeoff(curves, path / "one.png", along="seconds", value="mIoU", level=level, title="title")
     return read(path / "one.png")
@@ -377,7 +379,9 @@ def test_each_curve_of_a_tradeoff_has_its_colour_and_its_intervals(tmp_path: Pat
 def test_what_is_spent_is_drawn_by_factors_where_it_differs_much(tmp_path: Path) -> None:
     def middle(*places: float) -> float:
         """Where the middle of three points stands between the others."""
-        shown = drawn_tradeoff(tmp_path, *(Curve(f"at a place of {place}", ((place, 5.0, 1.0, 9.0),)) for place in places))
+        shown = drawn_tradeoff(
+            tmp_path, *(Curve(f"at a place of {place}", ((place, 5.0, 1.0, 9.0),)) for place in places)
+        )
         columns = [np.median(np.argwhere(coloured(shown, colour))[:, 1]) for colour in LINES[:3]]
         return float((columns[1] - columns[0]) / (columns[2] - columns[0]))
 

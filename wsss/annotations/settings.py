@@ -53,11 +53,14 @@ class BoxSettings:
 
     loosen: float = 0.0
     """How far each side lies outside of the thing, as a share of the box's height or width."""
+    reset_below: float = 0.5
+    """Share of its box below which a thing's pseudo labels are replaced by the whole box (SDI); 0 replaces none."""
     grabcut: bool = True
     """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
 
     def __post_init__(self) -> None:
         require(0 <= self.loosen <= 1, "loosen", "must lie in [0, 1]", self.loosen)
+        require(0 <= self.reset_below <= 1, "reset_below", "must lie in [0, 1]", self.reset_below)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,7 @@ class LabelSettings:
     """Mistakes of simulated labels."""
     spread: SpreadSettings = field(default_factory=SpreadSettings)
     """How far settled labels reach in the first scores."""
-    costs: CostSettings = field(default_factory=CostSettings)
+    cost: CostSettings = field(default_factory=CostSettings)
     """Seconds that a person needs for labels."""
 
     def __post_init__(self) -> None:
