@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
 from wsss.functional.grabcut import cut_boxes, reset_shrunk_segments
 from wsss.types import BACKGROUND, Image, LabelMap
