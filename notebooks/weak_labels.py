@@ -13,8 +13,8 @@
 # # Which weak label is worth its price?
 #
 # Image tags, points, scribbles and boxes cost different amounts of work, and teach different amounts. A study carries
-# out several runs that differ in nothing else and puts them into one table. Here one seed and no budgets; each run takes
-# a few minutes on two cores, and one that has ended is not repeated.
+# out several runs that differ in nothing else and puts them into one table. Here one seed and no budgets; each run
+# takes a few minutes on two cores, and one that has ended is not repeated.
 
 # %%
 import wsss
