@@ -12,9 +12,9 @@
 # %% [markdown]
 # # Which weak label is worth its price?
 #
-# Image tags, points, scribbles and boxes cost different amounts of work, and teach different amounts. A study carries out
-# several runs that differ in nothing else and puts them into one table. Here one seed and no budgets; each run takes a
-# few minutes on two cores, and one that has ended is not repeated.
+# Image tags, points, scribbles and boxes cost different amounts of work, and teach different amounts. A study carries
+# out several runs that differ in nothing else and puts them into one table. Here one seed and no budgets; each run
+# takes a few minutes on two cores, and one that has ended is not repeated.
 
 # %%
 import wsss
@@ -23,8 +23,8 @@ kinds = ["tags", "points", "scribbles", "boxes"]
 study = wsss.study("weak_labels", seeds=[0], runs=kinds, budgets=[])
 
 # %% [markdown]
-# A study shows itself: a line for each kind, with the mIoU of the segmenter on images that it never saw, what share that
-# is of full supervision, how good the pseudo labels were, and what the labels cost a person.
+# A study shows itself: a line for each kind, with the mIoU of the segmenter on images that it never saw, what share
+# that is of full supervision, how good the pseudo labels were, and what the labels cost a person.
 
 # %%
 study
@@ -52,8 +52,8 @@ study.show("predictions")
 # %% [markdown]
 # ## With less money
 #
-# A budget is a share of what labelling all images with that kind would cost (or plain seconds). Images beyond it are not
-# seen at all, and every kind gets them in the same order. With budgets each kind is a curve over its cost.
+# A budget is a share of what labelling all images with that kind would cost (or plain seconds). Images beyond it are
+# not seen at all, and every kind gets them in the same order. With budgets each kind is a curve over its cost.
 
 # %%
 study = wsss.study("weak_labels", seeds=[0], runs=kinds, budgets=["50%"])

@@ -54,6 +54,7 @@ def test_the_package_shows_its_names_without_loading_them() -> None:
     [
         [],
         ["run"],
+        ["study"],
         ["config"],
         ["check"],
         ["check", "data"],
@@ -75,6 +76,14 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"wsss {wsss.__version__}\n"
+
+
+def test_settings_may_stand_before_and_behind_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    settings = [f"store.root={tmp_path}", "rounds=1", "refine=[]", "ceiling=false", "until=seeds"]
+    assert main(["run", settings[0], "--dry-run", *settings[1:]]) == 0
+    mixed = capsys.readouterr().out
+    assert main(["run", *settings, "--dry-run"]) == 0
+    assert capsys.readouterr().out == mixed
 
 
 @pytest.mark.parametrize("verb", [["rnu"], [], ["run", "--dyr-run"], ["check"], ["evaluate"], ["evaluate", "--labels"]])

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import wsss
-from tests.toy_run import run_toy
+from tests.toy_run import DRAWN, TOY, quietly, run_toy
 from wsss.runs import Drawing, Run
+from wsss.studies.study import Study, study
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
 
@@ -34,9 +35,18 @@ def test_every_cell_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.Mon
         given = [f"{name}={value}".replace("'", "").replace(" ", "") for name, value in settings.items()]
         return run_toy(tmp_path, *overrides, *given)
 
+    def toy_study(name: str, **settings: Any) -> Study:
+        short = ("rounds=1", "refine=[growing]", "classifier.epochs=2")
+        with quietly():
+            return study(name, *TOY, *DRAWN, *short, f"store.root={tmp_path}", **{**settings, "runs": ["points"]})
+
     monkeypatch.setattr(wsss, "run", toy, raising=False)
+    monkeypatch.setattr(wsss, "study", toy_study, raising=False)
     names: dict[str, Any] = {}
     for value in [execute(cell, names) for cell in cells(notebook)]:
+        if isinstance(value, Study):
+            assert "points" in value._repr_html_()
+            assert not value.failed
         if isinstance(value, Run):
             assert "crf" in value._repr_html_()
         if isinstance(value, Drawing):

@@ -380,7 +380,7 @@ def test_what_is_spent_is_drawn_by_factors_where_it_differs_much(tmp_path: Path)
     def middle(*places: float) -> float:
         """Where the middle of three points stands between the others."""
         shown = drawn_tradeoff(
-            tmp_path, *(Curve(f"at a place of {place}", ((place, 5.0, 1.0, 9.0),)) for place in places)
+            tmp_path, *(Curve(f"{place} in the long words of a legend", ((place, 5.0, 1.0, 9.0),)) for place in places)
         )
         columns = [np.median(np.argwhere(coloured(shown, colour))[:, 1]) for colour in LINES[:3]]
         return float((columns[1] - columns[0]) / (columns[2] - columns[0]))

@@ -1,6 +1,8 @@
 """The smallest run that has every stage, carried out in the process of the tests: start-up would eat their minutes."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,13 +58,20 @@ def run_toy(root: Path, *settings: str, data: tuple[str, ...] = DRAWN, figures: 
         data: The images.
         figures: Whether to draw the figures of the run too, which takes as long as half of its stages.
     """
+    with quietly():
+        return run(*TOY, *data, f"store.root={root}", *settings)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Neither say anything nor start worker processes."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), console.quiet():
         patch.setattr("os.cpu_count", lambda: 1)
         if not figures:
             patch.setattr("wsss.runs.draw_run", lambda *_, **__: None)
         # importing torch-geometric scripts a class, which torch has begun to warn about
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-        return run(*TOY, *data, f"store.root={root}", *settings)
+        yield
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

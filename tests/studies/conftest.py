@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _loaded = cache(lambda words: load(words))
 
 
 @pytest.fixture(autouse=True)
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of its own to work in; the same configurations are composed once for all tests."""
 
     def once(overrides: Sequence[str] = ()) -> Config:
@@ -19,4 +19,3 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plan, "load", once)
-    yield

@@ -71,9 +71,8 @@ def test_the_table_of_several_seeds_has_deviations_and_tells_what_is_missing(
     assert "OSError: the disk is full" in page
 
 
-def test_every_form_of_the_report_tells_the_same(
-    tmp_path: Path, pretender: Pretender, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("pretender")
+def test_every_form_of_the_report_tells_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(write_study(tmp_path, BUDGETS))
     states = carried_out(plan)
     drawn_curves(plan, states, monkeypatch)

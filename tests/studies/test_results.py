@@ -37,7 +37,7 @@ def test_the_pseudo_labels_are_those_of_the_round_that_stands() -> None:
 
 
 def test_a_summary_without_a_price_a_ceiling_or_a_segmenter_has_no_such_scores() -> None:
-    bare = {"stages": [], "segmenter": None, "full_supervision": None, "percent_of_full": None}
+    bare: dict[str, Any] = {"stages": [], "segmenter": None, "full_supervision": None, "percent_of_full": None}
     assert scores_of(bare) == NOTHING
     assert scores_of({"stages": []}) == NOTHING
 
