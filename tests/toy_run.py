@@ -58,13 +58,13 @@ def run_toy(root: Path, *settings: str, data: tuple[str, ...] = DRAWN, figures: 
         data: The images.
         figures: Whether to draw the figures of the run too, which takes as long as half of its stages.
     """
-    with quietly():
+    with quietly(figures=figures):
         return run(*TOY, *data, f"store.root={root}", *settings)
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Neither say anything nor start worker processes."""
+def quietly(*, figures: bool = False) -> Iterator[None]:
+    """Neither say anything nor start worker processes, nor draw figures unless they are looked at."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), console.quiet():
         patch.setattr("os.cpu_count", lambda: 1)
         if not figures:
