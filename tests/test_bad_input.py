@@ -147,6 +147,32 @@ def test_a_setting_that_can_not_be(setting: str, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("network", "settings", "named"),
+    [
+        ("timm/test_vit", ["classifier.output_stride=8"], "classifier.output_stride must be 16 for timm/test_vit"),
+        (
+            "timm/test_vit",
+            ["classifier.output_stride=16", "segmenter.output_stride=32"],
+            "segmenter.output_stride must be 16 for timm/test_vit",
+        ),
+        ("squeezenet", ["segmenter.output_stride=32"], "segmenter.output_stride must be 8 or 16 for squeezenet"),
+        ("tiny", ["segmenter.weights=imagenet"], "segmenter.weights must be none for tiny"),
+        ("tiny", ["classifier.freeze_stages=2"], "classifier.freeze_stages must be 0 where no weights are loaded"),
+        ("timm/test_vit_relpos", [], "network timm/test_vit_relpos can't look at images of any size"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "run"])
+def test_a_network_that_can_not_do_what_is_asked_of_it_is_refused_before_any_stage(
+    network: str, settings: list[str], named: str, dry: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["data.train=2", "data.val=1", "data.size=32", "tracking.mode=none", f"store.root={tmp_path / 'runs'}"]
+    assert main(["run", *(["--dry-run"] if dry else []), *small, f"network={network}", *settings]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"wsss: {named}")
+    assert not (tmp_path / "runs" / "store").exists()
+
+
 MASK = torch.tensor([[0, 0, 1, 1, 2, 2]] * 4, dtype=torch.uint8)
 
 

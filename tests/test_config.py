@@ -356,7 +356,18 @@ def test_a_value_of_the_wrong_kind_is_refused_by_its_full_name(override: str) ->
     assert lines[0].startswith(f"{override.partition('=')[0]} can't be read: ")
 
 
-@pytest.mark.parametrize("override", ["rounds=1,2", "rounds=[1", "cams.scales=[1,,2]", "seed=${nowhere}"])
+def test_one_configuration_leaves_nothing_to_the_next() -> None:
+    plain = load(["data=voc"])
+    load(["data=voc", "rounds=5", "crf.iterations=3", "cams.scales=[2.0]", "data.root=there"])
+    assert load(["data=voc"]) == plain
+
+
+@pytest.mark.parametrize("override", ["rounds=1,2", "rounds=choice(1,2)", "rounds=range(1,3)"])
+def test_several_values_for_one_setting_are_refused_by_its_name(override: str) -> None:
+    assert refusal(override) == [f"rounds can't be read: must be one value, got '{override.partition('=')[2]}'"]
+
+
+@pytest.mark.parametrize("override", ["rounds=[1", "cams.scales=[1,,2]", "seed=${nowhere}"])
 def test_a_value_that_is_no_value_is_refused_in_a_line(override: str) -> None:
     lines = refusal(override)
     assert len(lines) == 1

@@ -8,6 +8,7 @@ import torch
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, enlarged, finished, given, given_labels, given_scores, workbench
 from wsss import figures
+from wsss.annotations import Annotation, Point, Points
 from wsss.figures import draw_images, draw_run
 from wsss.pipeline import Plan, Round, Step
 from wsss.plotting import Strip, overlay
@@ -34,7 +35,7 @@ def plan_of(*, rounds: int = 1, ceiling: bool = True) -> Plan:
         fit = Step(renamed(given("graph_fit", lambda _: None), turn))
         labels = [measured(renamed(given_labels(name, TRAIN), turn)) for name in ("crf", "pseudo_labels")]
         predictions = measured(renamed(given_labels("predictions", VAL), turn))
-        turns.append(Round(turn, (*steps, fit, *labels, predictions), fit.stage, predictions, None))
+        turns.append(Round(turn, (*steps, fit, *labels, predictions), fit.stage, predictions, None, fit.stage))
     last = (Step(given("ceiling", lambda _: None)), measured(given_labels("ceiling_predictions", VAL)))
     return Plan(tuple(turns), last if ceiling else ())
 
@@ -69,6 +70,18 @@ def test_a_training_image_is_shown_at_every_step_up_to_its_truth(tmp_path: Path)
     assert titles(one) == ["image", "CAM", "seeds", "grown", "CRF", "pseudo labels", "truth"]
     assert titles(two) == titles(one)[:-1]  # it has no truth
     assert (one.title, two.title) == ("one", "two")
+
+
+def test_given_labels_are_shown_where_training_saw_more_than_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicked = Annotation(points=Points((Point(1, 0, 0),)))
+    monkeypatch.setattr(DATA, "annotation", lambda id: Annotation() if id == "two" else clicked)
+    bench = carried_out(tmp_path, plan_of())
+    one, two, val = drawn(bench, plan_of(), "one", "two", "val 1")
+    assert titles(one)[:3] == ["image", "given labels", "CAM"]
+    assert "given labels" not in titles(two)
+    assert "given labels" not in titles(val)  # no training saw it
 
 
 def test_what_is_to_be_said_of_an_image_stands_below_its_name(tmp_path: Path) -> None:

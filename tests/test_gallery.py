@@ -52,7 +52,7 @@ def planned(data: DrawnDataset, *labels: dict[str, torch.Tensor]) -> Plan:
     for turn, drawn in enumerate(labels):
         stage = given_labels("pseudo_labels", drawn, turn=str(turn))
         step = Step(stage, evaluate(data, stage, "train"))
-        rounds.append(Round(turn, (step,), stage, step, None))
+        rounds.append(Round(turn, (step,), stage, step, None, stage))
     return Plan(tuple(rounds), ())
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from tests.drawing import picture as grid
+from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
 from wsss.plotting import (
     LINES,
     PALETTES,
@@ -16,6 +17,7 @@ from wsss.plotting import (
     Picture,
     Strip,
     Tile,
+    annotated,
     colour_blind_palette,
     draw_confusion,
     draw_curves,
@@ -28,6 +30,7 @@ from wsss.plotting import (
     strip,
     strip_of_maps,
     tile,
+    with_annotation,
 )
 from wsss.store import voc_palette
 from wsss.types import Image
@@ -256,6 +259,98 @@ def test_a_contact_sheet_names_the_classes_that_it_shows(tmp_path: Path) -> None
     assert named.shape[0] > without.shape[0]
     assert (named == voc_palette()[2]).all(-1).any()
     assert not (named == voc_palette()[1]).all(-1).any()
+
+
+ONE, TWO, THREE = ((128, 0, 0), (0, 128, 0), (128, 128, 0))  # VOC colours of the first labels
+
+
+def at(shown: Picture, row: float, column: float, zoom: int) -> tuple[int, ...]:
+    """The colour in the middle of a pixel of the image."""
+    return tuple(shown[int((row + 0.5) * zoom), int((column + 0.5) * zoom)].tolist())
+
+
+def test_given_labels_have_the_colours_of_their_classes_over_a_darker_image() -> None:
+    annotation = Annotation(
+        points=Points((Point(1, 10, 10), Point(0, 10, 50))),
+        scribbles=Scribbles((Stroke(2, ((30, 10), (30, 50)), width=3),)),
+        boxes=Boxes((Box(3, 40, 20, 60, 44),)),
+    )
+    shown = annotated(grey(80, 60), annotation, side=480)
+    assert shown.shape == (480, 360, 3)
+    assert at(shown, 10, 10, 6) == ONE
+    assert at(shown, 10, 50, 6) == (0, 0, 0)
+    assert {at(shown, 30, column, 6) for column in range(10, 51)} == {TWO}
+    assert at(shown, 28, 30, 6) != TWO  # the pen is three pixels wide
+    assert {tuple(shown[side].tolist()) for side in ((244, 180), (355, 180), (300, 124), (300, 259))} == {THREE}
+    assert at(shown, 50, 32, 6) == at(shown, 0, 0, 6) == (65, 65, 65)
+    assert {tuple(shown[side].tolist()) for side in ((240, 180), (359, 180), (300, 120), (300, 263))} == {
+        (255, 255, 255)
+    }
+    assert at(shown, 60, 30, 6) == (65, 65, 65)  # boxes are half-open
+
+
+def test_dots_have_a_white_rim() -> None:
+    shown = annotated(grey(60, 60), Annotation(points=Points((Point(1, 30, 30),))), side=480)
+    along = [tuple(colour) for colour in shown[244].tolist()]
+    assert list(dict.fromkeys(along)) == [(65, 65, 65), (255, 255, 255), ONE]
+    assert along.count(ONE) > 10
+    inside, rims = along.index(ONE), along.count((255, 255, 255))
+    left = along[:inside].count((255, 255, 255))
+    assert 1 <= left <= 5
+    assert abs(rims - 2 * left) <= 1
+
+
+def test_a_full_mask_lies_over_the_image_as_labels_do() -> None:
+    labels = grid("01", "2.")
+    shown = annotated(grey(), Annotation(masks=Mask.of(labels)), 0.5, palette="colour_blind", side=4)
+    assert (shown == overlay(grey(), labels, 0.5, palette="colour_blind").repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_marks_at_the_border_and_a_stroke_of_one_corner_are_drawn() -> None:
+    annotation = Annotation(
+        points=Points((Point(1, 0, 0),)),
+        scribbles=Scribbles((Stroke(2, ((39, 39),)),)),
+        boxes=Boxes((Box(3, 0, 20, 1, 21),)),
+    )
+    shown = annotated(grey(40, 40), annotation, side=40)
+    assert shown[0, 0].tolist() == list(ONE)
+    assert shown[39, 39].tolist() == list(TWO)
+
+
+def test_a_large_image_is_not_enlarged_and_none_is_changed() -> None:
+    image = grey(600, 300)
+    assert annotated(image, Annotation(points=Points((Point(1, 5, 5),)))).shape == (600, 300, 3)
+    assert (image == 100).all()
+
+
+def test_given_labels_stand_beside_the_image_with_the_tags_written_into_them() -> None:
+    row = strip_of_maps(grey(), [("truth", grid("01", "1."))])
+    given = Annotation(tags=ImageTags((1, 2)), points=Points((Point(2, 0, 0), Point(0, 1, 1))))
+    shown = with_annotation(row, grey(), given, ["cat", "dog"])
+    assert [name for name, _ in shown.columns] == ["image", "given labels", "truth"]
+    assert shown.labels == {0, 1, 2, 255}
+    assert shown.notes == (("given labels", "tags: cat, dog"),)
+    assert np.array_equal(np.asarray(dict(shown.columns)["given labels"]), annotated(grey(), given))
+
+
+def test_tags_alone_leave_a_strip_as_it_is_and_no_tags_are_not_written() -> None:
+    row = strip_of_maps(grey(), [])
+    assert with_annotation(row, grey(), Annotation(tags=ImageTags((1,)), tags_complete=True), ["cat"]) == row
+    assert with_annotation(row, grey(), Annotation(), ["cat"]) == row
+    empty = Annotation(tags=ImageTags(()), boxes=Boxes(()), tags_complete=True)
+    assert with_annotation(row, grey(), empty, ["cat"]).notes == (("given labels", "tags: none"),)
+    assert with_annotation(row, grey(), Annotation(boxes=Boxes(())), ["cat"]).notes == ()
+
+
+def test_a_note_is_written_into_the_foot_of_its_picture(tmp_path: Path) -> None:
+    plain = Strip("one", (("image", picture(grey(60, 60, 255))),))
+    noted = Strip("one", plain.columns, notes=(("image", "tags: cat"),))
+    for name, row in (("plain", plain), ("noted", noted)):
+        draw_strips([row], tmp_path / f"{name}.png")
+    before, after = read(tmp_path / "plain.png").astype(int), read(tmp_path / "noted.png").astype(int)
+    changed = np.argwhere((before != after).any(axis=2))
+    assert len(changed) > 50
+    assert changed[:, 0].min() > 0.7 * before.shape[0]
 
 
 def drawn_tradeoff(path: Path, *curves: Curve, level: Curve | None = None) -> Picture:

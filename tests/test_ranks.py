@@ -82,9 +82,12 @@ def leave_a_mark(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    pool = Pool(2)
-    yield pool
-    pool.close()
+    """Two workers, whose surroundings would have them use two threads each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "2")
+        pool = Pool(2)
+        yield pool
+        pool.close()
 
 
 def test_results_come_in_the_order_of_the_items(pool: Pool) -> None:

@@ -123,7 +123,7 @@ def test_a_run_killed_again_and_again_computes_nothing_twice_and_ends_with_the_s
     rows = [row for row in read_metrics(run.folder) if row["stage"] == "classifier:0"]
     epochs = [row["epoch"] for row in rows if "epoch" in row]
     assert epochs == sorted(set(epochs))
-    assert 29 <= len(epochs) <= 30
+    assert 11 <= len(epochs) <= 12
     assert {row["miou"] for row in run.summary["stages"]} == {row["miou"] for row in toy.summary["stages"]}
 
 

@@ -1,4 +1,3 @@
-import base64
 import json
 import re
 import shutil
@@ -167,7 +166,7 @@ def test_a_run_keeps_its_configuration(toy: Run) -> None:
 def test_every_epoch_of_every_training_is_a_row_of_the_metrics(toy: Run) -> None:
     rows = [row for row in read_metrics(toy.folder) if "epoch" in row]
     trained = {
-        "classifier:0": 30,
+        "classifier:0": 12,
         "graph_fit:0": 2,
         "segmenter:0": 2,
         "graph_fit:1": 2,
@@ -211,7 +210,7 @@ def test_a_second_call_computes_nothing(toy: Run, root: Path, monkeypatch: pytes
 
     monkeypatch.setattr("wsss.stages.base._work", fail)
     before = modified(root / "store") | modified(root / toy.folder.name / "figures")
-    again = run_toy(root)
+    again = run_toy(root, figures=True)
     assert modified(root / "store") | modified(root / toy.folder.name / "figures") == before
     assert work_of(again) == [(name, turn, True) for name, turn in STAGES]
     assert (again.folder / "metrics.jsonl").read_bytes() == (toy.folder / "metrics.jsonl").read_bytes()
@@ -244,10 +243,7 @@ def test_stages_before_a_changed_setting_keep_their_keys(setting: str, first: st
     assert (changed[0] if changed else None) == first
 
 
-def test_wandb_keeps_masks_scores_of_classes_and_a_reference_for_every_stage_that_works(
-    toy: Run, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wsss.runs.draw_run", lambda *_, **__: None)
+def test_wandb_keeps_masks_scores_of_classes_and_a_reference_for_every_stage_that_works(toy: Run, root: Path) -> None:
     worked = {"cams:0", "seeds:0", "crf:1", "predictions:1"}
     remove(toy, root, *worked, "graphs:0")
     run = run_toy(root, "tracking.mode=offline")
@@ -371,7 +367,7 @@ def _key(run: Run, title: str) -> str:
 
 
 def test_segmenters_learn_from_seeds_that_grow_in_every_round(toy: Run, root: Path) -> None:
-    run = run_toy(root, "segmenter.supervision=dsrg")
+    run = run_toy(root, "segmenter.supervision=dsrg", figures=True)
     shared = [("classifier", 0), ("cams", 0), ("seeds", 0), ("ceiling", 0), ("ceiling_predictions", 0)]
     assert [(name, turn) for name, turn, cached in work_of(run) if cached] == shared
     made = ["segmenter", "predictions", "signal", "scores", "seeds", "segmenter", "predictions", "signal"]
@@ -438,21 +434,10 @@ def test_what_can_not_be_shown_is_refused_in_one_sentence(
     assert len(error.splitlines()) == 1
 
 
-def test_a_notebook_shows_a_run_as_tables_and_pictures(toy: Run, tmp_path: Path) -> None:
-    shown = toy._repr_html_()
-    page = ElementTree.fromstring(f"<div>{shown}</div>")
-    stages, classes = page.iter("table")
-    cells = [[cell.text for cell in row] for row in stages.iter("tr")]
-    assert cells[0] == ["stage", "round", "mIoU", "coverage", "precision", "seconds", "cached"]
-    expected = [[name, str(turn)] for name, turn in STAGES]
-    assert [row[:2] for row in cells[1:]] == [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
-    names = [row[0].text for row in classes.iter("tr")]
-    assert names == ["class", *toy.summary["segmenter"]["per_class"]]
-    (image,) = page.iter("img")
-    content = base64.b64decode(image.attrib["src"].removeprefix("data:image/png;base64,"))
-    assert content == (toy.folder / "figures" / "strips_train.png").read_bytes()
-    assert "has not ended" in Run(tmp_path / "a <b>run")._repr_html_()
-    assert "<b>run" not in Run(tmp_path / "a <b>run")._repr_html_()
+def test_a_notebook_is_told_of_a_run_that_has_not_ended(tmp_path: Path) -> None:
+    said = Run(tmp_path / "a <b>run")._repr_html_()
+    assert "has not ended" in said
+    assert "<b>run" not in said
 
 
 def test_an_opened_run_gives_its_artefacts(toy: Run) -> None:
@@ -466,13 +451,13 @@ def test_an_opened_run_gives_its_artefacts(toy: Run) -> None:
     assert toy.artefact("sedes") is None
 
 
-def test_the_table_has_every_stage_and_says_where_everything_lies(toy: Run) -> None:
-    table = toy.table()
-    rows = [line.split()[:2] for line in table.splitlines()[2 : 3 + len(STAGES)]]
+def test_a_run_reports_every_stage_as_text_and_to_a_notebook(toy: Run) -> None:
     expected = [[name, str(turn)] for name, turn in STAGES]
-    assert rows == [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
-    assert f"segmenter of round 1, on val: mIoU {toy.summary['segmenter']['miou']:.1f}" in table
-    assert str(toy.folder) in table.splitlines()[-1]
+    expected = [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
+    assert [line.split()[:2] for line in toy.table().splitlines()[2 : 3 + len(STAGES)]] == expected
+    stages, classes = ElementTree.fromstring(f"<div>{toy._repr_html_()}</div>").iter("table")
+    assert [[cell.text for cell in row][:2] for row in stages.iter("tr")][1:] == expected
+    assert [row[0].text for row in classes.iter("tr")][1:] == list(toy.summary["segmenter"]["per_class"])
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -491,7 +476,7 @@ def test_settings_are_given_as_words_or_as_a_configuration_but_not_both(toy: Run
 
 def test_images_without_truth_go_through_all_stages_and_have_no_scores(photographs: Path, tmp_path: Path) -> None:
     data = ("data=folder", f"data.root={photographs}")
-    run = run_toy(tmp_path / "runs", "ceiling=false", "classifier.epochs=2", data=data)
+    run = run_toy(tmp_path / "runs", "ceiling=false", "classifier.epochs=2", data=data, figures=True)
     assert [(name, turn) for name, turn, _ in work_of(run)] == STAGES[: -len(CEILING)]
     assert run.summary["data"]["val"] == 0
     assert all(row[name] is None for row in run.summary["stages"] for name in SCORES)
@@ -594,7 +579,7 @@ def test_the_ceiling_of_images_without_truth_is_refused_with_the_cure(photograph
 
 
 def test_a_data_set_without_a_background_goes_through_all_stages(tmp_path: Path) -> None:
-    run = run_toy(tmp_path, "data.background=false", "classifier.epochs=2")
+    run = run_toy(tmp_path, "data.background=false", "classifier.epochs=2", figures=True)
     assert [(name, turn) for name, turn, _ in work_of(run)] == STAGES
     segmenter = run.summary["segmenter"]
     assert segmenter["miou"] >= 0

@@ -70,6 +70,8 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 BESIDE: dict[str, dict[str, Any]] = {
+    "classifier.freeze_stages": {"classifier.weights": "imagenet"},
+    "segmenter.freeze_stages": {"segmenter.weights": "imagenet"},
     "seeds.quantile_pixels": {"seeds.background": "quantile"},
     "seeds.background_quantile": {"seeds.background": "quantile"},
     "seeds.foreground_quantile": {"seeds.background": "quantile"},

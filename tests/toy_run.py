@@ -20,8 +20,8 @@ TOY = (
     "classifier.output_stride=8",
     "segmenter.output_stride=8",
     # enough that the activations are not zero everywhere
-    "classifier.epochs=30",
-    "classifier.learning_rate=0.01",
+    "classifier.epochs=12",
+    "classifier.learning_rate=0.02",
     "classifier.head_multiplier=10",
     "classifier.batch_size=4",
     "classifier.crop=32",
@@ -49,23 +49,26 @@ TOY = (
 """Settings of the run: two rounds and the ceiling, each stage as short as can be."""
 
 
-def run_toy(root: Path, *settings: str, data: tuple[str, ...] = DRAWN) -> Run:
+def run_toy(root: Path, *settings: str, data: tuple[str, ...] = DRAWN, figures: bool = False) -> Run:
     """Run at toy size, quietly and without worker processes.
 
     Args:
         root: Where everything is kept.
         settings: More settings, which win.
         data: The images.
+        figures: Whether to draw the figures of the run too, which takes as long as half of its stages.
     """
-    with quietly():
+    with quietly(figures=figures):
         return run(*TOY, *data, f"store.root={root}", *settings)
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Neither say anything nor start worker processes."""
+def quietly(*, figures: bool = False) -> Iterator[None]:
+    """Neither say anything, nor start worker processes, nor draw the figures of runs unless they are asked for."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), console.quiet():
         patch.setattr("os.cpu_count", lambda: 1)
+        if not figures:
+            patch.setattr("wsss.runs.draw_run", lambda *_, **__: None)
         # importing torch-geometric scripts a class, which torch has begun to warn about
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
         yield

@@ -1,10 +1,12 @@
 """One tree of settings for the shell, the notebook and the tests.
 
-The settings stand as frozen dataclasses beside the code they steer; here they are only put together. Hydra composes the
-tree and understands the grammar of the overrides; the YAML files of ``experiments`` are lists of overrides with a name.
+The settings stand as frozen dataclasses beside the code they steer; here they are only put together. Hydra's grammar of
+overrides reads the values, and OmegaConf converts them to the types of the settings. The YAML files of ``experiments``
+are lists of overrides with a name.
 """
 
 import ast
+import copy
 import difflib
 import inspect
 import os
@@ -204,28 +206,35 @@ def _key(name: str) -> str:
 
 
 def _compose(merged: Mapping[str, str], kind: str) -> Config:
-    """Let Hydra parse, convert and check the values."""
-    from hydra import compose, initialize
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.global_hydra import GlobalHydra
+    """Let Hydra's grammar read the values, and the types of the settings convert and check them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    default = Config(data=DATASETS[kind].settings.__call__())
-    texts = set(_texts(default))
+    node, texts = copy.deepcopy(_defaults(kind))
     overrides = [f"{key}={_quoted(value) if key in texts else value}" for key, value in merged.items()]
+    try:
+        for override in OverridesParser.create().parse_overrides(overrides):
+            key = override.key_or_group
+            # a comma outside brackets, or choice(): Hydra's way to ask for several runs
+            require(not override.is_sweep_override(), key, "can't be read: must be one value", merged[key])
+            OmegaConf.update(node, key, override.value())
+        plain: Any = OmegaConf.to_container(node, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _unreadable(error) from error
+    return _build(Config, plain, kind)
+
+
+@cache
+def _defaults(kind: str) -> tuple[Any, frozenset[str]]:
+    """The settings of a data set of this kind as an open omegaconf tree, and the names of those that take any text."""
+    from omegaconf import OmegaConf
+
+    default = Config(data=DATASETS[kind].settings.__call__())
     node = OmegaConf.structured(default)
     _open(node)
-    ConfigStore.instance().store(name="wsss", node=node)
-    GlobalHydra.instance().clear()
-    try:
-        with initialize(version_base=None, config_path=None):
-            composed = compose("wsss", overrides=overrides)
-        plain: Any = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _composition_error(error) from error
-    return _build(Config, plain, kind)
+    return node, frozenset(_texts(default))
 
 
 def _texts(settings: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - any settings dataclass
@@ -245,7 +254,7 @@ def _quoted(value: str) -> str:
 
 
 def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
-    """Take the read-only flag off at every level: frozen dataclasses set it, and Hydra could override nothing."""
+    """Take the read-only flag off at every level: frozen dataclasses set it, and nothing could be overridden."""
     from omegaconf import DictConfig, OmegaConf
 
     OmegaConf.set_readonly(node, False)
@@ -255,12 +264,9 @@ def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
             _open(child)
 
 
-def _composition_error(error: Exception) -> SettingsError:
-    cause: BaseException = (
-        error.__cause__ if type(error).__name__ == "ConfigCompositionException" and error.__cause__ else error
-    )
-    key = getattr(cause, "full_key", None)
-    first = str(cause).strip().splitlines()[0]
+def _unreadable(error: Exception) -> SettingsError:
+    key = getattr(error, "full_key", None)
+    first = str(error).strip().splitlines()[0]
     return SettingsError(str(key) if key else "a setting", f"can't be read: {first}")
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from wsss.annotations import Annotation
 from wsss.data.base import Dataset
 from wsss.gallery import found, spread
 from wsss.pipeline import CEILING, Plan, Step
-from wsss.plotting import Strip, draw_curves, draw_strips, strip_of_maps
+from wsss.plotting import Strip, draw_curves, draw_strips, strip_of_maps, with_annotation
 from wsss.store import Store
 from wsss.tracking import read_metrics
 
@@ -75,7 +76,9 @@ def _strip(dataset: Dataset, plan: Plan, store: Store, image: str, remark: str) 
         if (shown := found(store, step, image, len(dataset.classes))) is not None
     ]
     title = f"{image}\n{remark}" if remark else image
-    return strip_of_maps(dataset.image(image), [*known, *_truth(dataset, image)], title=title)
+    row = strip_of_maps(dataset.image(image), [*known, *_truth(dataset, image)], title=title)
+    seen = dataset.annotation(image) if image in dataset.ids("train") else Annotation()
+    return with_annotation(row, dataset.image(image), seen, dataset.classes)
 
 
 def _truth(dataset: Dataset, image: str) -> Iterator[tuple[str, Tensor]]:

@@ -100,6 +100,9 @@ class Method:
         config: The configuration.
         dataset: The images.
         precision: The resolved precision.
+
+    Raises:
+        SettingsError: If the network can't do what is asked of it.
     """
 
     def __init__(self, config: Config, dataset: Dataset, precision: str) -> None:
@@ -112,6 +115,8 @@ class Method:
         )
         self.segmenters = segmenter_plan(config, dataset, precision)
         self.annotations = settle_pixels(dataset) if dataset.settles_pixels else None
+        self.classifier_network.check("classifier")
+        self.segmenters.network.check("segmenter")
         self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
 
     def plan(self) -> Plan:

@@ -7,7 +7,7 @@ that a notebook or a script has chosen stays as it is. The same input gives the 
 import io
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from wsss.annotations import Annotation, Box, Stroke
 from wsss.store import voc_palette, write_atomically
 from wsss.types import IGNORE, Image, LabelMap
 
@@ -34,6 +36,18 @@ Palette = NDArray[np.uint8]
 DPI = 150
 CELL = 1.6
 """Width of a picture in a strip, in inches."""
+
+MARKED_SIDE = 480
+"""Images are enlarged to about this side, in pixels, before labels are marked on them, so that marks stay fine."""
+
+DARKENED = 0.35
+"""How much darker an image is where labels are marked on it."""
+
+LABELS_TITLE = "given labels"
+"""Title of the column that shows what training saw."""
+
+NOTE = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1}
+"""What notes are written on."""
 
 COLOUR_BLIND = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Colours that people with any kind of colour vision tell apart (Okabe and Ito, 2002)."""
@@ -105,6 +119,86 @@ def heat(image: Image, cam: Tensor, opacity: float = 0.6) -> Picture:
     return _mixed(picture(image), colours, np.float32(opacity))
 
 
+def annotated(
+    image: Image, annotation: Annotation, opacity: float = 0.6, *, palette: str = "voc", side: int = MARKED_SIDE
+) -> Picture:
+    """Mark the labels that a person gave on a slightly darkened image, in the colours of their classes.
+
+    A full mask lies over the image, boxes are frames, scribbles are strokes as wide as their pen or a little wider, and
+    points are dots; each has a white rim. Tags have no place in an image, see ``strip_of_maps``.
+
+    Args:
+        image: RGB bytes (3, H, W).
+        annotation: What was given.
+        opacity: Of a full mask.
+        palette: Name of a palette in ``PALETTES``.
+        side: Smaller images are enlarged by the whole number that brings their longer side nearest to it.
+
+    Returns:
+        (h, w, 3) bytes, the image's size times that number.
+    """
+    if annotation.masks is None:
+        below = _mixed(picture(image), np.zeros((1, 1, 3), np.uint8), np.float32(DARKENED))
+    else:
+        below = overlay(image, annotation.masks.to_labels(), opacity, palette=palette)
+    zoom = max(1, round(side / max(below.shape[:2])))
+    canvas = PillowImage.fromarray(below.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    pen = _Pen(ImageDraw.Draw(canvas), PALETTES[palette](), zoom, max(1, max(canvas.size) // 160))
+    pen.mark(annotation)
+    return np.array(canvas)
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Draws labels on an enlarged image.
+
+    Attributes:
+        draw: What is drawn on.
+        colours: The colour of each label.
+        zoom: Pixels of the canvas along each pixel of the image.
+        rim: Width of the white rim, in pixels of the canvas.
+    """
+
+    draw: ImageDraw.ImageDraw
+    colours: Palette
+    zoom: int
+    rim: int
+
+    def mark(self, annotation: Annotation) -> None:
+        for box in annotation.boxes.boxes if annotation.boxes else ():
+            self.frame(box)
+        for stroke in annotation.scribbles.strokes if annotation.scribbles else ():
+            self.stroke(stroke)
+        for point in annotation.points.points if annotation.points else ():
+            self.dot(point.label, self.place(point.row, point.column), 4 * self.rim)
+
+    def colour(self, label: int) -> tuple[int, ...]:
+        return tuple(self.colours[label].tolist())
+
+    def place(self, row: int, column: int) -> tuple[float, float]:
+        """The middle of a pixel, as x and y."""
+        return (column + 0.5) * self.zoom - 0.5, (row + 0.5) * self.zoom - 0.5
+
+    def dot(self, label: int, place: tuple[float, float], radius: float) -> None:
+        self.draw.circle(place, radius + self.rim, fill="white")
+        self.draw.circle(place, radius, fill=self.colour(label))
+
+    def stroke(self, stroke: Stroke) -> None:
+        places = [self.place(row, column) for row, column in stroke.path]
+        width = max(stroke.width * self.zoom, 3 * self.rim)
+        for wide, fill in ((width + 2 * self.rim, (255, 255, 255)), (width, self.colour(stroke.label))):
+            self.draw.line(places, fill=fill, width=wide, joint="curve")
+            for end in (places[0], places[-1]):
+                self.draw.circle(end, wide / 2 - 0.5, fill=fill)
+
+    def frame(self, box: Box) -> None:
+        left, top, right, bottom = (self.zoom * side for side in (box.left, box.top, box.right, box.bottom))
+        for outside, fill in ((0, (255, 255, 255)), (self.rim, self.colour(box.label))):
+            inner = (left + outside, top + outside, right - 1 - outside, bottom - 1 - outside)
+            if inner[0] <= inner[2] and inner[1] <= inner[3]:
+                self.draw.rectangle(inner, outline=fill, width=4 * self.rim - 2 * outside)
+
+
 def _mixed(below: Picture, above: Picture, opacity: np.float32) -> Picture:
     return (below * (1 - opacity) + above * opacity).round().astype(np.uint8)
 
@@ -117,11 +211,13 @@ class Strip:
         title: Name of the row.
         columns: A title and a picture for each step; None where there is none.
         labels: Labels that the row shows, for the legend.
+        notes: The title of a column, and what is written into the foot of its picture.
     """
 
     title: str
     columns: tuple[tuple[str, Picture | None], ...]
     labels: frozenset[int] = frozenset()
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def strip(columns: Sequence[tuple[str, Picture | None]], title: str = "", labels: Iterable[LabelMap] = ()) -> Strip:
@@ -163,6 +259,32 @@ def strip_of_maps(
             columns.append((name, overlay(image, found, opacity, palette=palette)))
     labels = [found for _, found in maps if found is not None and not found.is_floating_point()]
     return strip(columns, title, labels)
+
+
+def with_annotation(
+    row: Strip, image: Image, annotation: Annotation, classes: Sequence[str], *, palette: str = "voc"
+) -> Strip:
+    """Show the labels that a person gave in the second column of a row, with the tags written into its picture.
+
+    Args:
+        row: The row.
+        image: RGB bytes (3, H, W).
+        annotation: What was given; tags alone have no place in an image, and the row stays as it is.
+        classes: Names of the C foreground classes.
+        palette: Name of a palette in ``PALETTES``.
+    """
+    marked = [label for label in annotation.given() if label.kind != "tags"]
+    if not marked:
+        return row
+    shown = (LABELS_TITLE, annotated(image, annotation, palette=palette))
+    tags = annotation.tags.present if annotation.tags else ()
+    note = textwrap.fill("tags: " + (", ".join(classes[tag - 1] for tag in tags) or "none"), 34)
+    return replace(
+        row,
+        columns=(row.columns[0], shown, *row.columns[1:]),
+        labels=row.labels.union(*(label.labels() for label in marked)),
+        notes=(*row.notes, *([(LABELS_TITLE, note)] if annotation.tags else [])),
+    )
 
 
 def draw_strips(strips: Sequence[Strip], path: Path, *, classes: Sequence[str] = (), palette: str = "voc") -> None:
@@ -213,7 +335,7 @@ def _aspect(shown: Picture) -> float:
 
 
 def _draw_row(row: Strip, titles: Sequence[str], places: "Sequence[Axes]") -> None:
-    pictures = dict(row.columns)
+    pictures, notes = dict(row.columns), dict(row.notes)
     for title, place in zip(titles, places, strict=True):
         place.set_xticks([])
         place.set_yticks([])
@@ -222,6 +344,8 @@ def _draw_row(row: Strip, titles: Sequence[str], places: "Sequence[Axes]") -> No
         shown = pictures.get(title)
         if shown is not None:
             place.imshow(shown, interpolation="nearest" if max(shown.shape) < 128 else "antialiased")
+        if title in notes:
+            place.text(0.02, 0.02, notes[title], transform=place.transAxes, fontsize=4.5, color="white", bbox=NOTE)
     places[0].set_ylabel(row.title, fontsize=6)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -50,12 +51,9 @@ def test_what_is_written_is_read_unchanged(manifest: Manifest) -> None:
 def test_classes_are_told_by_their_names(manifest: Manifest) -> None:
     text = encode(manifest.annotations, manifest.classes, manifest.sizes)
     asked = ("zebra", *reversed(CLASSES))
-    back = decode(encode(*_parts(decode(text, asked))), CLASSES)
-    assert back == manifest
-
-
-def _parts(manifest: Manifest) -> tuple[object, ...]:
-    return manifest.annotations, manifest.classes, manifest.sizes
+    turned = decode(text, asked)
+    assert turned.classes == asked
+    assert decode(encode(turned.annotations, asked, turned.sizes), CLASSES) == manifest
 
 
 def test_labels_follow_the_classes_that_are_asked_for() -> None:
@@ -114,3 +112,15 @@ def test_a_later_version_is_refused_before_its_unknown_keys_are() -> None:
         DataError, match="entry version, is 2, it must be at most 1, a later wsss wrote the file; update"
     ):
         decode(TEXT.replace('"version": 1', '"version": 2, "masters": []'))
+
+
+def test_the_documented_example_is_a_manifest() -> None:
+    shown = (Path(__file__).parents[2] / "docs/MANIFEST.md").read_text(encoding="utf-8")
+    example = shown.split("```json\n")[1].split("```")[0]
+    read = decode(example)
+    assert {image: annotation.kinds for image, annotation in read.annotations.items()} == {
+        "2007_000032": ("tags", "boxes", "points", "scribbles"),
+        "2007_000033": ("masks",),
+        "2007_000039": (),
+    }
+    assert decode(encode(read.annotations, read.classes, read.sizes)) == read

@@ -20,6 +20,7 @@ from wsss.data import Dataset, open_dataset
 from wsss.data.faults import gathered
 from wsss.data.voc import VocSettings
 from wsss.errors import DataError, SettingsError
+from wsss.plotting import draw_tiles
 from wsss.types import Image, LabelMap, Tags
 
 
@@ -201,6 +202,22 @@ def test_synthetic_images_are_sound_and_python_can_ask_with_names(tmp_path: Path
     assert report.splits[0]["images"] == 12
     assert report.sheet == tmp_path / "sheet.png"
     assert json.loads(json.dumps(report.to_dict()))["ok"]
+
+
+@pytest.mark.parametrize("place", ["file/sheet.png", "folder"], ids=["in what is no folder", "at a folder"])
+def test_a_contact_sheet_that_can_not_be_written_costs_nothing_of_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("wsss.checks.sheet.draw_tiles", draw_tiles)
+    root = make_sound(tmp_path / "sound")
+    report = check_data("data=voc", f"data.root={root}", out=tmp_path / place)
+    (finding,) = report.findings
+    assert finding.text.startswith(f"'{tmp_path / place}' can't be written (")
+    assert finding.text.endswith("; choose another file with --out")
+    assert (report.ok, report.sheet, [row["images"] for row in report.splits]) == (True, None, [3, 1])
+    assert not list((tmp_path / "folder").iterdir())
 
 
 class Noise(Dataset):

@@ -237,13 +237,19 @@ def _ancestors(element: ElementTree.Element, holders: Mapping[Any, Any]) -> set[
 
 
 NO_TEXT_NUMBERS = (None, "", "x", "nan", "inf", "-1000000", "1e300", "1_0", "0x3", "٣", "9" * 5000, "1,5", "2 3")
-SIZE_WRONG = {"width": (*NO_TEXT_NUMBERS, "0", "1.5"), "height": (*NO_TEXT_NUMBERS, "0", "1.5")}
+SIZE_WRONG: dict[str, tuple[str | None, ...]] = {
+    "width": (*NO_TEXT_NUMBERS, "0", "1.5"),
+    "height": (*NO_TEXT_NUMBERS, "0", "1.5"),
+}
 
 
 def scribblesup_damages() -> Iterator[str | bytes]:
     good = TEXTS["scribblesup"]
     yield from broken_xml(good)
-    axes = {"X": (*NO_TEXT_NUMBERS, "0.5", "17", "-9"), "Y": (*NO_TEXT_NUMBERS, "0.5", "13", "-7")}
+    axes: dict[str, tuple[str | None, ...]] = {
+        "X": (*NO_TEXT_NUMBERS, "0.5", "17", "-9"),
+        "Y": (*NO_TEXT_NUMBERS, "0.5", "13", "-7"),
+    }
     yield from damaged_elements(
         good, SIZE_WRONG | axes | {"tag": (None, " ", "cow")}, ("X", "Y", "tag", "width", "height")
     )

@@ -164,6 +164,16 @@ def test_batchnorm_of_frozen_stages_is_frozen_in_any_case(resnet_file: Path) -> 
     assert moved(backbone) == set("234")
 
 
+def test_stages_that_rest_for_a_while_gather_no_statistics_until_they_learn_again(resnet_file: Path) -> None:
+    backbone = build_backbone("resnet18", weights=str(resnet_file), freeze_batchnorm=False)
+    backbone.freeze_stages = 3
+    assert moved(backbone) == set("34")
+    backbone.freeze_stages = 5
+    assert moved(backbone) == set()
+    backbone.freeze_stages = 0
+    assert moved(backbone) == set("01234")
+
+
 def test_frozen_stages_get_no_gradients_and_the_others_do(resnet_file: Path) -> None:
     backbone = build_backbone("resnet18", weights=str(resnet_file), freeze_stages=2).train()
     low, high = backbone(pictures(2, 32, 32))

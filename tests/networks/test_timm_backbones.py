@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wsss.networks import timm_backbones
 from wsss.networks.backbones import Backbone
 from wsss.networks.classifier import Classifier
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
-from wsss.networks.timm_backbones import build_timm_backbone, full_name, possible_names, timm_names
+from wsss.networks.timm_backbones import build_timm_backbone, check_timm_backbone, full_name, possible_names, timm_names
 
 CONVNEXT, EFFICIENTNET, VIT = "timm/test_convnext", "timm/test_efficientnet", "timm/test_vit"
 """Small relatives that timm keeps for tests."""
@@ -236,6 +237,20 @@ def test_the_head_of_a_file_may_be_missing_but_nothing_else(weights: dict[str, P
 def test_what_is_impossible_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         build_timm_backbone(name, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride"), [*CASES, (VIT, 8), ("timm/edgenext_xx_small", 16), ("timm/test_vit_relpos", 16)]
+)
+def test_what_would_be_refused_is_told_without_making_the_network(name: str, output_stride: int) -> None:
+    def answer(of: Callable[..., object]) -> str | None:
+        try:
+            of(name, output_stride=output_stride)
+        except SettingsError as error:
+            return str(error)
+        return None
+
+    assert answer(check_timm_backbone) == answer(build_timm_backbone)
 
 
 def test_stages_that_a_network_does_not_have_are_not_frozen(weights: dict[str, Path]) -> None:

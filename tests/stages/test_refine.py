@@ -77,7 +77,7 @@ def test_the_fitted_network_refines_every_image(tmp_path: Path) -> None:
     stage = refine("graph", refiner, DATA, trail, 0, graphs=drawn.stages, fitted=drawn.fitted)
     found = finished(bench, stage)
     opened = trail.open(bench)
-    material = Material(DATA, opened.scores, opened.seeds, "cams", drawn.stages.open(bench))
+    material = Material(DATA, opened.scores, opened.seeds, "cams", opened.settled, drawn.stages.open(bench))
     loaded = refiner.load(bench.read(drawn.fitted).folder)
     for name in NAMES:
         view = material.view(name)

@@ -87,6 +87,22 @@ def test_the_head_learns_alone_first_and_the_schedule_begins_after_that(tmp_path
     assert task.network.backbone.freeze_stages == 0
 
 
+@pytest.mark.parametrize("network", ["mobilenet_v3_small", "timm/test_efficientnet"])
+def test_a_batchnorm_that_learns_rests_while_the_head_learns_alone(tmp_path: Path, network: str) -> None:
+    task = ClassificationTask(classifier(network, classes=2), PROBING)
+    kept = statistics(task)
+    assert kept
+    seen: list[bool] = []
+    train(
+        task, tmp_path, loader=Squares(batches=2), on_metrics=lambda _: seen.append(identical(statistics(task), kept))
+    )
+    assert seen == [True, True, False, False]
+
+
+def statistics(task: ClassificationTask) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in task.network.state_dict().items() if "running" in name}
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_a_run_killed_while_or_after_the_head_learnt_alone_ends_like_an_undisturbed_one(
     tmp_path: Path, epoch: int
@@ -156,10 +172,10 @@ def test_cams_of_several_views_are_the_sum_of_what_one_at_a_time_gives() -> None
     assert (found >= 0).all()
 
 
-def classifier(network: str, hidden: int = 0) -> Classifier:
+def classifier(network: str, hidden: int = 0, classes: int = 3) -> Classifier:
     torch.manual_seed(0)
     backbone = build_timm_backbone(network) if "/" in network else build_backbone(network)
-    found = Classifier(backbone, 3, hidden=hidden).eval()
+    found = Classifier(backbone, classes, hidden=hidden).eval()
     nn.init.normal_(found.head.weight)
     return found
 

@@ -101,6 +101,12 @@ class Annotation:
                 total = torch.where(both.any(dim=0), both, own)
         return total
 
+    def mend(self, labels: LabelMap) -> LabelMap:
+        """Take back what pseudo labels have lost of the annotation, (H, W)."""
+        for label in self.given():
+            labels = label.mend(labels)
+        return labels
+
     def ties(self, size: Size) -> Segments | None:
         """Number the regions whose pixels belong together, from 1; 0 elsewhere, None without any."""
         total: Tensor | None = None

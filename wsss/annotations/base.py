@@ -40,6 +40,10 @@ class WeakLabel(ABC):
         """Mark the labels that it leaves possible at each pixel, background first; None if it rules nothing out."""
         return None
 
+    def mend(self, labels: LabelMap) -> LabelMap:
+        """Take back what pseudo labels have lost of it, (H, W)."""
+        return labels
+
     def ties(self, size: Size) -> Segments | None:
         """Number the regions whose pixels belong together, from 1, each of one label; 0 elsewhere, None without any."""
         return None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wsss.annotations.base import Size, WeakLabel, nothing_known
 from wsss.errors import DataError
-from wsss.functional.grabcut import cut_boxes
+from wsss.functional.grabcut import cut_boxes, reset_shrunk_segments
 from wsss.types import BACKGROUND, Image, LabelMap
 
 
@@ -44,11 +44,13 @@ class Boxes(WeakLabel):
         boxes: The boxes, in any order.
         complete: Whether every thing of every class has one, so that what lies outside of all is background.
         grabcut: Whether what is cut out of a box by its colours is settled too; else only what lies outside.
+        reset_below: Share of its box below which a thing's pseudo labels are replaced by the whole box.
     """
 
     boxes: tuple[Box, ...]
     complete: bool = True
     grabcut: bool = True
+    reset_below: float = 0.5
 
     kind = "boxes"
     losses = ("partial_cross_entropy", "box_tightness", "tree_energy")
@@ -77,6 +79,12 @@ class Boxes(WeakLabel):
         for box in self.boxes:
             marks[box.label, box.top : box.bottom, box.left : box.right] = True
         return marks
+
+    def mend(self, labels: LabelMap) -> LabelMap:
+        """Fill the boxes of which too little is left, where all things have one (SDI)."""
+        if not (self.complete and self.reset_below):
+            return labels
+        return reset_shrunk_segments(labels, self.as_tensor(), self.reset_below)
 
     def as_tensor(self) -> Tensor:
         """One row for each box, (N, 5) int64: label, top, left, bottom, right; the largest first."""

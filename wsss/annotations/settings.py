@@ -17,8 +17,8 @@ class PointSettings:
 
     per: str = "instance"
     """What gets a click each: every ``instance``, or the largest piece of every ``class``."""
-    spread: float = 0.25
-    """How far clicks stray from the middle of a thing, as a share of its thickness; 0 always clicks the very middle."""
+    spread: float = 0.35
+    """How far clicks stray from the middle of a thing, in its thicknesses; 0 never does, 0.35 strays as people do."""
     background: int = 1
     """Clicks on the background of each image."""
     radius: int = 2
@@ -53,11 +53,14 @@ class BoxSettings:
 
     loosen: float = 0.0
     """How far each side lies outside of the thing, as a share of the box's height or width."""
+    reset_below: float = 0.5
+    """Share of its box below which a thing's pseudo labels are replaced by the whole box (SDI); 0 replaces none."""
     grabcut: bool = True
     """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
 
     def __post_init__(self) -> None:
         require(0 <= self.loosen <= 1, "loosen", "must lie in [0, 1]", self.loosen)
+        require(0 <= self.reset_below <= 1, "reset_below", "must lie in [0, 1]", self.reset_below)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class NoiseSettings:
     """Mistakes that simulated labels have, so that one can ask what they cost."""
 
     missing_tags: float = 0.0
-    """Share of present classes that are not tagged; other kinds of the image don't name them either."""
+    """Share of the classes besides an image's largest that are not tagged; other kinds don't name them either."""
     wrong_tags: float = 0.0
     """Share of images that are tagged with one class that is not there."""
     missed_clicks: float = 0.0
@@ -108,7 +111,7 @@ class LabelSettings:
     """Mistakes of simulated labels."""
     spread: SpreadSettings = field(default_factory=SpreadSettings)
     """How far settled labels reach in the first scores."""
-    costs: CostSettings = field(default_factory=CostSettings)
+    cost: CostSettings = field(default_factory=CostSettings)
     """Seconds that a person needs for labels."""
 
     def __post_init__(self) -> None:

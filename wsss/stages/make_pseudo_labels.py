@@ -36,6 +36,8 @@ def _label_portion(
     with out.unit(portion.name) as unit:
         for image in portion.ids:
             chosen = labels.read_labels(image)
+            if dataset.settles_pixels:
+                chosen = dataset.annotation(image).mend(chosen)
             confidence = torch.ones(chosen.shape)
             if scores is not None:
                 best = scores.read_scores(image, len(dataset.classes) + 1).amax(0, keepdim=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from wsss.errors import DataError
+from wsss.errors import DataError, SettingsError
 from wsss.store import Artefact, digest
 from wsss.types import Image
 
@@ -51,6 +51,7 @@ class NetworkSettings:
         backbone = full_name(self.backbone) if is_timm(self.backbone) else self.backbone
         # what is not there is left out: keys without it stay as they were before it existed
         network: dict[str, str | int] = {"backbone": backbone} | ({"hidden": self.hidden} if self.hidden else {})
+        network |= {"resting_statistics": 1} if self._rests else {}
         if self.weights in ("none", "imagenet"):
             return network | {"weights": self.weights}
         try:
@@ -59,6 +60,34 @@ class NetworkSettings:
             raise DataError(
                 f"weights '{self.weights}' can't be read ({error.strerror}); give none, imagenet or the path of a file"
             ) from error
+
+    @property
+    def _rests(self) -> bool:
+        """Whether BatchNorm learns, but not while the head is probed; it once did then, in our own networks."""
+        from wsss.networks.timm_backbones import is_timm
+
+        frozen = self.weights != "none" if self.learning.freeze_batchnorm is None else self.learning.freeze_batchnorm
+        return self.learning.probe_epochs > 0 and not frozen and not is_timm(self.backbone)
+
+    def check(self, section: str) -> None:
+        """Refuse what the network can't do, before anything is computed.
+
+        Args:
+            section: Where its settings stand: ``classifier`` or ``segmenter``.
+
+        Raises:
+            SettingsError: If the backbone can't have that stride, those frozen stages or those weights.
+        """
+        from wsss.networks.backbones import check_backbone
+        from wsss.networks.timm_backbones import check_timm_backbone, is_timm
+
+        refuse = check_timm_backbone if is_timm(self.backbone) else check_backbone
+        stride, freeze_stages = self.learning.output_stride, self.learning.freeze_stages
+        try:
+            refuse(self.backbone, output_stride=stride, weights=self.weights, freeze_stages=freeze_stages)
+        except SettingsError as error:
+            name = error.field if error.field == "network" else f"{section}.{error.field}"
+            raise SettingsError(name, error.reason) from None
 
 
 def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = False) -> "Classifier":

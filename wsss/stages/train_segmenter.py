@@ -61,9 +61,11 @@ def train_on_annotations(
     weights = sparse.weights(_asked_losses(plan.dataset))
 
     def work(bench: Workbench, out: Artefact) -> None:
+        from wsss.networks.deeplabv3plus import DeepLabV3Plus
         from wsss.tasks.sparse import SparseTask
 
         def task(network: nn.Module, _: Target) -> "Task":
+            assert isinstance(network, DeepLabV3Plus)
             background = plan.dataset.background
             return SparseTask(
                 network, plan.settings, sparse, weights, dsrg=dsrg, background=background, spread=bench.pool.map
@@ -87,7 +89,7 @@ def _asked_losses(dataset: Dataset) -> frozenset[str]:
 
 def _steering(sparse: SparseSettings, dsrg: DsrgSettings, weights: Collection[str]) -> dict[str, object]:
     """The settings of the losses that take part."""
-    steering = {
+    steering: dict[str, dict[str, object]] = {
         "tree_energy": {"tree_sigma": sparse.tree_sigma},
         "gated_crf": {"gated": science(sparse.gated)},
         "dense_crf": {"dense": science(sparse.dense)},

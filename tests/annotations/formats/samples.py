@@ -8,7 +8,7 @@ from wsss.annotations.manifest import Classes, Manifest
 
 CLASSES = ("cat", "dog")
 
-WHATS_THE_POINT = {
+WHATS_THE_POINT: dict[str, list[dict[str, float]]] = {
     "2007_000032": [
         {"y": 2.75, "x": 4, "cls": 2, "rank": 1},
         {"y": 0.5, "x": 1.99, "cls": 2, "rank": 2},

@@ -56,7 +56,8 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
                 f"{name}, image '{source.image}', has no size and cues lie on a grid; add --images and their folder"
             )
         sizes[source.image] = source.size
-        annotations[source.image] = Annotation(points=points_of_cues(*source.content, source.size))
+        cues, side = source.content
+        annotations[source.image] = Annotation(points=points_of_cues(cues, side, source.size))
     return finished(number_classes({}, classes or VOC_CLASSES), annotations, sizes, name)
 
 

@@ -15,6 +15,9 @@ from wsss.types import IGNORE
 WAYS_BACK = (1.0, 0.75, 0.5, 0.25, 0.0)
 """A click that would land outside is drawn back towards the middle, by these shares of its way."""
 
+GLANCES = 2
+"""A click is the deeper one of so many: people stray along a thing rather than towards its border."""
+
 REACH = 12
 """How far beside a thing a missed click looks for a pixel that is known to be something else."""
 
@@ -24,8 +27,8 @@ BESIDE = 3
 CHOICES = 12
 """Each click on the background is the one of so many that lies farthest from the clicks before."""
 
-DEEP_ENOUGH = 0.08
-"""A background click as far from the next thing as this share of the image's shorter side needs to be no farther."""
+DEEP_ENOUGH = 0.12
+"""This share of the image's shorter side is far enough from things and borders for a click on the background."""
 
 
 def simulate_points(
@@ -57,11 +60,14 @@ def simulate_points(
 
 
 def _inside(thing: Thing, spread: float, rng: np.random.Generator) -> Point:
-    middle = thing.pixels(np.array(thing.middle))
-    away = spread * thing.thickness * rng.standard_normal(2)
-    tries = np.rint(middle + np.array(WAYS_BACK)[:, None] * away).astype(np.int64)
-    row, column = tries[thing.holds(tries[:, 0], tries[:, 1]).argmax()]
-    return Point(thing.label, thing.top + int(row), thing.left + int(column))
+    """Click near the middle of a thing."""
+    away = spread * thing.thickness * rng.standard_normal((GLANCES, 1, 2))
+    tries = thing.pixels(np.array(thing.middle)) + np.array(WAYS_BACK)[:, None] * away
+    rows, columns = np.moveaxis(np.rint(tries).astype(np.int64), 2, 0)
+    first = thing.holds(rows, columns).argmax(axis=1)
+    rows, columns = (places[np.arange(GLANCES), first] for places in (rows, columns))
+    deepest = thing.depth_at(rows, columns).argmax()
+    return Point(thing.label, thing.top + int(rows[deepest]), thing.left + int(columns[deepest]))
 
 
 def _beside(thing: Thing, labels: NDArray[np.uint8], rng: np.random.Generator) -> Point | None:
@@ -85,7 +91,8 @@ def _beside(thing: Thing, labels: NDArray[np.uint8], rng: np.random.Generator) -
 def _ground_clicks(ground: Thing, count: int, seed: int) -> Iterator[Point]:
     blocks = np.argwhere(ground.coarse)
     enough = max(1.0, DEEP_ENOUGH * min(ground.mask.shape) / ground.stride)
-    weights = ground.depth[ground.coarse].clip(max=enough) ** 2
+    depth = ground.depth[ground.coarse].clip(max=enough)
+    weights = np.where(2 * depth >= depth.max(), depth, 0.0)
     earlier = np.empty((0, 2))
     for number in range(count):
         rng = stream(seed, "background_points", number)

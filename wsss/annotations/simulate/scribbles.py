@@ -21,11 +21,14 @@ CORNER = 6
 MOST_CORNERS = 32
 """Corners of the longest stroke."""
 
+NARROW = 0.25
+"""No stroke goes where a thing is narrower than this share of its thickness."""
+
 DRIFT = 0.2
 """How far a stroke lies from the middle of its way, as a share of what it leaves out (standard deviation)."""
 
 SMOOTH = 0.5
-"""Corners are averaged over this share of the thickness of the thing, or of a quarter of the stroke if that is longer."""
+"""Corners are averaged over this share of the thing's thickness, or of a quarter of the stroke if that is longer."""
 
 BEND = 0.06
 """How far a stroke bends out of its way, as a share of its length (standard deviation)."""
@@ -57,10 +60,16 @@ def simulate_scribbles(
     strokes = []
     for thing in drawn_on:
         path = _stroke(thing, settings.length, stream(seed, "scribbles", thing.number))
-        away = jitter * stream(seed, "stroke_jitter", thing.number).standard_normal(path.shape)
+        away = jitter * _wobble(len(path), stream(seed, "stroke_jitter", thing.number))
         corners = np.rint(path + away).clip(0, np.array(size) - 1).astype(int)
         strokes.append(Stroke(thing.label, tuple((row, column) for row, column in corners.tolist()), settings.width))
     return Scribbles(tuple(strokes))
+
+
+def _wobble(corners: int, rng: np.random.Generator) -> Path:
+    """Draw how corners stray, with a standard deviation of 1; neighbours stray alike, as a hand does."""
+    window = max(1, min(3, corners - 1))
+    return uniform_filter1d(rng.standard_normal((corners, 2)), window, axis=0, mode="wrap") * np.sqrt(window)
 
 
 def _stroke(thing: Thing, share: float, rng: np.random.Generator) -> Path:
@@ -68,7 +77,7 @@ def _stroke(thing: Thing, share: float, rng: np.random.Generator) -> Path:
     drift, bend = rng.standard_normal(2)
     part = _part(thing.pixels(_way(thing)).astype(float), share, drift)
     corners = next(tried for tried in _tries(part, thing.thickness, bend) if _stays_inside(thing, tried))
-    return corners + (thing.top, thing.left)
+    return corners + np.array([thing.top, thing.left])
 
 
 def _way(thing: Thing) -> NDArray[np.int64]:
@@ -79,7 +88,7 @@ def _way(thing: Thing) -> NDArray[np.int64]:
 
 def _along_skeleton(thing: Thing) -> NDArray[np.int64]:
     """Follow the longest of the shortest ways between two blocks of the skeleton (found by two sweeps)."""
-    skeleton = skeletonize(np.pad(thing.coarse, 1))[1:-1, 1:-1]
+    skeleton = skeletonize(np.pad(thing.coarse, 1))[1:-1, 1:-1] & (thing.depth >= NARROW * thing.depth.max())
     blocks = np.argwhere(skeleton)
     if len(blocks) < 2:
         return np.array([thing.middle])

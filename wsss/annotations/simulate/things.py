@@ -79,6 +79,11 @@ class Thing:
         """Middles of blocks within its box, rows of (row, column)."""
         return np.asarray(blocks, dtype=np.int64) * self.stride + self.stride // 2
 
+    def depth_at(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Depth of the blocks that pixels, counted within its box, lie in; of the last ones for cut blocks."""
+        height, width = self.depth.shape
+        return self.depth[(rows // self.stride).clip(0, height - 1), (columns // self.stride).clip(0, width - 1)]
+
     def holds(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Tell which pixels, counted within its box, are its own."""
         height, width = self.mask.shape
@@ -92,7 +97,7 @@ def _blocks(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
         return mask
     height, width = (side // stride for side in mask.shape)
     cut = mask[: height * stride, : width * stride].reshape(height, stride, width, stride)
-    return cut.all(axis=(1, 3))
+    return np.asarray(cut.all(axis=(1, 3)))
 
 
 def find_things(labels: NDArray[np.uint8]) -> tuple[Thing, ...]:

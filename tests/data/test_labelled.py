@@ -1,0 +1,145 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsss.annotations import Annotation, Box, Boxes, ImageTags, Point, Points
+from wsss.annotations.cost import annotation_seconds
+from wsss.annotations.settings import BoxSettings, LabelSettings, NoiseSettings, PointSettings
+from wsss.data import open_dataset
+from wsss.data.labelled import with_labels
+from wsss.data.manifests import write_manifest
+from wsss.data.synthetic import SyntheticDataset, SyntheticSettings
+from wsss.errors import DataError
+from wsss.types import IGNORE, LabelMap
+
+SOURCE = SyntheticDataset(SyntheticSettings(train=8, val=2, size=32))
+NAMES = SOURCE.ids("train")
+
+
+class Maskless(SyntheticDataset):
+    def truth(self, id: str) -> LabelMap:
+        return None  # type: ignore[return-value]
+
+
+def test_a_data_set_whose_tags_are_all_that_was_asked_for_stays_itself() -> None:
+    assert with_labels(SOURCE, LabelSettings(points=PointSettings(radius=5))) is SOURCE
+    assert open_dataset(SyntheticSettings(train=2, size=32), LabelSettings()).whole.name == "synthetic"
+
+
+def test_training_sees_the_kinds_that_were_asked_for_and_nothing_else() -> None:
+    seen = with_labels(SOURCE, LabelSettings(kinds=("points", "boxes")))
+    assert all(seen.annotation(name).kinds == ("boxes", "points") for name in NAMES)
+    assert seen.settles_pixels
+    assert not with_labels(SOURCE, LabelSettings(noise=NoiseSettings(missing_tags=0.5))).settles_pixels
+
+
+def test_pictures_truth_and_validation_are_those_behind_it() -> None:
+    seen = with_labels(SOURCE, LabelSettings(kinds=("boxes",)))
+    assert seen.whole is SOURCE
+    assert torch.equal(seen.image(NAMES[0]), SOURCE.image(NAMES[0]))
+    assert torch.equal(seen.truth(NAMES[0]), SOURCE.truth(NAMES[0]))  # type: ignore[arg-type]
+    assert seen.fingerprint("val") == SOURCE.fingerprint("val")
+    assert seen.fingerprint("train", truth=True) == SOURCE.fingerprint("train", truth=True)
+    shown = SOURCE.ids("val")[0]
+    assert torch.equal(seen.tags(shown), SOURCE.tags(shown))  # type: ignore[arg-type]
+
+
+def test_what_hears_tags_alone_does_not_notice_how_they_were_given() -> None:
+    prints = {
+        with_labels(SOURCE, LabelSettings(kinds=kinds)).fingerprint("train") for kinds in (("points",), ("boxes",))
+    }
+    assert prints == {SOURCE.fingerprint("train")}
+    noisy = LabelSettings(noise=NoiseSettings(wrong_tags=1.0))
+    assert with_labels(SOURCE, noisy).fingerprint("train") != SOURCE.fingerprint("train")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        LabelSettings(kinds=("boxes",)),
+        LabelSettings(kinds=("points",), seed=1),
+        LabelSettings(kinds=("points",), points=PointSettings(radius=0)),
+        LabelSettings(kinds=("points",), masks=1),
+    ],
+)
+def test_labels_of_other_settings_have_another_fingerprint(other: LabelSettings) -> None:
+    plain = LabelSettings(kinds=("points",))
+    prints = [with_labels(SOURCE, settings).annotations_fingerprint() for settings in (plain, other)]
+    assert prints[0] != prints[1]
+    assert with_labels(SOURCE, plain).annotations_fingerprint() == prints[0]
+
+
+def test_settings_of_what_is_made_of_labels_reach_the_labels() -> None:
+    settings = LabelSettings(
+        kinds=("points", "boxes"), points=PointSettings(radius=7), boxes=BoxSettings(grabcut=False, reset_below=0.1)
+    )
+    given = with_labels(SOURCE, settings).annotation(NAMES[0])
+    assert given.points is not None
+    assert given.boxes is not None
+    assert (given.points.radius, given.boxes.grabcut, given.boxes.reset_below) == (7, False, 0.1)
+
+
+def test_some_images_show_their_mask_the_same_for_any_kind() -> None:
+    masked = [
+        [name for name in NAMES if with_labels(SOURCE, settings).annotation(name).masks]
+        for settings in (LabelSettings(masks=3), LabelSettings(kinds=("points",), masks=3), LabelSettings(masks=2))
+    ]
+    assert len(masked[0]) == 3
+    assert masked[0] == masked[1]
+    assert set(masked[2]) < set(masked[0])
+    name = masked[0][0]
+    seeds = with_labels(SOURCE, LabelSettings(masks=3)).annotation(name).seeds(SOURCE.image(name), len(SOURCE.classes))
+    assert torch.equal(seeds, SOURCE.truth(name))
+
+
+def test_images_beyond_the_budget_are_not_there_and_a_larger_budget_adds_to_a_smaller_one() -> None:
+    dear = with_labels(SOURCE, LabelSettings(kinds=("points",)))
+    costs = LabelSettings().cost
+    total = sum(annotation_seconds(dear.annotation(name), len(SOURCE.classes), costs) for name in NAMES)
+    parts = [
+        with_labels(SOURCE, LabelSettings(kinds=("points",), budget_seconds=share * total)).ids("train")
+        for share in (0.3, 0.6, 1.0)
+    ]
+    assert 0 < len(parts[0]) < len(parts[1]) < len(parts[2]) == len(NAMES)
+    assert set(parts[0]) < set(parts[1])
+    assert list(parts[1]) == sorted(parts[1])
+    kept = with_labels(SOURCE, LabelSettings(kinds=("points",), budget_seconds=0.3 * total))
+    assert kept.fingerprint("train") != SOURCE.fingerprint("train")
+
+
+def test_labels_come_from_a_manifest_and_images_that_it_lacks_are_unknown(tmp_path: Path) -> None:
+    given = {
+        NAMES[0]: Annotation(points=Points((Point(2, 3, 4),))),
+        NAMES[1]: Annotation(tags=ImageTags((1,)), tags_complete=True),
+    }
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes)
+    settings = LabelSettings(kinds=("tags", "points"), source="manifest", manifest=str(tmp_path / "labels.json"))
+    seen = with_labels(SOURCE, settings)
+    assert seen.tags(NAMES[0]) is None
+    present, known = seen.presence(NAMES[0])
+    assert present.nonzero().flatten().tolist() == known.nonzero().flatten().tolist() == [1]
+    assert seen.possible(NAMES[0]) == list(range(len(SOURCE.classes) + 1))
+    assert seen.possible(NAMES[1]) == [0, 1]
+    assert seen.named(NAMES[2]) is None
+    assert seen.annotation(NAMES[0]).seeds(SOURCE.image(NAMES[0]), 6)[3, 4] == 2
+    assert (seen.annotation(NAMES[2]).seeds(SOURCE.image(NAMES[2]), 6) == IGNORE).all()
+    assert with_labels(SOURCE, replace(settings, kinds=("tags",))).annotation(NAMES[0]) == Annotation()
+
+
+def test_a_manifest_that_leaves_its_image_is_refused_by_name(tmp_path: Path) -> None:
+    given = {NAMES[0]: Annotation(boxes=Boxes((Box(1, 0, 0, 500, 5),)))}
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes)
+    settings = LabelSettings(kinds=("boxes",), source="manifest", manifest=str(tmp_path / "labels.json"))
+    with pytest.raises(DataError, match=rf"labels.json.*{NAMES[0]}.*\(0, 0, 500, 5\)"):
+        with_labels(SOURCE, settings).annotation(NAMES[0])
+
+
+def test_labels_that_are_to_be_drawn_need_a_mask_and_tags_need_none() -> None:
+    maskless = Maskless(SyntheticSettings(train=2, val=0, size=32))
+    name = maskless.ids("train")[0]
+    with pytest.raises(DataError, match=r"has no mask.*labels.source=manifest"):
+        with_labels(maskless, LabelSettings(kinds=("scribbles",))).annotation(name)
+    noisy = with_labels(maskless, LabelSettings(noise=NoiseSettings(wrong_tags=1.0)))
+    assert noisy.presence(name)[0].sum() == maskless.presence(name)[0].sum() + 1
