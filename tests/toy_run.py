@@ -64,7 +64,7 @@ def run_toy(root: Path, *settings: str, data: tuple[str, ...] = DRAWN, figures: 
 
 @contextmanager
 def quietly(*, figures: bool = False) -> Iterator[None]:
-    """Neither say anything, nor start worker processes, nor draw the figures of runs unless they are asked for."""
+    """Neither say anything nor start worker processes, nor draw figures unless they are looked at."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), console.quiet():
         patch.setattr("os.cpu_count", lambda: 1)
         if not figures:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from wsss import console, ranks
+from wsss.annotations.cost import annotation_seconds
 from wsss.config import Config, unknown_name
 from wsss.data.base import Dataset
 from wsss.errors import StageError
@@ -282,12 +283,25 @@ def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench
             "train": len(dataset.ids("train")),
             "val": len(dataset.ids("val")),
         },
+        "annotation": annotation_row(config, dataset),
         "environment": environment(bench.device, ranks.world().size, bench.precision),
         "stages": report.rows,
         "work": report.work,
         "rounds": list(_rounds(report, dataset)),
         "segmenter": {"round": report.final, "split": "val", **row} if row else None,
         **compared,
+    }
+
+
+def annotation_row(config: Config, dataset: Dataset) -> Row:
+    """What training saw of the labels, and what people need to make them: in all, and for an image."""
+    ids = dataset.ids("train")
+    classes, cost = len(dataset.classes), config.labels.cost
+    seconds = sum(annotation_seconds(dataset.annotation(image), classes, cost) for image in ids)
+    return {
+        "kinds": [*config.labels.kinds, *(["masks"] if config.labels.masks else [])],
+        "seconds": round(seconds, 1),
+        "per_image_seconds": round(seconds / len(ids), 2) if ids else None,
     }
 
 

@@ -12,14 +12,19 @@ from wsss.data.labelled import with_labels
 from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticDataset, SyntheticSettings
 from wsss.errors import DataError
-from wsss.types import IGNORE, LabelMap
+from wsss.types import IGNORE, LabelMap, Tags
 
 SOURCE = SyntheticDataset(SyntheticSettings(train=8, val=2, size=32))
 NAMES = SOURCE.ids("train")
 
 
 class Maskless(SyntheticDataset):
-    def truth(self, id: str) -> LabelMap:
+    def truth(self, id: str) -> LabelMap:  # noqa: ARG002
+        return None  # type: ignore[return-value]
+
+
+class Untagged(SyntheticDataset):
+    def tags(self, id: str) -> Tags:  # noqa: ARG002
         return None  # type: ignore[return-value]
 
 
@@ -116,7 +121,7 @@ def test_labels_come_from_a_manifest_and_images_that_it_lacks_are_unknown(tmp_pa
     }
     write_manifest(tmp_path / "labels.json", given, SOURCE.classes)
     settings = LabelSettings(kinds=("tags", "points"), source="manifest", manifest=str(tmp_path / "labels.json"))
-    seen = with_labels(SOURCE, settings)
+    seen = with_labels(Untagged(SyntheticSettings(train=8, val=2, size=32)), settings)
     assert seen.tags(NAMES[0]) is None
     present, known = seen.presence(NAMES[0])
     assert present.nonzero().flatten().tolist() == known.nonzero().flatten().tolist() == [1]
@@ -125,7 +130,26 @@ def test_labels_come_from_a_manifest_and_images_that_it_lacks_are_unknown(tmp_pa
     assert seen.named(NAMES[2]) is None
     assert seen.annotation(NAMES[0]).seeds(SOURCE.image(NAMES[0]), 6)[3, 4] == 2
     assert (seen.annotation(NAMES[2]).seeds(SOURCE.image(NAMES[2]), 6) == IGNORE).all()
-    assert with_labels(SOURCE, replace(settings, kinds=("tags",))).annotation(NAMES[0]) == Annotation()
+    assert with_labels(Untagged(SyntheticSettings(size=32)), replace(settings, kinds=("tags",))).tags(NAMES[0]) is None
+    # where the data set has tags of its own they stand beside the clicks of the manifest
+    both = with_labels(SOURCE, settings)
+    assert both.annotation(NAMES[0]).points == Points((Point(2, 3, 4),), radius=2)
+    tagged = SOURCE.tags(NAMES[0]).clone()
+    tagged[1] = True
+    assert both.presence(NAMES[0])[0].tolist() == tagged.tolist()
+    assert both.presence(NAMES[0])[1].all()
+
+
+def test_labels_of_a_larger_picture_come_to_lie_where_the_shrunk_one_shows_them(tmp_path: Path) -> None:
+    size = SOURCE.size(NAMES[0])
+    given = {NAMES[0]: Annotation(points=Points((Point(1, 2 * size[0] - 1, 9),)), boxes=Boxes((Box(2, 2, 3, 9, 11),)))}
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes, {NAMES[0]: (2 * size[0], 2 * size[1])})
+    settings = LabelSettings(kinds=("points", "boxes"), source="manifest", manifest=str(tmp_path / "labels.json"))
+    found = with_labels(SOURCE, settings).annotation(NAMES[0])
+    assert found.points is not None
+    assert found.points.points == (Point(1, size[0] - 1, 4),)
+    assert found.boxes is not None
+    assert found.boxes.boxes == (Box(2, 1, 1, 5, 6),)
 
 
 def test_a_manifest_that_leaves_its_image_is_refused_by_name(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ MIXED = {
 
 def test_a_manifest_on_the_disk_is_read_by_the_classes_of_the_data(tmp_path: Path) -> None:
     write_manifest(tmp_path / "new" / "labels.json", MIXED, CLASSES, {"one": (6, 8)})
-    assert read_manifest(tmp_path / "new" / "labels.json", CLASSES) == MIXED
-    turned = read_manifest(tmp_path / "new" / "labels.json", ("dog", "bird", "cat"))["one"]
+    assert read_manifest(tmp_path / "new" / "labels.json", CLASSES).annotations == MIXED
+    turned = read_manifest(tmp_path / "new" / "labels.json", ("dog", "bird", "cat")).annotations["one"]
     assert turned == Annotation(tags=ImageTags((3,)), points=Points((Point(1, 3, 4),)), tags_complete=True)
     assert import_labels(tmp_path / "new" / "labels.json").sizes == {"one": (6, 8)}
     assert [path.name for path in tmp_path.rglob("*")] == ["new", "labels.json"]
@@ -188,7 +188,7 @@ def test_labels_go_out_and_come_back_by_the_command_line(tmp_path: Path, capsys:
     write(tmp_path / "classes.txt", *CLASSES)
     assert main(["data", "import", str(boxes), "--classes", str(tmp_path / "classes.txt"), "--out", str(again)]) == 0
     assert "1 images, 2 classes; boxes of 1" in capsys.readouterr().out
-    assert read_manifest(again, CLASSES) == {"folder/two": MIXED["folder/two"]}
+    assert read_manifest(again, CLASSES).annotations == {"folder/two": MIXED["folder/two"]}
     assert main(["data", "export", str(manifest), "--format", "manifest", "--out", str(again)]) == 0
     assert "differ" not in capsys.readouterr().err
     assert again.read_bytes() == manifest.read_bytes()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -60,8 +61,8 @@ class Annotation:
         Args:
             kinds: Names of the kinds that may be seen.
         """
-        hidden: dict[str, None] = {kind: None for kind in self.kinds if kind not in kinds}
-        left = replace(self, **hidden)  # type: ignore[arg-type] # each kind may be None
+        hidden: dict[str, Any] = {kind: None for kind in self.kinds if kind not in kinds}
+        left = replace(self, **hidden)
         complete = self.tags_complete and bool(left.kinds) and left.named() == self.named()
         return replace(left, tags_complete=complete)
 
@@ -121,6 +122,13 @@ class Annotation:
     def losses(self) -> tuple[str, ...]:
         """Names of the training losses that suit what was given, each once."""
         return tuple(dict.fromkeys(name for label in self.given() for name in label.losses))
+
+    def resized(self, old: Size, new: Size) -> "Annotation":
+        """The same labels for an image that was shrunk or enlarged."""
+        if old == new:
+            return self
+        given: dict[str, Any] = {label.kind: label.resized(old, new) for label in self.given()}
+        return replace(self, **given)
 
     def check(self, size: Size, classes: int) -> None:
         """Refuse what can't be in an image.

@@ -48,6 +48,10 @@ class WeakLabel(ABC):
         """Number the regions whose pixels belong together, from 1, each of one label; 0 elsewhere, None without any."""
         return None
 
+    def resized(self, old: Size, new: Size) -> "WeakLabel":
+        """The same label of an image that was shrunk or enlarged."""
+        return self
+
     def check(self, size: Size, classes: int) -> None:
         """Refuse what cannot be in an image.
 
@@ -62,6 +66,11 @@ class WeakLabel(ABC):
         wrong = [label for label in sorted(self.labels()) if not 0 <= label <= classes]
         if wrong:
             raise DataError(f"{self.kind} name label {wrong[0]}, labels must be 0 to {classes}; mend the manifest")
+
+
+def moved(place: int, old: int, new: int) -> int:
+    """Where a pixel comes to lie along a side that was resized."""
+    return min(place * new // old, new - 1)
 
 
 def nothing_known(size: Size) -> LabelMap:

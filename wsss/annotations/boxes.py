@@ -1,12 +1,12 @@
 """Boxes: an upright rectangle around each thing (Dai et al., ICCV 2015; Khoreva et al., CVPR 2017)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
 from wsss.functional.grabcut import cut_boxes, reset_shrunk_segments
 from wsss.types import BACKGROUND, Image, LabelMap
@@ -91,6 +91,15 @@ class Boxes(WeakLabel):
         ordered = sorted(self.boxes, key=lambda box: -box.area)
         rows = [[box.label, box.top, box.left, box.bottom, box.right] for box in ordered]
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
+
+    def resized(self, old: Size, new: Size) -> "Boxes":
+        """The same boxes in an image that was shrunk or enlarged; each keeps a pixel."""
+        boxes = []
+        for box in self.boxes:
+            top, left = moved(box.top, old[0], new[0]), moved(box.left, old[1], new[1])
+            bottom, right = -(-box.bottom * new[0] // old[0]), -(-box.right * new[1] // old[1])
+            boxes.append(Box(box.label, top, left, max(top + 1, bottom), max(left + 1, right)))
+        return replace(self, boxes=tuple(boxes))
 
     def check(self, size: Size, classes: int) -> None:
         """Refuse boxes that are empty, of the background or beyond the image, besides what no kind may name."""

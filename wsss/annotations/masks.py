@@ -52,6 +52,13 @@ class Mask(WeakLabel):
         marks = torch.arange(classes + 1)[:, None, None] == labels
         return marks | (labels == IGNORE)
 
+    def resized(self, old: Size, new: Size) -> "Mask":
+        """The nearest labels for an image that was shrunk or enlarged."""
+        rows, columns = (
+            ((torch.arange(after) + 0.5) * before / after).long() for before, after in zip(old, new, strict=True)
+        )
+        return Mask.of(self.to_labels()[rows][:, columns])
+
     def check(self, size: Size, classes: int) -> None:
         """Refuse a mask of another size, besides what no kind may name."""
         super().check(size, classes)

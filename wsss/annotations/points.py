@@ -1,10 +1,10 @@
 """Points: a click on a thing, and the class it belongs to (Bearman et al., ECCV 2016)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
 from wsss.types import Image, LabelMap, Segments
 
@@ -56,6 +56,12 @@ class Points(WeakLabel):
         for number, point in enumerate(self.points, start=1):
             _disc(drawn, point, self.radius, number)
         return drawn if self.points else None
+
+    def resized(self, old: Size, new: Size) -> "Points":
+        """The same clicks into an image that was shrunk or enlarged."""
+        places = [(moved(one.row, old[0], new[0]), moved(one.column, old[1], new[1])) for one in self.points]
+        points = (Point(one.label, *place) for one, place in zip(self.points, places, strict=True))
+        return replace(self, points=tuple(points))
 
     def check(self, size: Size, classes: int) -> None:
         """Refuse clicks beside the image, besides what no kind may name."""

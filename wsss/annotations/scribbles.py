@@ -1,6 +1,6 @@
 """Scribbles: a stroke of a pen along a thing, and the class it belongs to (Lin et al., CVPR 2016)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from skimage.draw import line
 
-from wsss.annotations.base import Size, WeakLabel, nothing_known
+from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
 from wsss.types import Image, LabelMap, Segments
 
@@ -66,6 +66,14 @@ class Scribbles(WeakLabel):
         for number, stroke in enumerate(self.strokes, start=1):
             drawn[torch.from_numpy(stroke.covers(size))] = number
         return drawn if self.strokes else None
+
+    def resized(self, old: Size, new: Size) -> "Scribbles":
+        """The same strokes, as wide as before, in an image that was shrunk or enlarged."""
+        paths = [
+            tuple((moved(row, old[0], new[0]), moved(column, old[1], new[1])) for row, column in stroke.path)
+            for stroke in self.strokes
+        ]
+        return Scribbles(tuple(replace(stroke, path=path) for stroke, path in zip(self.strokes, paths, strict=True)))
 
     def check(self, size: Size, classes: int) -> None:
         """Refuse strokes that leave the image, besides what no kind may name."""

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from wsss.annotations import Annotation, Mask
+from wsss.annotations import Annotation, ImageTags, Mask
 from wsss.annotations.base import nothing_known
 from wsss.annotations.budget import labelling_order, within_budget
 from wsss.annotations.cost import annotation_seconds
+from wsss.annotations.manifest import Manifest
 from wsss.annotations.settings import LabelSettings
 from wsss.annotations.simulate import simulate
 from wsss.data.base import Dataset, digest
@@ -140,11 +141,17 @@ class LabelledDataset(Dataset):
             background=self.source.background,
         )
 
-    def _from_manifest(self, id: str, manifest: dict[str, Annotation]) -> Annotation:
-        settings = self.settings
-        found = manifest.get(id, Annotation()).only((*settings.kinds, "masks"))
+    def _from_manifest(self, id: str, manifest: Manifest) -> Annotation:
+        """Look an image up; where the manifest has no tags for it, those of the data set stand."""
+        settings, size = self.settings, self.source.size(id)
+        found = manifest.annotations.get(id, Annotation())
+        tags = self.source.tags(id)
+        if found.tags is None and tags is not None and "tags" in settings.kinds:
+            named = ImageTags(tuple((tags.nonzero().flatten() + 1).tolist()))
+            found = replace(found, tags=named, tags_complete=True)
         try:
-            found.check(self.source.size(id), len(self.source.classes))
+            found = found.only((*settings.kinds, "masks")).resized(manifest.sizes.get(id, size), size)
+            found.check(size, len(self.source.classes))
         except DataError as error:
             raise DataError(f"'{settings.manifest}', {self.source.place(id)}: {error}", error.kind) from None
         return found

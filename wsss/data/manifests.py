@@ -19,7 +19,7 @@ CUE_OPTIONS = ("FILE", "--ids", "--grid")
 """What names the cues, their list and their grid on the command line."""
 
 
-def read_manifest(path: Path, classes: Classes) -> dict[str, Annotation]:
+def read_manifest(path: Path, classes: Classes) -> Manifest:
     """Read a manifest for a data set.
 
     Args:
@@ -27,12 +27,13 @@ def read_manifest(path: Path, classes: Classes) -> dict[str, Annotation]:
         classes: Names of the data set's foreground classes; the manifest's are told by their names.
 
     Returns:
-        What is known about each image, by its name; label k is ``classes[k - 1]``.
+        What is known about each image, by its name, and the size that it was labelled at, where that is known; label k
+        is ``classes[k - 1]``.
 
     Raises:
         DataError: If the file is missing or wrong, or names a class that the data set lacks.
     """
-    return dict(decode(_text(path, _content(path)), classes, name=f"'{path}'").annotations)
+    return decode(_text(path, _content(path)), classes, name=f"'{path}'")
 
 
 def write_manifest(
