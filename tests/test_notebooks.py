@@ -36,7 +36,7 @@ def test_every_cell_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.Mon
         return run_toy(tmp_path, *overrides, *given)
 
     def toy_study(name: str, **settings: Any) -> Study:
-        short = ("rounds=1", "refine=[growing]", "classifier.epochs=2")
+        short = ("rounds=1", "refine=[crf]", "classifier.epochs=2")
         with quietly():
             return study(name, *TOY, *DRAWN, *short, f"store.root={tmp_path}", **{**settings, "runs": ["points"]})
 
