@@ -29,7 +29,7 @@ class SpreadSettings:
     """Length of the way after which a settled label counts 1/e, in longer sides of the image; 0 spreads nothing."""
     contrast: float = 3.0
     """How much a way grows by crossing an edge, in longer sides for a step from black to white in all channels."""
-    kept: float = 0.5
+    kept: float = 0.25
     """Exponent of the scores before, in the product that becomes the scores."""
 
     def __post_init__(self) -> None:
