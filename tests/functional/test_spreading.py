@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss.functional.spreading import SpreadSettings, spread_settled
+from tests.drawing import picture
+from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled
 from wsss.types import IGNORE, Image, LabelMap
 
 EVEN = SpreadSettings(reach=0.5, contrast=0.0, kept=1.0)
@@ -89,6 +90,16 @@ def test_huge_images_are_measured_on_a_grid() -> None:
     found = spread_settled(scores, marks(1000, 2000, (0, 500, 0), (1, 500, 1999)), flat(1000, 2000), EVEN)
     assert (found[0, :, :240] > 0.5).all()
     assert (found[1, :, 260:] > 0.5).all()
+
+
+def test_seeds_stay_where_scores_agree_and_grow_where_they_are_sure() -> None:
+    seeds = picture("0011", "..11")
+    best = picture("0010", "0101")
+    scores = torch.zeros(2, 2, 4)
+    high = torch.tensor([[0.6, 0.9, 0.6, 0.6], [0.6, 0.9, 0.9, 0.6]])
+    scores.scatter_(0, best.long()[None], high[None])
+    scores.scatter_(0, 1 - best.long()[None], 1 - high[None])
+    assert torch.equal(agreed_seeds(seeds, scores, 0.7), picture("001.", ".101"))
 
 
 def test_settings_out_of_bounds_are_refused() -> None:

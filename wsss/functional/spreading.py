@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
 
 from wsss.errors import require
-from wsss.types import Image
+from wsss.types import IGNORE, Image
 
 GRID = 160
 """Points along the longer side of the grid on which ways are measured."""
@@ -31,11 +31,14 @@ class SpreadSettings:
     """How much a way grows by crossing an edge, in longer sides for a step from black to white in all channels."""
     kept: float = 0.25
     """Exponent of the scores before, in the product that becomes the scores."""
+    sure: float = 0.7
+    """Score after spreading above which a pixel is a seed; below, seeds stay where the score's best label agrees."""
 
     def __post_init__(self) -> None:
         require(0 <= self.reach <= 10, "reach", "must lie in [0, 10]", self.reach)
         require(0 <= self.contrast <= 100, "contrast", "must lie in [0, 100]", self.contrast)
         require(0 <= self.kept <= 10, "kept", "must lie in [0, 10]", self.kept)
+        require(0 <= self.sure <= 1, "sure", "must lie in [0, 1]", self.sure)
 
 
 def spread_settled(
@@ -71,6 +74,18 @@ def spread_settled(
     product = torch.where(scores > 0, scores**settings.kept * near, 0)
     total = product.sum(dim=0)
     return torch.where(total > 0, product / total, 0)
+
+
+def agreed_seeds(seeds: Integer[Tensor, "H W"], scores: Float[Tensor, "K H W"], sure: float) -> Integer[Tensor, "H W"]:
+    """Keep the seeds that scores agree with, and add pixels of which the scores are sure.
+
+    Args:
+        seeds: Labels, ``IGNORE`` where nothing is known.
+        scores: Class probabilities.
+        sure: Score above which a pixel becomes a seed whatever it was before.
+    """
+    best, labels = scores.max(dim=0)
+    return torch.where((labels == seeds) | (best > sure), labels, IGNORE).to(seeds.dtype)
 
 
 def _costs(image: Image, grid: tuple[int, int], contrast: float) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from wsss.functional.seeds import (
     score_seeds,
 )
 from wsss.functional.settled import confine_cams
-from wsss.functional.spreading import SpreadSettings, spread_settled
+from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
@@ -104,8 +104,12 @@ class _Sower:
         settled = self.settled.pixels(image)
         if settled is not None and self.spread is not None:
             scores = spread_settled(scores, settled, self.dataset.image(image), self.spread)
+        scores = self.settled.scores(image, scores)
         seeds = self._seeds(image, small, thresholds)
-        return self.settled.scores(image, scores), self.settled.keep(image, seeds)
+        if settled is not None and self.spread is not None and self.spread.reach:
+            full = resize_scores(scores, self.dataset.size(image))
+            seeds = agreed_seeds(seeds, full, self.spread.sure)
+        return scores, self.settled.keep(image, seeds)
 
     def _seeds(self, image: str, small: CamMap, thresholds: Thresholds | None) -> LabelMap:
         tags, size = self.dataset.tags(image), self.dataset.size(image)
