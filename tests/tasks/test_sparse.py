@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,10 +157,11 @@ def test_classes_that_are_known_to_be_absent_cost_by_their_size_and_unknown_ones
     assert loss_of("size", batch) < 1e-6
 
 
-def test_a_segmenter_learns_whole_things_from_labels_of_a_hundredth_of_the_pixels(tmp_path: Path) -> None:
-    task = sparse_task({"partial_cross_entropy": 1.0, "tree_energy": 0.4})
-    rows = train(task, tmp_path, loader=Cues(batches=12, given=0.01), epochs=3)
-    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+def test_a_segmenter_learns_whole_things_from_labels_of_a_fiftieth_of_the_pixels(tmp_path: Path) -> None:
+    eager = replace(SEGMENTER, learning_rate=5e-3)
+    task = sparse_task({"partial_cross_entropy": 1.0, "tree_energy": 0.4}, eager)
+    rows = train(task, tmp_path, loader=Cues(batches=12, given=0.02), epochs=3)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     batch = next(iter(Cues(given=1.0)))
     with torch.no_grad():
         scores = predict_scores(task.network, batch["image"])
