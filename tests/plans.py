@@ -7,6 +7,7 @@ from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, enlarged
 from wsss.config import Config
 from wsss.data.base import Dataset
+from wsss.data.labelled import with_labels
 from wsss.pipeline import Plan, Step, plan
 from wsss.stages.base import Stage
 
@@ -17,7 +18,7 @@ CONFIG = Config(ceiling=True, rounds=2)
 
 
 def planned(config: Config = CONFIG, dataset: Dataset = DATA, precision: str = "32-true") -> Plan:
-    return plan(config, dataset, precision)
+    return plan(config, with_labels(dataset, config.labels), precision)
 
 
 def steps(found: Plan) -> dict[str, Step]:

@@ -116,6 +116,41 @@ SETTINGS = (
     "dsrg.stride=0",
     "dsrg.constrain_weight=-1",
     "dsrg.crf.iterations=0",
+    "segmenter.loss=huber",
+    # of tags alone there is nothing to learn pixel by pixel
+    "segmenter.supervision=sparse",
+    "sparse.tree_energy=-1",
+    "sparse.gated_crf=nan",
+    "sparse.size=much",
+    "sparse.tree_sigma=0",
+    "sparse.gated.radius=0",
+    "sparse.dense.side=0",
+    "labels.kinds=[]",
+    "labels.kinds=[pionts]",
+    "labels.kinds=[masks]",
+    "labels.kinds=[tags,tags]",
+    "labels.kinds=boxes",
+    "labels.source=simulator",
+    "labels.source=manifest",
+    "labels.manifest=labels.json",
+    "labels.masks=-1",
+    "labels.budget_seconds=0",
+    "labels.budget_seconds=-1",
+    "labels.budget_seconds=nan",
+    "labels.seed=-1",
+    "labels.points.per=image",
+    "labels.points.radius=-1",
+    "labels.points.spread=nan",
+    "labels.points.background=-1",
+    "labels.scribbles.length=0",
+    "labels.scribbles.width=0",
+    "labels.boxes.loosen=-1",
+    "labels.boxes.reset_below=2",
+    "labels.noise.missing_tags=1.5",
+    "labels.noise.box_jitter=nan",
+    "labels.spread.reach=-1",
+    "labels.cost.box=-1",
+    "labels.cost.stroke=inf",
     "self_training.watched=0",
     "trainer.devices=0",
     "trainer.accelerator=tpu",
@@ -171,6 +206,33 @@ def test_a_network_that_can_not_do_what_is_asked_of_it_is_refused_before_any_sta
     said = capsys.readouterr().err
     assert said.startswith(f"wsss: {named}")
     assert not (tmp_path / "runs" / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["labels.source=manifest", "labels.manifest=gone.json"], "gone.json"),
+        (["labels.source=manifest", "labels.manifest=pyproject.toml"], "pyproject.toml"),
+        (["labels.budget_seconds=0.5"], "labels.budget_seconds=0.5 pays for no image"),
+        (
+            [
+                "segmenter.supervision=sparse",
+                "labels.kinds=[boxes]",
+                *(f"sparse.{loss}=0" for loss in ("partial_cross_entropy", "tree_energy", "box_tightness")),
+            ],
+            "sparse leaves no loss to learn by",
+        ),
+    ],
+)
+def test_labels_that_nothing_can_be_learnt_from_are_refused_before_any_stage(
+    settings: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["data.train=2", "data.val=1", "data.size=32", f"store.root={tmp_path / 'runs'}"]
+    assert main(["run", "--dry-run", *small, *settings]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert named in said
+    assert CURE.search(said)
 
 
 MASK = torch.tensor([[0, 0, 1, 1, 2, 2]] * 4, dtype=torch.uint8)

@@ -5,6 +5,10 @@ import torch
 
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, finished, given_labels, workbench
+from wsss.annotations import Annotation, Point, Points
+from wsss.annotations.settings import LabelSettings
+from wsss.data.labelled import with_labels
+from wsss.data.manifests import write_manifest
 from wsss.errors import DataError
 from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
 from wsss.pipeline import Plan, Round, Step
@@ -82,3 +86,12 @@ def test_images_are_judged_one_by_one_and_those_without_truth_are_left_out(tmp_p
     # one: background 1 of 2, cat 2 of 3; three: background 3 of 4, dog none of 1
     assert image_ious(data, bench.store, step) == pytest.approx({"one": (1 / 2 + 2 / 3) / 2, "three": (3 / 4 + 0) / 2})
     assert image_ious(data, bench.store, step, 1) == pytest.approx({"one": 2 / 3})
+
+
+def test_an_image_that_was_clicked_on_is_of_that_class_even_where_others_may_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    write_manifest(path, {"three": Annotation(points=Points((Point(2, 0, 0),)))}, dataset().classes)
+    seen = with_labels(dataset(), LabelSettings(kinds=("points",), source="manifest", manifest=str(path)))
+    assert seen.tags("three") is None
+    assert tagged(seen, seen.ids("train"), 2) == ["three"]
+    assert tagged(seen, seen.ids("train"), 1) == []

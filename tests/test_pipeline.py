@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.plans import CONFIG, DATA, PICTURES, changed, keys, planned, stages, steps
 from tests.stages.workshop import DrawnDataset
+from wsss.annotations import Annotation, Point, Points
+from wsss.annotations.cost import CostSettings
+from wsss.annotations.settings import LabelSettings, NoiseSettings, PointSettings
 from wsss.config import Config
+from wsss.data.manifests import write_manifest
 from wsss.functional.seeds import SeedSettings
+from wsss.functional.spreading import SpreadSettings
 from wsss.tasks.settings import GraphSettings, SegmenterSettings
 from wsss.types import LabelMap
 
@@ -165,3 +171,81 @@ def test_published_cues_come_first_and_only_the_seeds_read_them(tmp_path: Path) 
     readers = {title for title, stage in stages(found).items() if "cues:0" in {s.title for s in stage.reads.values()}}
     assert readers == {"seeds:0"}
     assert steps(found)["cues:0"].scored is None
+
+
+def labelled(*kinds: str, **others: Any) -> Config:
+    return replace(CONFIG, labels=LabelSettings(kinds=kinds, **others))
+
+
+def test_what_labels_settle_comes_first_and_all_that_makes_labels_reads_it() -> None:
+    found = planned(labelled("points"))
+    assert [step.stage.title for step in found][:4] == ["annotations:0", "classifier:0", "cams:0", "seeds:0"]
+    readers = {
+        title for title, stage in stages(found).items() if "annotations" in stage.reads and "scores of" not in title
+    }
+    made = {"seeds", "growing", "graph", "graph_fit", "crf", "pseudo_labels"}
+    assert readers == {f"{name}:{turn}" for name in made for turn in (0, 1)} | {"scores:1"}
+    assert "annotations:0" not in keys(planned())
+    assert steps(found)["annotations:0"].scored is not None
+
+
+def test_labels_of_pixels_need_no_classifier_where_a_segmenter_learns_from_them_alone() -> None:
+    config = replace(labelled("scribbles"), segmenter=SegmenterSettings(supervision="sparse"))
+    found = planned(config)
+    assert list(steps(found)) == [
+        *("annotations:0", "segmenter:0", "predictions:0", "signal:0"),
+        *("scores:1", "seeds:1", "segmenter:1", "predictions:1", "signal:1", "ceiling:0", "ceiling_predictions:0"),
+    ]
+    assert stages(found)["segmenter:0"].reads == {"seeds": stages(found)["annotations:0"]}
+    assert stages(found)["segmenter:1"].reads == {"seeds": stages(found)["seeds:1"]}
+    assert stages(found)["signal:1"].reads["seeds"].title == "annotations:0"
+    one = planned(replace(config, rounds=1, ceiling=False))
+    assert list(steps(one)) == ["annotations:0", "segmenter:0", "predictions:0"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        LabelSettings(points=PointSettings(radius=9, per="class")),
+        LabelSettings(spread=SpreadSettings(reach=1.0)),
+        LabelSettings(cost=CostSettings(box=35.0)),
+        LabelSettings(seed=5),
+        LabelSettings(noise=NoiseSettings(missed_clicks=0.5, box_jitter=0.5)),
+    ],
+)
+def test_settings_of_other_labels_change_nothing_where_training_sees_tags_alone(settings: LabelSettings) -> None:
+    assert changed(replace(CONFIG, labels=settings)) == set()
+
+
+def test_kinds_of_labels_share_what_hears_tags_alone() -> None:
+    plain, points, boxes = (keys(planned(config)) for config in (CONFIG, labelled("points"), labelled("boxes")))
+    shared = {"classifier:0", "cams:0", "superpixels:0", "graphs:0", "ceiling:0", "ceiling_predictions:0"}
+    for one, other in ((plain, points), (plain, boxes), (points, boxes)):
+        same = {title for title in one if one[title] == other.get(title)}
+        assert {title for title in same if "scores of" not in title} == shared
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(labelled(kind) for kind in ("points", "scribbles", "boxes")),
+        labelled("tags", masks=2),
+        labelled("tags", budget_seconds=5.0),
+        labelled("boxes", budget_seconds=50.0),
+        labelled("tags", noise=NoiseSettings(wrong_tags=1.0, missing_tags=1.0)),
+        replace(labelled("points"), segmenter=SegmenterSettings(supervision="sparse")),
+    ],
+)
+def test_full_supervision_is_the_same_for_all_labels_and_budgets(config: Config) -> None:
+    before, after = keys(planned()), keys(planned(config))
+    for title in ("ceiling:0", "ceiling_predictions:0", "scores of ceiling_predictions:0"):
+        assert before[title] == after[title]
+    assert before["segmenter:0"] != after["segmenter:0"]
+
+
+def test_the_truth_is_not_read_where_labels_come_from_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    write_manifest(path, {"image 0": Annotation(points=Points((Point(1, 0, 5),)))}, DATA.classes)
+    config = labelled("points", source="manifest", manifest=str(path))
+    found = changed(config, DrawnDataset(PICTURES, truth=dict.fromkeys(PICTURES)), plain=config)
+    assert all(title.startswith(("scores of ", "ceiling")) for title in found)

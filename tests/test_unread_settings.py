@@ -14,16 +14,19 @@ from PIL import Image as PillowImage
 
 from tests.data.toys import box_outline, make_coco
 from tests.drawing import picture
-from tests.plans import CONFIG, keys, planned, with_setting
-from tests.stages.workshop import enlarged
+from tests.plans import CONFIG, DATA, keys, planned, with_setting
+from tests.stages.workshop import DrawnDataset, enlarged
+from wsss.annotations import Annotation, Point, Points
 from wsss.config import ELSEWHERE, Config, describe
 from wsss.data import DATASETS, open_dataset
 from wsss.data.base import DatasetSettings
 from wsss.data.coco import CocoSettings
 from wsss.data.folder import FolderSettings
+from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.functional.seeds import SeedSettings
+from wsss.tasks.settings import PUBLISHED_WEIGHTS
 from wsss.types import LabelMap
 
 PATHS = {"data.root", "data.download"}
@@ -32,8 +35,8 @@ PATHS = {"data.root", "data.download"}
 RULE = {"self_training.tolerance", "self_training.guard"}
 """Settings of the rule that ends the rounds: they choose between results and make none, see ``judge``."""
 
-TOGETHER = {"classifier.hidden"}
-"""Settings that can't be changed alone; see ``test_keys``."""
+TOGETHER = {"classifier.hidden", "labels.source", "labels.manifest"}
+"""Settings that can't be changed alone; see ``test_keys`` for the first, below for the others."""
 
 OTHER_VALUES: dict[str, Any] = {
     "cams.method": "gradcam",
@@ -66,8 +69,21 @@ OTHER_VALUES: dict[str, Any] = {
     "segmenter.gradient_clip": 1.0,
     "classifier.freeze_batchnorm": False,
     "segmenter.freeze_batchnorm": False,
+    "segmenter.loss": "symmetric",
+    "labels.kinds": ("points",),
+    "labels.budget_seconds": 10.0,
+    "labels.points.per": "class",
+    "labels.points.spread": 2.0,
+    "labels.points.background": 5,
+    "labels.noise.missing_tags": 1.0,
+    "labels.noise.wrong_tags": 1.0,
+    "labels.noise.missed_clicks": 1.0,
+    "labels.noise.stroke_jitter": 5.0,
+    **{f"sparse.{name}": 0.7 for name in PUBLISHED_WEIGHTS},
 }
 
+
+PAID = {"labels.budget_seconds": 50.0}
 
 BESIDE: dict[str, dict[str, Any]] = {
     "classifier.freeze_stages": {"classifier.weights": "imagenet"},
@@ -77,6 +93,20 @@ BESIDE: dict[str, dict[str, Any]] = {
     "seeds.foreground_quantile": {"seeds.background": "quantile"},
     "seeds.irn_foreground_threshold": {"seeds.rule": "irn"},
     "seeds.irn_background_threshold": {"seeds.rule": "irn"},
+    "labels.seed": {"labels.kinds": ("points",)},
+    "labels.noise.missed_clicks": {"labels.kinds": ("points",)},
+    "labels.noise.stroke_jitter": {"labels.kinds": ("scribbles",)},
+    "labels.noise.box_jitter": {"labels.kinds": ("boxes",)},
+    # what labels cost decides how many a budget pays for
+    "labels.cost.class_decision": {"labels.budget_seconds": 5.0},
+    "labels.cost.first_click": {"labels.kinds": ("points",), "labels.budget_seconds": 20.0},
+    "labels.cost.further_click": {"labels.kinds": ("points",), "labels.points.background": 20} | PAID,
+    "labels.cost.stroke": {"labels.kinds": ("scribbles",)} | PAID,
+    "labels.cost.box": {"labels.kinds": ("boxes",)} | PAID,
+    "labels.cost.outline": {"labels.masks": 9, "labels.budget_seconds": 500.0},
+    "sparse.dense.xy": {"sparse.dense_crf": 0.1},
+    "sparse.dense.rgb": {"sparse.dense_crf": 0.1},
+    "sparse.dense.side": {"sparse.dense_crf": 0.1},
 }
 """Settings that only count beside a choice that isn't the default."""
 
@@ -106,16 +136,62 @@ FILES = {"seeds.cues", "seeds.cue_ids", "seeds.cue_grid"}
 METHOD = [(key, value) for key, value, _ in describe(CONFIG) if not is_elsewhere(key) and not key.startswith("data")]
 
 
-ONLINE = with_setting(CONFIG, "segmenter.supervision", "dsrg")
-"""Where the settings of the seeds that grow inside the training are read."""
+def chosen(**choices: Any) -> Config:
+    """The plain configuration with some settings changed, whose dots are double underscores."""
+    config = CONFIG
+    for key, value in choices.items():
+        config = with_setting(config, key.replace("__", "."), value)
+    return config
+
+
+WHERE: dict[str, Config] = {
+    # seeds that grow inside the training
+    "dsrg": chosen(segmenter__supervision="dsrg"),
+    "sparse": chosen(labels__kinds=("points", "boxes"), segmenter__supervision="sparse"),
+    "labels.points": chosen(labels__kinds=("points",)),
+    "labels.scribbles": chosen(labels__kinds=("scribbles",)),
+    "labels.boxes": chosen(labels__kinds=("boxes",)),
+    "labels.spread": chosen(labels__kinds=("scribbles",)),
+}
+"""Where the settings of a section are read, if it isn't in the plain configuration."""
+
+SCENES = {"even": picture("00001", "20100", "00000"), "odd": picture("0000", "0110")}
+LARGE = DrawnDataset(
+    {f"{name} {size}": enlarged(drawn, size) for name, drawn in SCENES.items() for size in range(12, 17)}
+)
+"""Images that are large enough for clicks to stray and strokes to bend; with two things of a class, or with one."""
 
 
 @pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES | TOGETHER])
 def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
-    config = ONLINE if key.startswith("dsrg.") else CONFIG
+    config = next((where for section, where in WHERE.items() if key.startswith(f"{section}.")), CONFIG)
     for chosen, choice in BESIDE.get(key, {}).items():
         config = with_setting(config, chosen, choice)
-    assert keys(planned(config)) != keys(planned(with_setting(config, key, other_value(key, value))))
+    data = LARGE if key.startswith("labels.") else DATA
+    assert keys(planned(config, data)) != keys(planned(with_setting(config, key, other_value(key, value)), data))
+
+
+def test_no_setting_of_manifests_is_unread(tmp_path: Path) -> None:
+    found = [keys(planned(CONFIG, LARGE))]
+    for column in (3, 4):
+        path = tmp_path / f"{column}.json"
+        write_manifest(path, {"even 12": Annotation(points=Points((Point(1, 2, column),)))}, LARGE.classes)
+        given = replace(CONFIG.labels, kinds=("points",), source="manifest", manifest=str(path))
+        found.append(keys(planned(replace(CONFIG, labels=given), LARGE)))
+    assert found[0] != found[1] != found[2] != found[0]
+    # the same labels elsewhere are the same labels
+    moved = (tmp_path / "4.json").rename(tmp_path / "moved.json")
+    assert keys(planned(replace(CONFIG, labels=replace(given, manifest=str(moved))), LARGE)) == found[2]
+
+
+@pytest.mark.parametrize("kinds", [("tags",), ("points",), ("scribbles",), ("boxes",)])
+def test_settings_of_kinds_that_training_does_not_see_change_nothing(kinds: tuple[str, ...]) -> None:
+    config = chosen(labels__kinds=kinds)
+    before = keys(planned(config, LARGE))
+    for kind in {"points", "scribbles", "boxes"} - {*kinds}:
+        for key, value in METHOD:
+            if key.startswith(f"labels.{kind}."):
+                assert keys(planned(with_setting(config, key, other_value(key, value)), LARGE)) == before
 
 
 @pytest.mark.parametrize("key", sorted(FILES))
@@ -141,13 +217,13 @@ def attributes_read() -> frozenset[str]:
 
 
 OF_CONFIG = {"experiment", "run", "until", "start"}
-"""Settings that the configuration reads itself."""
+"""Settings that the configuration reads itself; weights of losses are read by their names in a table."""
 
 
 @pytest.mark.parametrize("kind", DATASETS)
 def test_every_setting_is_read_by_some_code(kind: str) -> None:
     config = Config(data=DATASETS[kind].settings())
-    names = {key.rpartition(".")[2] for key, _, _ in describe(config)} - OF_CONFIG
+    names = {key.rpartition(".")[2] for key, _, _ in describe(config)} - OF_CONFIG - PUBLISHED_WEIGHTS.keys()
     assert len(names) > 60
     assert names - attributes_read() == set()
 

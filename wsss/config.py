@@ -112,10 +112,11 @@ class Config:
                 raise unknown_name("refine", name, REFINERS)
         require(len(set(self.refine)) == len(self.refine), "refine", "may name a refiner once", list(self.refine))
         settled = self.labels.kinds != ("tags",) or self.labels.masks > 0
-        needs = "needs labels of pixels with 'sparse': give labels.kinds points, scribbles or boxes, or labels.masks"
-        require(
-            self.segmenter.supervision != "sparse" or settled, "segmenter.supervision", needs, list(self.labels.kinds)
-        )
+        if self.segmenter.supervision == "sparse" and not settled:
+            needs = (
+                "must not be 'sparse' without labels of pixels; give labels.kinds points, scribbles or boxes, or masks"
+            )
+            raise SettingsError("segmenter.supervision", needs)
         mapped = self.classifier.hidden == 0 or self.cams.method != "cam"
         require(mapped, "cams.method", NO_CLASS_WEIGHTS, self.cams.method)
 
@@ -222,7 +223,7 @@ def _compose(merged: Mapping[str, str], kind: str) -> Config:
             OmegaConf.update(node, key, override.value())
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _unreadable(error) from error
+        raise _unreadable(error, merged) from error
     return _build(Config, plain, kind)
 
 
@@ -264,8 +265,10 @@ def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
             _open(child)
 
 
-def _unreadable(error: Exception) -> SettingsError:
+def _unreadable(error: Exception, merged: Mapping[str, str]) -> SettingsError:
     key = getattr(error, "full_key", None)
+    if key in merged and "is not a ListConfig" in str(error):
+        return SettingsError(key, f"can't be read: must be a list; write {key}=[{merged[key]}]")
     first = str(error).strip().splitlines()[0]
     return SettingsError(str(key) if key else "a setting", f"can't be read: {first}")
 

@@ -298,8 +298,9 @@ def annotation_row(config: Config, dataset: Dataset) -> Row:
     ids = dataset.ids("train")
     classes, cost = len(dataset.classes), config.labels.cost
     seconds = sum(annotation_seconds(dataset.annotation(image), classes, cost) for image in ids)
+    masked = any(dataset.annotation(image).masks for image in ids)
     return {
-        "kinds": [*config.labels.kinds, *(["masks"] if config.labels.masks else [])],
+        "kinds": [*config.labels.kinds, *(["masks"] if masked else [])],
         "seconds": round(seconds, 1),
         "per_image_seconds": round(seconds / len(ids), 2) if ids else None,
     }

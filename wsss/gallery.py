@@ -68,9 +68,8 @@ def label_of(dataset: Dataset, name: str) -> int:
 
 
 def tagged(dataset: Dataset, ids: Sequence[str], label: int) -> list[str]:
-    """Choose the images whose tags name a class; of images without tags nobody knows."""
-    known = ((image, dataset.tags(image)) for image in ids)
-    return [image for image, tags in known if tags is not None and bool(tags[label - 1])]
+    """Choose the images that are said to show a class, by tags or by labels of another kind."""
+    return [image for image in ids if dataset.presence(image)[0][label - 1]]
 
 
 def last_measured(plan: Plan, store: Store, split: str, last_round: int | None = None) -> Step | None:

@@ -1,9 +1,15 @@
 """All kinds through one voice, on pictures small enough to be worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 
+from tests.annotations.drawn_labels import CLASSES, RANDOM_CHECKS, SIZE, annotations
 from tests.drawing import picture
+from tests.stages.workshop import enlarged
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
 from wsss.errors import DataError
 from wsss.types import IGNORE, Image
@@ -117,3 +123,69 @@ def test_losses_are_those_of_all_kinds_each_once() -> None:
 def test_what_cannot_be_in_an_image_is_refused(annotation: Annotation, told: str) -> None:
     with pytest.raises(DataError, match=told):
         annotation.check((3, 4), 3)
+
+
+def test_without_a_background_class_nothing_is_said_of_it() -> None:
+    labels = picture("0012", ".112", "2222").to(torch.uint8)
+    full = Annotation(
+        points=Points((Point(0, 0, 0), Point(1, 1, 1))),
+        scribbles=Scribbles((Stroke(0, ((0, 0), (0, 2)), width=1), Stroke(2, ((2, 0), (2, 2)), width=1))),
+        boxes=Boxes((Box(1, 0, 0, 2, 2),), grabcut=False),
+        tags=ImageTags((1, 2)),
+        tags_complete=True,
+    )
+    left = full.without_background()
+    assert torch.equal(left.seeds(grey(3, 4), 2), picture("....", ".1..", "222.").to(torch.uint8))
+    assert left.allowed((3, 4), 2) is None
+    assert left.tags == full.tags
+    assert left.tags_complete
+    assert torch.equal(
+        Annotation(masks=Mask.of(labels)).without_background().seeds(grey(3, 4), 2),
+        picture("..12", ".112", "2222").to(torch.uint8),
+    )
+
+
+def test_each_kind_comes_to_lie_where_the_resized_image_shows_it() -> None:
+    full = Annotation(
+        tags=ImageTags((1,)),
+        points=Points((Point(1, 0, 0), Point(2, 5, 7)), radius=2),
+        scribbles=Scribbles((Stroke(1, ((0, 0), (5, 7)), width=4),)),
+        boxes=Boxes((Box(1, 0, 0, 6, 8), Box(2, 3, 5, 4, 6)), complete=False, grabcut=False, reset_below=0.2),
+        tags_complete=True,
+    )
+    half = full.resized((6, 8), (3, 4))
+    assert half == Annotation(
+        tags=ImageTags((1,)),
+        points=Points((Point(1, 0, 0), Point(2, 2, 3)), radius=2),
+        scribbles=Scribbles((Stroke(1, ((0, 0), (2, 3)), width=4),)),
+        # the smaller one keeps the pixel that it touches
+        boxes=Boxes((Box(1, 0, 0, 3, 4), Box(2, 1, 2, 2, 3)), complete=False, grabcut=False, reset_below=0.2),
+        tags_complete=True,
+    )
+    half.check((3, 4), 2)
+    assert full.resized((6, 8), (6, 8)) is full
+    mask = Annotation(masks=Mask.of(picture("0012", ".112").to(torch.uint8)))
+    for times in (2, 3):
+        larger = mask.resized((2, 4), (2 * times, 4 * times)).masks
+        assert larger is not None
+        assert torch.equal(larger.to_labels(), enlarged(picture("0012", ".112"), times).to(torch.uint8))
+        back = larger.resized((2 * times, 4 * times), (2, 4))
+        assert back == mask.masks
+
+
+@pytest.mark.filterwarnings(RANDOM_CHECKS)
+@given(annotation=annotations().filter(lambda drawn: drawn.masks is None), new=some.tuples(*[some.integers(1, 30)] * 2))
+def test_what_lies_in_an_image_lies_in_it_at_any_size(annotation: Annotation, new: tuple[int, int]) -> None:
+    resized = annotation.resized(SIZE, new)
+    resized.check(new, len(CLASSES))
+    assert resized.named() == annotation.named()
+    assert resized.kinds == annotation.kinds
+
+
+def test_boxes_take_back_what_labels_lost_and_a_mended_label_stays_in_its_box() -> None:
+    boxes = Boxes((Box(1, 0, 0, 2, 4), Box(2, 2, 0, 3, 2)), reset_below=0.5)
+    labels = picture("1000", "0000", "2002").to(torch.uint8)
+    # an eighth of the first box is left, half of the second
+    assert torch.equal(Annotation(boxes=boxes).mend(labels), picture("1111", "1111", "2000").to(torch.uint8))
+    assert torch.equal(Annotation(tags=ImageTags((1,))).mend(labels), labels)
+    assert torch.equal(Annotation(boxes=replace(boxes, reset_below=0.0)).mend(labels), labels)

@@ -12,12 +12,15 @@ from PIL import Image as PillowImage
 import wsss
 from tests.checks.broken import make_broken, make_sound, smooth_photo
 from tests.data.toys import write
+from wsss.annotations import Annotation, Box, Boxes
 from wsss.checks.data import check_data
 from wsss.checks.looks import Finding
 from wsss.checks.report import DataReport
 from wsss.config import load
 from wsss.data import Dataset, open_dataset
 from wsss.data.faults import gathered
+from wsss.data.manifests import write_manifest
+from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.errors import DataError, SettingsError
 from wsss.plotting import draw_tiles
@@ -262,3 +265,29 @@ def test_a_data_set_with_faults_reaches_the_workers(tmp_path: Path) -> None:
         dataset = open_dataset(settings)
     assert faults
     assert pickle.loads(pickle.dumps(dataset)).ids("train") == dataset.ids("train")
+
+
+def test_labels_are_checked_too_where_they_are_given(tmp_path: Path) -> None:
+    small: dict[str, Any] = {
+        "data": "synthetic",
+        "data.train": 3,
+        "data.val": 1,
+        "data.size": 32,
+        "store.root": str(tmp_path),
+    }
+    data = open_dataset(SyntheticSettings(train=3, val=1, size=32))
+    names = data.ids("train")
+    small |= {"labels.kinds": ["boxes"], "labels.source": "manifest", "labels.manifest": str(tmp_path / "labels.json")}
+
+    def faults() -> list[str]:
+        found = check_data(**small).findings
+        return [finding.text for finding in found if finding.kind == "labels"]
+
+    (missing,) = faults()
+    assert "labels.json" in missing
+    boxes = {names[0]: Box(1, 0, 0, 2, 2), names[2]: Box(1, 0, 0, 50, 2)}
+    annotations = {name: Annotation(boxes=Boxes((box,))) for name, box in boxes.items()}
+    write_manifest(tmp_path / "labels.json", annotations, data.classes)
+    (outside,) = faults()
+    assert names[2] in outside
+    assert "(0, 0, 50, 2)" in outside

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsss.annotations import Annotation, Box, Boxes, ImageTags, Point, Points
+from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
 from wsss.annotations.cost import annotation_seconds
 from wsss.annotations.settings import BoxSettings, LabelSettings, NoiseSettings, PointSettings
 from wsss.data import open_dataset
@@ -167,3 +167,51 @@ def test_labels_that_are_to_be_drawn_need_a_mask_and_tags_need_none() -> None:
         with_labels(maskless, LabelSettings(kinds=("scribbles",))).annotation(name)
     noisy = with_labels(maskless, LabelSettings(noise=NoiseSettings(wrong_tags=1.0)))
     assert noisy.presence(name)[0].sum() == maskless.presence(name)[0].sum() + 1
+
+
+def test_a_manifest_that_knows_no_training_image_is_refused_with_names_of_both_sides(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "labels.json", {"cat_07": Annotation(tags=ImageTags((1,)))}, SOURCE.classes)
+    settings = LabelSettings(source="manifest", manifest=str(tmp_path / "labels.json"))
+    with pytest.raises(DataError, match=rf"'cat_07' and labels no training image, they are called like '{NAMES[0]}'"):
+        with_labels(SOURCE, settings)
+    write_manifest(tmp_path / "labels.json", {}, SOURCE.classes)
+    with pytest.raises(DataError, match="names no image and labels no training image"):
+        with_labels(SOURCE, settings)
+
+
+def test_masks_of_a_manifest_are_seen_beside_any_kinds(tmp_path: Path) -> None:
+    drawn = Mask.of(SOURCE.truth(NAMES[0]))
+    given = {NAMES[0]: Annotation(masks=drawn, boxes=Boxes((Box(1, 0, 0, 2, 2),)))}
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes)
+    settings = LabelSettings(source="manifest", manifest=str(tmp_path / "labels.json"))
+    seen = with_labels(SOURCE, settings)
+    assert seen.settles_pixels
+    assert seen.annotation(NAMES[0]).kinds == ("tags", "masks")
+    write_manifest(tmp_path / "labels.json", {NAMES[0]: Annotation(tags=ImageTags((1,)))}, SOURCE.classes)
+    assert not with_labels(SOURCE, settings).settles_pixels
+
+
+def test_a_data_set_without_a_background_hears_nothing_of_it(tmp_path: Path) -> None:
+    plain = SyntheticDataset(SyntheticSettings(train=8, val=2, size=32, background=False))
+    drawn = torch.zeros(plain.size(NAMES[1]), dtype=torch.uint8)
+    drawn[:3] = 2
+    given = {
+        NAMES[0]: Annotation(
+            points=Points((Point(0, 3, 4), Point(2, 5, 6))),
+            scribbles=Scribbles((Stroke(0, ((0, 0), (0, 9))), Stroke(1, ((9, 0), (9, 9))))),
+            boxes=Boxes((Box(1, 8, 0, 20, 20),), grabcut=False),
+        ),
+        NAMES[1]: Annotation(masks=Mask.of(drawn)),
+    }
+    write_manifest(tmp_path / "labels.json", given, plain.classes)
+    settings = LabelSettings(
+        kinds=("points", "scribbles", "boxes"), source="manifest", manifest=str(tmp_path / "labels.json")
+    )
+    seen = with_labels(plain, settings)
+    for name, labels in ((NAMES[0], {1, 2, IGNORE}), (NAMES[1], {2, IGNORE})):
+        settled = seen.annotation(name).seeds(plain.image(name), len(plain.classes))
+        assert set(settled.unique().tolist()) == labels
+        allowed = seen.annotation(name).allowed(plain.size(name), len(plain.classes))
+        assert allowed is None or allowed[1:].any(dim=0).all()
+    # the same in a data set with a background
+    assert 0 in with_labels(SOURCE, settings).annotation(NAMES[0]).seeds(SOURCE.image(NAMES[0]), len(SOURCE.classes))

@@ -133,3 +133,46 @@ def test_settings_that_break_their_rule_are_refused() -> None:
         TransformSettings(crop=0)
     with pytest.raises(SettingsError, match=r"jitter must lie in \[0, 1\)"):
         TransformSettings(jitter=1.0)
+
+
+@given(
+    seed=st.integers(0, 2**63 - 1),
+    size=st.tuples(st.integers(8, 60), st.integers(8, 60)),
+    factor=st.sampled_from([0.5, 0.7, 1.0, 1.6, 2.0]),
+    corners=st.lists(st.integers(0, 59), min_size=4, max_size=4),
+)
+def test_boxes_stay_around_what_they_hold(seed: int, size: tuple[int, int], factor: float, corners: list[int]) -> None:
+    (top, bottom), (left, right) = (
+        sorted((one % side, other % side)) for one, other, side in zip(corners[:2], corners[2:], size, strict=True)
+    )
+    box = torch.tensor([[2, top, left, bottom + 1, right + 1]])
+    labels = torch.ones(size, dtype=torch.uint8)
+    labels[top : bottom + 1, left : right + 1] = 2
+    settings = TransformSettings(crop=32, scale=(factor, factor), flip=True, jitter=0.0)
+    view = random_view(coded(*size), labels, None, settings, seed=seed, boxes=box)
+    assert view.labels is not None
+    assert view.boxes is not None
+    rows, columns = (view.labels == 2).nonzero().T
+    label, *found = view.boxes[0].tolist()
+    assert label == 2
+    if not len(rows):
+        return
+    shown = [int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1]
+    # what lies beyond the view can't be seen; nearest pixels and rounded corners differ by one
+    clipped = [min(max(place, 0), 32) for place in found]
+    assert max(abs(one - other) for one, other in zip(clipped, shown, strict=True)) <= 1
+    if factor == 1.0:
+        assert clipped == shown
+
+
+def test_a_view_that_moves_nothing_leaves_boxes_alone_and_one_without_boxes_has_none() -> None:
+    boxes = torch.tensor([[1, 0, 0, 4, 4], [2, 1, 2, 3, 4]])
+    copy = boxes.clone()
+    view = random_view(coded(4, 4), None, None, STILL, seed=3, boxes=boxes)
+    assert torch.equal(view.boxes, copy)  # type: ignore[arg-type]
+    assert random_view(coded(4, 4), None, None, STILL, seed=3).boxes is None
+    none = random_view(coded(4, 4), None, None, TransformSettings(crop=8), seed=1, boxes=boxes[:0]).boxes
+    assert none is not None
+    assert none.shape == (0, 5)
+    random_view(coded(9, 9), None, None, TransformSettings(crop=8), seed=1, boxes=boxes)
+    assert torch.equal(boxes, copy)

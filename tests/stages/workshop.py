@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from wsss.annotations import Annotation
 from wsss.data.base import Dataset
 from wsss.functional.region_graph import build_region_graph
 from wsss.ranks import Pool
@@ -69,6 +70,36 @@ class DrawnDataset(Dataset):
 
     def truth(self, id: str) -> LabelMap | None:
         return self._truth.get(id, self._pictures[id])
+
+
+class AnnotatedDataset(DrawnDataset):
+    """Painted images of which training sees annotations.
+
+    Args:
+        pictures: As for any drawn data set.
+        annotations: What training sees; of an image that is left out it sees nothing.
+        background: Whether there is a background class.
+    """
+
+    def __init__(
+        self, pictures: Mapping[str, LabelMap], annotations: Mapping[str, Annotation], *, background: bool = True
+    ) -> None:
+        super().__init__(pictures, background=background)
+        self._annotations = annotations
+
+    @property
+    def settles_pixels(self) -> bool:
+        return True
+
+    def annotation(self, id: str) -> Annotation:
+        return self._annotations.get(id, Annotation())
+
+    def presence(self, id: str) -> tuple[Tags, Tags]:
+        return self.annotation(id).presence(len(self.classes))
+
+    def tags(self, id: str) -> Tags | None:
+        present, known = self.presence(id)
+        return present if known.all() else None
 
 
 def tags_of(labels: Sequence[int] | None, classes: int) -> Tags | None:
@@ -157,9 +188,9 @@ def given_weights(name: str, weights: Mapping[str, Tensor], file: str = "network
     return given(name, lambda unit: unit.write_tensors(file, weights))
 
 
-def trail_of(scores: Stage, seeds: Stage, labels: Stage | None = None) -> Trail:
+def trail_of(scores: Stage, seeds: Stage, labels: Stage | None = None, *, annotations: Stage | None = None) -> Trail:
     """The evidence of a first round."""
-    return Trail(scores=scores, seeds=seeds, labels=labels or seeds, source="cams")
+    return Trail(scores=scores, seeds=seeds, labels=labels or seeds, source="cams", annotations=annotations)
 
 
 def finished(bench: Workbench, stage: Stage) -> Artefact:

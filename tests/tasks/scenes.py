@@ -1,6 +1,6 @@
 """Small pictures, and small networks that can learn them in a moment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +14,8 @@ from wsss.networks.deeplabv3plus import DeepLabV3Plus
 from wsss.tasks.classification import ClassificationTask
 from wsss.tasks.dsrg import DsrgTask
 from wsss.tasks.segmentation import SegmentationTask
-from wsss.tasks.settings import ClassifierSettings, SegmenterSettings
+from wsss.tasks.settings import ClassifierSettings, SegmenterSettings, SparseSettings
+from wsss.tasks.sparse import SparseTask
 from wsss.types import IGNORE
 
 CLASSIFIER = ClassifierSettings(learning_rate=3e-4, batch_size=8, head_multiplier=1.0)
@@ -85,6 +86,12 @@ def dsrg_task(
     settings: SegmenterSettings = SEGMENTER, dsrg: DsrgSettings = GROWING, *, background: bool = True
 ) -> DsrgTask:
     return DsrgTask(small_segmenter(), settings, dsrg, background=background)
+
+
+def sparse_task(
+    weights: Mapping[str, float], settings: SegmenterSettings = SEGMENTER, *, background: bool = True
+) -> SparseTask:
+    return SparseTask(small_segmenter(), settings, SparseSettings(), weights, dsrg=GROWING, background=background)
 
 
 class Halves:

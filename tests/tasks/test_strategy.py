@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import start_processes
 
-from tests.tasks.scenes import Cues, Halves, HeldOut, Squares, classification_task, dsrg_task, segmentation_task
+from tests.tasks.scenes import (
+    Cues,
+    Halves,
+    HeldOut,
+    Squares,
+    classification_task,
+    dsrg_task,
+    segmentation_task,
+    sparse_task,
+)
 from tests.tasks.toys import LonelyTask, ToyLoader, identical, toy_task, train, weights
 from wsss.tasks.base import Task
 from wsss.tasks.settings import ClassifierSettings, SegmenterSettings
@@ -124,6 +133,14 @@ def dsrg(rank: int, world: int, folder: Path) -> Found:
     return {"weights": weights(task), "history": task.history}
 
 
+def sparse(rank: int, world: int, folder: Path) -> Found:
+    """Losses of single pixels, of all others and of whole images, each counted apart; some views have no label."""
+    weights_of = {"partial_cross_entropy": 1.0, "tree_energy": 0.4, "gated_crf": 0.1, "size": 0.3}
+    task = sparse_task(weights_of, SegmenterSettings(optimizer="sgd", learning_rate=0.01))
+    train(task, folder / "sparse", loader=Shared(Cues(batches=3, given=0.01), rank, world), epochs=2)
+    return {"weights": weights(task), "history": task.history}
+
+
 def gradients(rank: int, world: int, folder: Path) -> Found:  # noqa: ARG001
     """One parameter is used by all, one by the last process only, one by nobody, one is frozen."""
     parameters = [nn.Parameter(torch.zeros(2, 3)) for _ in range(4)]
@@ -140,7 +157,7 @@ def gradients(rank: int, world: int, folder: Path) -> Found:  # noqa: ARG001
     return {"gradients": [parameter.grad for parameter in parameters], "copied": layer.weight.detach()}
 
 
-JOBS = (plain, hardly_known, resumed, restless, lonely, classifier, segmenter, dsrg, gradients)
+JOBS = (plain, hardly_known, resumed, restless, lonely, classifier, segmenter, dsrg, sparse, gradients)
 
 
 def work(rank: int, folders: dict[int, Path]) -> None:
@@ -245,7 +262,7 @@ def test_held_out_images_are_measured_once_each_whatever_the_number_of_processes
     assert [here["classifier"]["map"] for here in found[world]] == [found[1][0]["classifier"]["map"]] * world
 
 
-@pytest.mark.parametrize("job", ["segmenter", "dsrg"])
+@pytest.mark.parametrize("job", ["segmenter", "dsrg", "sparse"])
 def test_two_processes_train_the_segmenter_that_one_trains(found: dict[int, list[dict[str, Found]]], job: str) -> None:
     alone = found[1][0][job]
     for here in found[2]:

@@ -123,6 +123,11 @@ class Annotation:
         """Names of the training losses that suit what was given, each once."""
         return tuple(dict.fromkeys(name for label in self.given() for name in label.losses))
 
+    def without_background(self) -> "Annotation":
+        """What is left in a data set whose label 0 is no class."""
+        given: dict[str, Any] = {label.kind: label.without_background() for label in self.given()}
+        return replace(self, **given)
+
     def resized(self, old: Size, new: Size) -> "Annotation":
         """The same labels for an image that was shrunk or enlarged."""
         if old == new:

@@ -48,6 +48,10 @@ class WeakLabel(ABC):
         """Number the regions whose pixels belong together, from 1, each of one label; 0 elsewhere, None without any."""
         return None
 
+    def without_background(self) -> "WeakLabel":
+        """What is left of it in a data set whose label 0 is no class."""
+        return self
+
     def resized(self, old: Size, new: Size) -> "WeakLabel":
         """The same label of an image that was shrunk or enlarged."""
         return self

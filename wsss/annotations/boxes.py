@@ -92,6 +92,10 @@ class Boxes(WeakLabel):
         rows = [[box.label, box.top, box.left, box.bottom, box.right] for box in ordered]
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
 
+    def without_background(self) -> "Boxes":
+        """The same boxes, which say nothing of what lies outside."""
+        return replace(self, complete=False)
+
     def resized(self, old: Size, new: Size) -> "Boxes":
         """The same boxes in an image that was shrunk or enlarged; each keeps a pixel."""
         boxes = []

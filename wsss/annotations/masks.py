@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsss.annotations.base import Size, WeakLabel
 from wsss.errors import DataError
-from wsss.types import IGNORE, Image, LabelMap
+from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Mask(WeakLabel):
         labels = self.to_labels().long()
         marks = torch.arange(classes + 1)[:, None, None] == labels
         return marks | (labels == IGNORE)
+
+    def without_background(self) -> "Mask":
+        """The same mask, of which nobody knows where it says 0."""
+        return Mask(self.size, tuple((IGNORE if label == BACKGROUND else label, length) for label, length in self.runs))
 
     def resized(self, old: Size, new: Size) -> "Mask":
         """The nearest labels for an image that was shrunk or enlarged."""

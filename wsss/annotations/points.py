@@ -6,7 +6,7 @@ import torch
 
 from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
-from wsss.types import Image, LabelMap, Segments
+from wsss.types import BACKGROUND, Image, LabelMap, Segments
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class Points(WeakLabel):
         for number, point in enumerate(self.points, start=1):
             _disc(drawn, point, self.radius, number)
         return drawn if self.points else None
+
+    def without_background(self) -> "Points":
+        """The clicks at things."""
+        return replace(self, points=tuple(point for point in self.points if point.label != BACKGROUND))
 
     def resized(self, old: Size, new: Size) -> "Points":
         """The same clicks into an image that was shrunk or enlarged."""

@@ -10,7 +10,7 @@ from skimage.draw import line
 
 from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
-from wsss.types import Image, LabelMap, Segments
+from wsss.types import BACKGROUND, Image, LabelMap, Segments
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Scribbles(WeakLabel):
         for number, stroke in enumerate(self.strokes, start=1):
             drawn[torch.from_numpy(stroke.covers(size))] = number
         return drawn if self.strokes else None
+
+    def without_background(self) -> "Scribbles":
+        """The strokes on things."""
+        return Scribbles(tuple(stroke for stroke in self.strokes if stroke.label != BACKGROUND))
 
     def resized(self, old: Size, new: Size) -> "Scribbles":
         """The same strokes, as wide as before, in an image that was shrunk or enlarged."""

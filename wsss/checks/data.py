@@ -5,12 +5,13 @@ Truth is read here to be counted and compared; nothing that trains sees what com
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wsss.annotations.settings import LabelSettings
 from wsss.checks.looks import Finding, Look, finding_of, look_at_all
 from wsss.checks.report import DataReport, Row
 from wsss.checks.sheet import draw_sheet
@@ -19,6 +20,7 @@ from wsss.data import open_dataset
 from wsss.data.base import SPLITS, Dataset
 from wsss.data.faults import gathered
 from wsss.data.files import NO_FOLDER
+from wsss.data.labelled import with_labels
 from wsss.errors import DataError, SettingsError, StoreError
 from wsss.functional.lookalikes import SIDE, find_lookalikes
 from wsss.types import BACKGROUND, IGNORE
@@ -56,6 +58,7 @@ def check_data(
     findings += [finding_of(stray, "stray file") for stray in dataset.strays()]
     findings += list(_findings_of_lists(dataset, looks, findings))
     findings += list(_findings_of_copies(looks))
+    findings += list(_findings_of_labels(dataset, config.labels, {finding.text for finding in findings}))
     path = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
     sheet = _drawn(dataset, looks, path, findings)
     return DataReport(
@@ -147,6 +150,23 @@ def _findings_of_lists(dataset: Dataset, looks: Sequence[Look], known: Sequence[
         ):
             text = f"{look.place} is to be learnt from and has no tags; tag it, or take it off the list"
             yield Finding("untagged image", text, fault=False)
+
+
+def _findings_of_labels(dataset: Dataset, settings: LabelSettings, told: Collection[str]) -> Iterator[Finding]:
+    """What is wrong with labels beyond tags, where the settings ask for some."""
+    try:
+        seen = with_labels(dataset, settings)
+    except DataError as error:
+        yield finding_of(error, "labels")
+        return
+    for image in seen.ids("train") if seen is not dataset else ():
+        try:
+            seen.annotation(image)
+        except DataError as error:
+            finding = finding_of(error, "labels")
+            # a mask that can't be read is told already
+            if finding.text not in told:
+                yield finding
 
 
 def _findings_of_copies(looks: Sequence[Look]) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """A data set seen through the labels that training may see: some kinds, drawn or given, as far as the budget goes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class LabelledDataset(Dataset):
     Args:
         source: The data set behind it.
         settings: What training may see.
+
+    Raises:
+        DataError: If the manifest is missing or damaged or knows no training image, a label is wrong that the budget
+            pays for, or the budget pays for none.
     """
 
     def __init__(self, source: Dataset, settings: LabelSettings) -> None:
@@ -49,6 +54,8 @@ class LabelledDataset(Dataset):
         self._manifest = read_manifest(Path(settings.manifest), source.classes) if settings.manifest else None
         self._annotations: dict[str, Annotation] = {}
         ids = source.ids("train")
+        if self._manifest is not None and not any(id in self._manifest.annotations for id in ids):
+            raise _strange(settings.manifest, self._manifest, ids)
         limited = settings.masks or settings.budget_seconds is not None
         order = labelling_order(ids, [source.named(id) for id in ids], settings.seed) if limited else ids
         self._masked = frozenset(order[: settings.masks])
@@ -67,8 +74,10 @@ class LabelledDataset(Dataset):
 
     @property
     def settles_pixels(self) -> bool:
-        """Whether any kind but tags was asked for."""
-        return self.settings.kinds != ("tags",) or self.settings.masks > 0
+        """Whether any kind but tags was asked for, or a manifest has masks."""
+        if self.settings.kinds != ("tags",) or self.settings.masks > 0:
+            return True
+        return self._manifest is not None and any(self.annotation(id).masks for id in self.ids("train"))
 
     def annotation(self, id: str) -> Annotation:
         """What training may see of an image's labels.
@@ -154,7 +163,7 @@ class LabelledDataset(Dataset):
             found.check(size, len(self.source.classes))
         except DataError as error:
             raise DataError(f"'{settings.manifest}', {self.source.place(id)}: {error}", error.kind) from None
-        return found
+        return found if self.source.background else found.without_background()
 
     def _truth(self, id: str) -> LabelMap:
         truth = self.source.truth(id)
@@ -174,3 +183,12 @@ class LabelledDataset(Dataset):
 
     def _truth_digest(self, id: str) -> bytes:
         return self.source._truth_digest(id)
+
+
+def _strange(path: str | None, manifest: Manifest, ids: Sequence[str]) -> DataError:
+    named = next(iter(manifest.annotations), None)
+    told = "names no image" if named is None else f"names '{named}'"
+    return DataError(
+        f"'{path}' {told} and labels no training image, they are called like '{ids[0] if ids else ''}'; rename them "
+        f"there, or give another labels.manifest"
+    )

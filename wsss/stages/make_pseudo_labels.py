@@ -6,7 +6,7 @@ import torch
 
 from wsss.data.base import Dataset
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
-from wsss.stages.materials import Trail, write_weights
+from wsss.stages.materials import Settled, Trail, reads_of, settled_by, write_weights
 from wsss.stages.settings import PseudoLabelSettings
 from wsss.store import Artefact, resize_scores
 from wsss.types import IGNORE
@@ -18,10 +18,11 @@ def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: T
 
     def work(bench: Workbench, out: Artefact) -> None:
         labels, scores = bench.read(trail.labels), None if sparse else bench.read(trail.scores)
-        one = partial(_label_portion, dataset, settings, labels, scores, out)
+        settled = settled_by(bench, trail.annotations)
+        one = partial(_label_portion, dataset, settings, labels, scores, settled, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="pseudo labels", pooled=True)
 
-    reads = {"labels": trail.labels} if sparse else {"labels": trail.labels, "scores": trail.scores}
+    reads = {"labels": trail.labels} | ({} if sparse else {"scores": trail.scores}) | reads_of(trail.annotations)
     return Stage(name="pseudo_labels", version=1, work=work, settings=science(settings), reads=reads, round=turn)
 
 
@@ -30,18 +31,17 @@ def _label_portion(
     settings: PseudoLabelSettings,
     labels: Artefact,
     scores: Artefact | None,
+    settled: Settled,
     out: Artefact,
     portion: Portion,
 ) -> None:
     with out.unit(portion.name) as unit:
         for image in portion.ids:
-            chosen = labels.read_labels(image)
-            if dataset.settles_pixels:
-                chosen = dataset.annotation(image).mend(chosen)
+            chosen = settled.mend(image, labels.read_labels(image))
             confidence = torch.ones(chosen.shape)
             if scores is not None:
                 best = scores.read_scores(image, len(dataset.classes) + 1).amax(0, keepdim=True)
-                confidence = resize_scores(best, dataset.size(image))[0].clamp(0, 1)
+                confidence = settled.confidence(image, resize_scores(best, dataset.size(image))[0].clamp(0, 1))
             unit.write_labels(image, torch.where(confidence < settings.ignore_below, IGNORE, chosen))
             if settings.confidence_weights:
                 write_weights(unit, image, confidence)

@@ -136,6 +136,15 @@ class Settled:
         """Keep labels to what is settled and possible."""
         return labels if self.labels is None else keep_labels(labels, self.pixels(image), self.allowed(image))
 
+    def mend(self, image: str, labels: LabelMap) -> LabelMap:
+        """Take back what labels have lost of the annotation, as far as nothing else is settled."""
+        return labels if self.labels is None else self.keep(image, self.dataset.annotation(image).mend(labels))
+
+    def confidence(self, image: str, confidence: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+        """Raise the confidence in settled pixels to 1."""
+        settled = self.pixels(image)
+        return confidence if settled is None else torch.where(settled == IGNORE, confidence, 1.0)
+
 
 def settled_by(bench: Workbench, annotations: Stage | None) -> Settled:
     """Open what annotations settle."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss.data.base import Dataset
-from wsss.errors import StageError
+from wsss.errors import SettingsError, StageError
 from wsss.functional.dsrg import DsrgSettings
 from wsss.stages.base import Stage, Workbench, science
 from wsss.stages.materials import Remembered, read_target
@@ -57,8 +57,16 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
 def train_on_annotations(
     plan: SegmenterPlan, sparse: SparseSettings, dsrg: DsrgSettings, seeds: Stage, turn: int
 ) -> Stage:
-    """Plan the training on the pixels that are settled, by losses that speak of the others too."""
+    """Plan the training on the pixels that are settled, by losses that speak of the others too.
+
+    Raises:
+        SettingsError: If no loss has a weight.
+    """
     weights = sparse.weights(_asked_losses(plan.dataset))
+    if not weights:
+        raise SettingsError(
+            "sparse", "leaves no loss to learn by; give one of its weights, or labels that ask for some"
+        )
 
     def work(bench: Workbench, out: Artefact) -> None:
         from wsss.networks.deeplabv3plus import DeepLabV3Plus
