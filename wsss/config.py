@@ -117,6 +117,11 @@ class Config:
                 "must not be 'sparse' without labels of pixels; give labels.kinds points, scribbles or boxes, or masks"
             )
             raise SettingsError("segmenter.supervision", needs)
+        pixel_loss = self.segmenter.loss == "cross_entropy" or self.segmenter.supervision == "pseudo_labels"
+        rule = (
+            f"must be cross_entropy with segmenter.supervision={self.segmenter.supervision}, which has its own losses"
+        )
+        require(pixel_loss, "segmenter.loss", rule, self.segmenter.loss)
         mapped = self.classifier.hidden == 0 or self.cams.method != "cam"
         require(mapped, "cams.method", NO_CLASS_WEIGHTS, self.cams.method)
 

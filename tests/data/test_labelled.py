@@ -179,16 +179,20 @@ def test_a_manifest_that_knows_no_training_image_is_refused_with_names_of_both_s
         with_labels(SOURCE, settings)
 
 
-def test_masks_of_a_manifest_are_seen_beside_any_kinds(tmp_path: Path) -> None:
+def test_masks_of_a_manifest_are_seen_as_far_as_masks_are_asked_for(tmp_path: Path) -> None:
+    maskless = Maskless(SyntheticSettings(train=8, val=2, size=32))
     drawn = Mask.of(SOURCE.truth(NAMES[0]))
     given = {NAMES[0]: Annotation(masks=drawn, boxes=Boxes((Box(1, 0, 0, 2, 2),)))}
     write_manifest(tmp_path / "labels.json", given, SOURCE.classes)
     settings = LabelSettings(source="manifest", manifest=str(tmp_path / "labels.json"))
-    seen = with_labels(SOURCE, settings)
+    hidden = with_labels(maskless, settings)
+    assert not hidden.settles_pixels
+    assert hidden.annotation(NAMES[0]).kinds == ("tags",)
+    seen = with_labels(maskless, replace(settings, masks=1))
     assert seen.settles_pixels
-    assert seen.annotation(NAMES[0]).kinds == ("tags", "masks")
-    write_manifest(tmp_path / "labels.json", {NAMES[0]: Annotation(tags=ImageTags((1,)))}, SOURCE.classes)
-    assert not with_labels(SOURCE, settings).settles_pixels
+    assert seen.annotation(NAMES[0]).masks == drawn
+    with pytest.raises(DataError, match="labels.masks=2 asks for more masks than there are: 1 of 8"):
+        with_labels(maskless, replace(settings, masks=2))
 
 
 def test_a_data_set_without_a_background_hears_nothing_of_it(tmp_path: Path) -> None:
@@ -208,7 +212,8 @@ def test_a_data_set_without_a_background_hears_nothing_of_it(tmp_path: Path) -> 
         kinds=("points", "scribbles", "boxes"), source="manifest", manifest=str(tmp_path / "labels.json")
     )
     seen = with_labels(plain, settings)
-    for name, labels in ((NAMES[0], {1, 2, IGNORE}), (NAMES[1], {2, IGNORE})):
+    masked = with_labels(plain, replace(settings, masks=8))
+    for seen, name, labels in ((seen, NAMES[0], {1, 2, IGNORE}), (masked, NAMES[1], {2, IGNORE})):
         settled = seen.annotation(name).seeds(plain.image(name), len(plain.classes))
         assert set(settled.unique().tolist()) == labels
         allowed = seen.annotation(name).allowed(plain.size(name), len(plain.classes))

@@ -110,3 +110,17 @@ def test_a_fixed_target_pulls_each_prediction_by_the_sign_of_its_difference(seed
     assert probabilities.grad is not None
     torch.testing.assert_close(probabilities.grad, (probabilities.detach() - target).sign() * unlabelled[:, None])
     assert features.grad is None
+
+
+def test_pixels_that_are_not_to_be_heard_change_nothing_for_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(1, 3, 6, 6, generator=generator)
+    inside = torch.ones(1, 6, 6, dtype=torch.bool)
+    inside[:, :, 4:] = False
+    losses = []
+    for filling in (0.1, 0.9):
+        probabilities = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+        probabilities[:, :, :, 4:] = torch.tensor([filling, 1 - filling, 0.0])[None, :, None, None]
+        losses.append(tree_energy_loss(probabilities, inside, images, inside=inside, sigma=0.5)[0])
+    torch.testing.assert_close(losses[0], losses[1])
+    assert losses[0] > 0

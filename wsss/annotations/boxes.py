@@ -1,6 +1,6 @@
 """Boxes: an upright rectangle around each thing (Dai et al., ICCV 2015; Khoreva et al., CVPR 2017)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool
@@ -50,7 +50,8 @@ class Boxes(WeakLabel):
     boxes: tuple[Box, ...]
     complete: bool = True
     grabcut: bool = True
-    reset_below: float = 0.5
+    # no part of what was given: what was given has the same hash whatever is made of it later
+    reset_below: float = field(default=0.5, repr=False)
 
     kind = "boxes"
     losses = ("partial_cross_entropy", "box_tightness", "tree_energy")

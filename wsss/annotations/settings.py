@@ -124,6 +124,13 @@ class LabelSettings:
         one_of("source", self.source, SOURCES)
         told = (self.source == "manifest") == (self.manifest is not None)
         require(told, "manifest", "must be given exactly when labels.source=manifest", self.manifest)
+        mistaken = self.source == "manifest" and self.noise != NoiseSettings()
+        require(
+            not mistaken,
+            "noise",
+            "must be left alone with labels.source=manifest, it spoils drawn labels only",
+            "other",
+        )
         require(self.masks >= 0, "masks", "must not be negative", self.masks)
         paid = self.budget_seconds is None or self.budget_seconds > 0
         require(paid, "budget_seconds", "must be positive or null", self.budget_seconds)

@@ -80,6 +80,11 @@ class Dataset(ABC):
         """Whether labels of training images say of single pixels what they show, or don't."""
         return False
 
+    @property
+    def label_use(self) -> dict[str, object]:
+        """Settings of what is made of labels after they were given; plain values."""
+        return {}
+
     def annotation(self, id: str) -> Annotation:
         """What training may see of an image's labels: its tags, where nothing else was asked for."""
         tags = self.tags(id)

@@ -35,6 +35,10 @@ def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
     return dataset if plain else LabelledDataset(dataset, settings)
 
 
+KEPT = 4096
+"""So many images' labels are kept in memory; those of others are drawn or looked up each time."""
+
+
 class LabelledDataset(Dataset):
     """A data set whose training images show the labels that were asked for and nothing else.
 
@@ -58,7 +62,7 @@ class LabelledDataset(Dataset):
             raise _strange(settings.manifest, self._manifest, ids)
         limited = settings.masks or settings.budget_seconds is not None
         order = labelling_order(ids, [source.named(id) for id in ids], settings.seed) if limited else ids
-        self._masked = frozenset(order[: settings.masks])
+        self._masked = self._first_masked(order)
         if settings.budget_seconds is not None:
             paid = frozenset(within_budget(order, self.seconds, settings.budget_seconds))
             ids = tuple(id for id in ids if id in paid)
@@ -74,10 +78,13 @@ class LabelledDataset(Dataset):
 
     @property
     def settles_pixels(self) -> bool:
-        """Whether any kind but tags was asked for, or a manifest has masks."""
-        if self.settings.kinds != ("tags",) or self.settings.masks > 0:
-            return True
-        return self._manifest is not None and any(self.annotation(id).masks for id in self.ids("train"))
+        """Whether any kind but tags was asked for."""
+        return self.settings.kinds != ("tags",) or self.settings.masks > 0
+
+    @property
+    def label_use(self) -> dict[str, object]:
+        """What is made of labels after they were given."""
+        return {"reset_below": self.settings.boxes.reset_below} if "boxes" in self.settings.kinds else {}
 
     def annotation(self, id: str) -> Annotation:
         """What training may see of an image's labels.
@@ -85,9 +92,12 @@ class LabelledDataset(Dataset):
         Raises:
             DataError: If they lie outside of the image, or it has no mask to draw them from.
         """
-        if id not in self._annotations:
-            self._annotations[id] = self._annotate(id)
-        return self._annotations[id]
+        found = self._annotations.get(id)
+        if found is None:
+            found = self._annotate(id)
+            if len(self._annotations) < KEPT:
+                self._annotations[id] = found
+        return found
 
     def seconds(self, id: str) -> float:
         """What the labels of an image cost."""
@@ -130,9 +140,25 @@ class LabelledDataset(Dataset):
             use = self.settings.boxes
             boxes = replace(boxes, grabcut=use.grabcut, reset_below=use.reset_below)
         given = replace(given, points=points, boxes=boxes)
-        if id not in self._masked:
+        if id not in self._masked or given.masks is not None:
             return given
-        return replace(given, masks=Mask.of(self._truth(id)), tags_complete=True)
+        mask = Mask.of(self._truth(id))
+        return replace(given, masks=mask if self.source.background else mask.without_background(), tags_complete=True)
+
+    def _first_masked(self, order: Sequence[str]) -> frozenset[str]:
+        """Choose the images that show their mask: the first that have one, in the manifest or in the data set."""
+        wanted, chosen = self.settings.masks, list[str]()
+        for id in order:
+            if len(chosen) == wanted:
+                break
+            listed = self._manifest.annotations.get(id, Annotation()).masks if self._manifest else None
+            chosen += [id] if listed is not None or self.source.truth(id) is not None else []
+        if len(chosen) < wanted:
+            raise DataError(
+                f"labels.masks={wanted} asks for more masks than there are: {len(chosen)} of {len(order)} training "
+                f"images have one; lower it, or give more masks"
+            )
+        return frozenset(chosen)
 
     def _simulated(self, id: str) -> Annotation:
         settings = self.settings
@@ -159,7 +185,8 @@ class LabelledDataset(Dataset):
             named = ImageTags(tuple((tags.nonzero().flatten() + 1).tolist()))
             found = replace(found, tags=named, tags_complete=True)
         try:
-            found = found.only((*settings.kinds, "masks")).resized(manifest.sizes.get(id, size), size)
+            kinds = (*settings.kinds, "masks") if id in self._masked else settings.kinds
+            found = found.only(kinds).resized(manifest.sizes.get(id, size), size)
             found.check(size, len(self.source.classes))
         except DataError as error:
             raise DataError(f"'{settings.manifest}', {self.source.place(id)}: {error}", error.kind) from None

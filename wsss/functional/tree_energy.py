@@ -17,6 +17,7 @@ def tree_energy_loss(
     *,
     sigma: float = 0.02,
     fixed_target: bool = False,
+    inside: Bool[Tensor, "B h w"] | None = None,
 ) -> SumAndCount:
     """Judge how far pixels without a label are from what pixels like them say.
 
@@ -32,6 +33,7 @@ def tree_energy_loss(
         sigma: Squared distance of colours at which the weight of a pixel has fallen to 1/e; that of features is 1.
         fixed_target: Whether no gradient flows through the target, which takes about half the time. It does in the
             authors' code.
+        inside: Pixels that others hear; None lets all be heard. What fills a view beside its image should not be.
 
     Returns:
         Sum over the pixels of the absolute differences of all labels, and the number of pixels that count.
@@ -41,11 +43,20 @@ def tree_energy_loss(
     """
     target = probabilities.detach() if fixed_target else probabilities
     with torch.set_grad_enabled(torch.is_grad_enabled() and not fixed_target):
-        target = tree_filter(target, _resized(images, probabilities), sigma=sigma)
+        target = _filtered(target, _resized(images, probabilities), sigma, inside)
         if features is not None:
-            target = tree_filter(target, _resized(features, probabilities))
+            target = _filtered(target, _resized(features, probabilities), 1.0, inside)
     each = (probabilities - target).abs().sum(dim=1)
     return each.where(unlabelled, 0).sum(), unlabelled.sum().to(each.dtype)
+
+
+def _filtered(values: Tensor, features: Tensor, sigma: float, inside: Tensor | None) -> Tensor:
+    """Filter, and hear some pixels only."""
+    if inside is None or bool(inside.all()):
+        return tree_filter(values, features, sigma=sigma)
+    heard = inside[:, None].to(values.dtype)
+    sums = tree_filter(torch.cat([values * heard, heard], dim=1), features, sigma=sigma)
+    return sums[:, :-1] / sums[:, -1:].clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def _resized(features: Tensor, like: Tensor) -> Tensor:

@@ -23,7 +23,14 @@ def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: T
         for_each(bench, out, portions(dataset.ids("train")), one, description="pseudo labels", pooled=True)
 
     reads = {"labels": trail.labels} | ({} if sparse else {"scores": trail.scores}) | reads_of(trail.annotations)
-    return Stage(name="pseudo_labels", version=1, work=work, settings=science(settings), reads=reads, round=turn)
+    return Stage(
+        name="pseudo_labels",
+        version=1,
+        work=work,
+        settings=science(settings) | dataset.label_use,
+        reads=reads,
+        round=turn,
+    )
 
 
 def _label_portion(

@@ -20,7 +20,7 @@ from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, scie
 from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import Artefact, resize_scores
-from wsss.types import CamMap, LabelMap, ScoreMap
+from wsss.types import IGNORE, CamMap, LabelMap, ScoreMap
 
 
 def make_seeds(
@@ -106,7 +106,9 @@ class _Sower:
             scores = spread_settled(scores, settled, self.dataset.image(image), self.spread)
         scores = self.settled.scores(image, scores)
         seeds = self._seeds(image, small, thresholds)
-        if settled is not None and self.spread is not None and self.spread.reach:
+        # published cues stand for themselves, and where nothing is settled nothing has spread
+        spread = self.spread is not None and self.spread.reach > 0 and self.cues is None
+        if settled is not None and spread and bool((settled != IGNORE).any()):
             full = resize_scores(scores, self.dataset.size(image))
             seeds = agreed_seeds(seeds, full, self.spread.sure)
         return scores, self.settled.keep(image, seeds)

@@ -49,7 +49,7 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
         _train(plan, partial(read_target, bench.read(seeds)), task, bench, out, "segmenter")
 
     # the seeds' loss has a balance of its own
-    learning = {name: value for name, value in plan.science().items() if name != "balance"}
+    learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"dsrg": science(dsrg)}
     return Stage(name="segmenter", version=1, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
 

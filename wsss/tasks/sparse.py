@@ -86,7 +86,13 @@ def _constrain(seen: Seen) -> SumAndCount:
 
 def _tree_energy(seen: Seen) -> SumAndCount:
     return tree_energy_loss(
-        seen.probabilities, seen.open, seen.images, seen.features, sigma=seen.sparse.tree_sigma, fixed_target=True
+        seen.probabilities,
+        seen.open,
+        seen.images,
+        seen.features,
+        sigma=seen.sparse.tree_sigma,
+        fixed_target=True,
+        inside=seen.inside,
     )
 
 
