@@ -271,11 +271,11 @@ def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
 
 
 def _unreadable(error: Exception, merged: Mapping[str, str]) -> SettingsError:
-    key = getattr(error, "full_key", None)
+    key = str(getattr(error, "full_key", None) or "")
     if key in merged and "is not a ListConfig" in str(error):
         return SettingsError(key, f"can't be read: must be a list; write {key}=[{merged[key]}]")
     first = str(error).strip().splitlines()[0]
-    return SettingsError(str(key) if key else "a setting", f"can't be read: {first}")
+    return SettingsError(key or "a setting", f"can't be read: {first}")
 
 
 def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") -> Any:  # noqa: ANN401 - an instance of cls
