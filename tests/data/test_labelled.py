@@ -191,7 +191,7 @@ def test_masks_of_a_manifest_are_seen_as_far_as_masks_are_asked_for(tmp_path: Pa
     seen = with_labels(maskless, replace(settings, masks=1))
     assert seen.settles_pixels
     assert seen.annotation(NAMES[0]).masks == drawn
-    with pytest.raises(DataError, match="labels.masks=2 asks for more masks than there are: 1 of 8"):
+    with pytest.raises(DataError, match=r"labels\.masks=2 asks for more masks than there are: 1 of 8"):
         with_labels(maskless, replace(settings, masks=2))
 
 
@@ -213,10 +213,10 @@ def test_a_data_set_without_a_background_hears_nothing_of_it(tmp_path: Path) -> 
     )
     seen = with_labels(plain, settings)
     masked = with_labels(plain, replace(settings, masks=8))
-    for seen, name, labels in ((seen, NAMES[0], {1, 2, IGNORE}), (masked, NAMES[1], {2, IGNORE})):
-        settled = seen.annotation(name).seeds(plain.image(name), len(plain.classes))
+    for shown, name, labels in ((seen, NAMES[0], {1, 2, IGNORE}), (masked, NAMES[1], {2, IGNORE})):
+        settled = shown.annotation(name).seeds(plain.image(name), len(plain.classes))
         assert set(settled.unique().tolist()) == labels
-        allowed = seen.annotation(name).allowed(plain.size(name), len(plain.classes))
+        allowed = shown.annotation(name).allowed(plain.size(name), len(plain.classes))
         assert allowed is None or allowed[1:].any(dim=0).all()
     # the same in a data set with a background
     assert 0 in with_labels(SOURCE, settings).annotation(NAMES[0]).seeds(SOURCE.image(NAMES[0]), len(SOURCE.classes))
