@@ -41,10 +41,10 @@ RUNS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "a budget": (["points"], ("labels.kinds=[points]", "labels.budget_seconds=60")),
     "sparse points": (["points"], ("labels.kinds=[points]", *SPARSE, "rounds=2")),
     "sparse boxes": (["tags", "boxes"], ("labels.kinds=[tags,boxes]", *SPARSE, "sparse.dense_crf=0.1")),
-    "mixed": (["points", "scribbles", "boxes", "masks"], ("labels.kinds=[points,scribbles,boxes]",)),
+    "mixed": (["points", "scribbles", "boxes", "masks"], ("labels.kinds=[points,scribbles,boxes]", "labels.masks=1")),
     "sparse mixed": (
         ["tags", "points", "scribbles", "boxes", "masks"],
-        ("labels.kinds=[tags,points,scribbles,boxes]", *SPARSE),
+        ("labels.kinds=[tags,points,scribbles,boxes]", "labels.masks=1", *SPARSE),
     ),
 }
 
