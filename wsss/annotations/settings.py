@@ -53,7 +53,7 @@ class BoxSettings:
 
     loosen: float = 0.0
     """How far each side lies outside of the thing, as a share of the box's height or width."""
-    reset_below: float = 0.5
+    reset_below: float = 0.3
     """Share of its box below which a thing's pseudo labels are replaced by the whole box (SDI); 0 replaces none."""
     grabcut: bool = True
     """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
