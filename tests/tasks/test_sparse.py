@@ -171,7 +171,7 @@ def test_a_segmenter_learns_whole_things_from_labels_of_a_fiftieth_of_the_pixels
 
 
 def test_a_training_without_labels_has_loss_0_and_moves_no_weight(tmp_path: Path) -> None:
-    task = sparse_task({name: 1.0 for name in ("partial_cross_entropy", "balanced_seed")})
+    task = sparse_task(dict.fromkeys(("partial_cross_entropy", "balanced_seed"), 1.0))
     before = weights(task)
     rows = train(task, tmp_path, loader=Cues(batches=2, given=0.0), epochs=1)
     assert [row["loss"] for row in rows] == [0.0]
