@@ -275,7 +275,7 @@ def _no_list(key: str, text: str) -> SettingsError:
 
 
 def _unreadable(error: Exception, merged: Mapping[str, str]) -> SettingsError:
-    key = getattr(error, "full_key", None)
+    key: Any = getattr(error, "full_key", None)
     if key in merged and "is not a ListConfig" in str(error):
         return _no_list(key, merged[key])
     first = str(error).strip().splitlines()[0]
