@@ -11,6 +11,7 @@ import wsss
 from tests.data.toys import make_voc
 from tests.drawing import picture
 from wsss import cli
+from wsss.annotations.formats import FORMATS
 from wsss.cli import main
 from wsss.config import Config, load
 from wsss.store import encode_labels
@@ -40,6 +41,15 @@ def test_importing_the_package_and_asking_for_help_load_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stdout.startswith("usage: wsss")
+
+
+def test_help_names_the_formats_of_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    written = [name for name, format in FORMATS.items() if format.write]
+    for verb, known in (("import", list(FORMATS)), ("export", written)):
+        with pytest.raises(SystemExit):
+            main(["data", verb, "--help"])
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"--format NAME {', '.join(known)} " in said
 
 
 def test_the_package_shows_its_names_without_loading_them() -> None:

@@ -356,6 +356,23 @@ def test_a_value_of_the_wrong_kind_is_refused_by_its_full_name(override: str) ->
     assert lines[0].startswith(f"{override.partition('=')[0]} can't be read: ")
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("labels.kinds", "points"), ("labels.kinds", "points,boxes"), ("refine", "crf"), ("cams.scales", "1")],
+)
+def test_a_list_without_brackets_is_answered_with_how_it_is_written(key: str, text: str) -> None:
+    assert refusal(f"{key}={text}") == [f"{key} can't be read: must be a list; write {key}=[{text}]"]
+    assert load([f"{key}=[{text}]"])
+
+
+def test_masks_are_no_kind_that_all_images_have() -> None:
+    for text in ("[masks]", "[tags,masks]"):
+        (said,) = refusal(f"labels.kinds={text}")
+        assert said.startswith("labels.kinds takes no masks")
+        assert said.endswith("by labels.masks=k")
+    assert load(["labels.masks=2"]).labels.masks == 2
+
+
 def test_one_configuration_leaves_nothing_to_the_next() -> None:
     plain = load(["data=voc"])
     load(["data=voc", "rounds=5", "crf.iterations=3", "cams.scales=[2.0]", "data.root=there"])

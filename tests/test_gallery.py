@@ -5,7 +5,7 @@ import torch
 
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, finished, given_labels, workbench
-from wsss.annotations import Annotation, Point, Points
+from wsss.annotations import Annotation, ImageTags, Point, Points
 from wsss.annotations.settings import LabelSettings
 from wsss.data.labelled import with_labels
 from wsss.data.manifests import write_manifest
@@ -95,3 +95,13 @@ def test_an_image_that_was_clicked_on_is_of_that_class_even_where_others_may_be_
     assert seen.tags("three") is None
     assert tagged(seen, seen.ids("train"), 2) == ["three"]
     assert tagged(seen, seen.ids("train"), 1) == []
+
+
+def test_tags_that_are_lower_bounds_choose_images_too(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    tags = {"three": Annotation(tags=ImageTags((2,))), "one": Annotation(tags=ImageTags((1,)), tags_complete=True)}
+    write_manifest(path, tags, dataset().classes)
+    seen = with_labels(dataset(), LabelSettings(kinds=("tags",), source="manifest", manifest=str(path)))
+    assert seen.tags("three") is None
+    assert tagged(seen, ["one", "three"], 2) == ["three"]
+    assert tagged(seen, ["one", "three"], 1) == ["one"]

@@ -13,6 +13,12 @@ STUDY_SETTINGS = (
     "settings for all runs as key=value, and which of them to carry out: seeds=[0,1] runs=[NAME,NAME] budgets=[25%%]"
 )
 
+FORMATS = ("manifest", "whats_the_point", "scribblesup", "voc", "coco", "cues", "tags")
+"""Formats of labels that can be read; they stand here too so that help loads nothing."""
+
+UNWRITTEN = ("cues",)
+"""Those of them that can't be written."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says.
@@ -132,9 +138,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data_verbs(data: argparse.ArgumentParser) -> None:
     verbs = data.add_subparsers(title="what is done", metavar="WHAT", required=True)
+    formats = ", ".join(FORMATS)
     bring = verbs.add_parser("import", help="make one manifest of labels in any published format (docs/MANIFEST.md)")
     bring.add_argument("file", type=Path, metavar="FILE", help="the labels; a folder where each image has a file")
-    bring.add_argument("--format", metavar="NAME", help="the format (default: told by what is in the file)")
+    bring.add_argument("--format", metavar="NAME", help=f"{formats} (default: told by what is in the file)")
     bring.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, for files that lack them")
     bring.add_argument("--images", type=Path, metavar="DIR", help="the images, whose sizes are checked and noted")
     bring.add_argument("--ids", type=Path, metavar="FILE", help="which cues are whose, for SEC and DSRG")
@@ -143,7 +150,8 @@ def _add_data_verbs(data: argparse.ArgumentParser) -> None:
     bring.set_defaults(verb=_import)
     give = verbs.add_parser("export", help="write what a format can hold of a manifest")
     give.add_argument("manifest", type=Path, metavar="MANIFEST", help="the labels")
-    give.add_argument("--format", required=True, metavar="NAME", help="the format")
+    writable = ", ".join(name for name in FORMATS if name not in UNWRITTEN)
+    give.add_argument("--format", required=True, metavar="NAME", help=writable)
     give.add_argument("--out", type=Path, required=True, metavar="PATH", help="file, or folder of files, to write")
     give.set_defaults(verb=_export)
 

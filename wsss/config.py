@@ -223,8 +223,8 @@ def _compose(merged: Mapping[str, str], kind: str) -> Config:
     try:
         for override in OverridesParser.create().parse_overrides(overrides):
             key = override.key_or_group
-            # a comma outside brackets, or choice(): Hydra's way to ask for several runs
-            require(not override.is_sweep_override(), key, "can't be read: must be one value", merged[key])
+            if override.is_sweep_override():
+                raise _several(key, merged[key], listed=OmegaConf.is_list(OmegaConf.select(node, key)))
             OmegaConf.update(node, key, override.value())
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
@@ -270,10 +270,19 @@ def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
             _open(child)
 
 
+def _several(key: str, text: str, *, listed: bool) -> SettingsError:
+    """Refuse a comma outside brackets, or choice(): Hydra's way to ask for several runs."""
+    return _no_list(key, text) if listed else SettingsError(key, f"can't be read: must be one value, got {text!r}")
+
+
+def _no_list(key: str, text: str) -> SettingsError:
+    return SettingsError(key, f"can't be read: must be a list; write {key}=[{text}]")
+
+
 def _unreadable(error: Exception, merged: Mapping[str, str]) -> SettingsError:
     key = str(getattr(error, "full_key", None) or "")
     if key in merged and "is not a ListConfig" in str(error):
-        return SettingsError(key, f"can't be read: must be a list; write {key}=[{merged[key]}]")
+        return _no_list(key, merged[key])
     first = str(error).strip().splitlines()[0]
     return SettingsError(key or "a setting", f"can't be read: {first}")
 

@@ -1,10 +1,16 @@
+import gc
 import json
+import os
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.studies.pretence import FILE, WHOLE, Pretender, install, planned, summary, write_study
+from wsss.data import Dataset, open_dataset
 from wsss.errors import StageError, WsssError
+from wsss.studies import carry_out
 from wsss.studies.carry_out import DONE, FAILED, TO_DO, Inspector, Progress, State, found
 from wsss.studies.plan import StudyPlan
 
@@ -147,6 +153,41 @@ def test_what_there_is_is_found_without_carrying_anything_out(tmp_path: Path, pr
     pretender(config=plan.runs[2].config(WHOLE))
     assert found(plan, {})[2] == State(plan.runs[2], DONE, share.folder)
     assert len(pretender.ran) == 2
+
+
+def test_a_run_that_has_ended_since_it_failed_is_done(tmp_path: Path, pretender: Pretender) -> None:
+    plan = planned(write_study(tmp_path), "seeds=0", "runs=weak")
+    (run,) = plan.runs
+    failed = {run.title: {"error": "lost", "trace": None}}
+    assert [state.state for state in found(plan, failed)] == [FAILED]
+    pretender(config=run.config())
+    assert found(plan, failed) == [State(run, DONE, run.config().folder)]
+    # started again, and no newer summary
+    settings, ended = (run.config().folder / name for name in ("run.yaml", "summary.json"))
+    settings.write_text("")
+    for started, state in ((1, FAILED), (-1, DONE)):
+        os.utime(settings, ns=(0, ended.stat().st_mtime_ns + started * 10**9))
+        assert [each.state for each in found(plan, failed)] == [state]
+
+
+def test_one_data_set_is_held_at_a_time_and_opened_once_for_runs_that_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[weakref.ref[Dataset]] = []
+
+    def opening(*settings: Any) -> Dataset:
+        gc.collect()
+        assert [one for one in opened if one() is not None] == []
+        dataset = open_dataset(*settings)
+        opened.append(weakref.ref(dataset))
+        return dataset
+
+    monkeypatch.setattr(carry_out, "open_dataset", opening)
+    text = "study: Q\nruns:\n  - {name: tags}\n  - {name: points, labels.kinds: [points]}\n"
+    inspector = Inspector()
+    for run in planned(write_study(tmp_path, text), "seeds=0").runs:
+        assert inspector.left(run.config()) == inspector.left(run.config())
+    assert len(opened) == 2
 
 
 def test_stages_that_are_left_are_those_that_the_store_has_not(plan: StudyPlan) -> None:

@@ -78,13 +78,37 @@ def test_a_seed_may_decide_more_than_one_setting(tmp_path: Path) -> None:
     assert (found.runs[0].whole.seed, found.runs[0].whole.superpixels.count) == (5, 5)
 
 
-def test_a_study_with_another_base_has_another_folder_whatever_is_chosen_of_it(tmp_path: Path) -> None:
-    path = write_study(tmp_path)
-    as_it_stands = plan_study(str(path), ["seeds=0"])
-    assert as_it_stands.folder == Path("runs/studies/which_crf")
-    changed = [plan_study(str(path), ["rounds=1", seeds]) for seeds in ("seeds=0", "seeds=1")]
-    assert changed[0].folder == changed[1].folder != as_it_stands.folder
-    assert changed[0].folder.name.startswith("which_crf-synthetic-")
+def test_a_study_with_another_base_has_another_folder(tmp_path: Path) -> None:
+    path = str(write_study(tmp_path))
+    assert plan_study(path).folder == Path("runs/studies/which_crf")
+    changed = [plan_study(path, settings).folder.name for settings in (["rounds=1"], ["rounds=1", "graph.epochs=7"])]
+    assert len(set(changed)) == 2
+    assert all(name.startswith("which_crf-synthetic-") for name in changed)
+    assert plan_study(path, ["rounds=1", "seeds=0"]).folder.name == f"{changed[0]}-seeds=0"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (["seeds=0"], "which_crf-seeds=0"),
+        (["seeds=[1,0]"], "which_crf-seeds=1,0"),
+        (["budgets=['50%',600]", "runs=[strong,weak]"], "which_crf-runs=weak,strong-budgets=50%,600s"),
+        (["budgets=[]"], "which_crf-budgets=none"),
+    ],
+)
+def test_what_is_chosen_of_a_study_has_a_folder_that_says_what(settings: list[str], name: str, tmp_path: Path) -> None:
+    assert plan_study(str(write_study(tmp_path)), settings).folder == Path("runs/studies") / name
+
+
+def test_choices_that_no_folder_can_be_called_by_have_folders_of_their_own(tmp_path: Path) -> None:
+    names = ["a b", "a/b", "a,b", "a", "b", "long" * 20, "long" * 20 + "er"]
+    rows = "".join(f"  - {{name: '{name}', crf.iterations: {number + 1}}}\n" for number, name in enumerate(names))
+    path = str(write_study(tmp_path, f"study: Q\nruns:\n{rows}"))
+    chosen = [*([name] for name in names), ["a", "b"]]
+    folders = [plan_study(path, [f"runs={[*each]}"]).folder for each in chosen]
+    assert len(set(folders)) == len(chosen)
+    assert {folder.parent for folder in folders} == {Path("runs/studies")}
+    assert max(len(folder.name) for folder in folders) < 100
 
 
 @pytest.mark.parametrize(
@@ -138,8 +162,11 @@ def test_a_setting_that_a_study_can_not_take_is_refused(setting: str, said: str,
 
 
 def test_an_unknown_study_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(SettingsError, match="study knows no 'week_labels'\ndid you mean weak_labels"):
-        plan_study("week_labels")
+    for name in ("week_labels", "nothing_like_it", "nowhere/mine.yaml"):
+        with pytest.raises(SettingsError) as caught:
+            plan_study(name)
+        assert str(caught.value).startswith(f"study knows no '{name}'; there are: {', '.join(sorted(studies()))};")
+    assert "weak_labels" in studies()
 
 
 def test_one_setting_is_changed_and_its_rule_still_holds() -> None:
@@ -163,6 +190,6 @@ def test_every_study_can_be_planned(name: str) -> None:
 def test_the_study_of_weak_labels_asks_for_every_kind_and_for_budgets() -> None:
     found = plan_study("weak_labels", ["seeds=0"])
     kinds = {"tags", "points", "scribbles", "boxes", "points_end_to_end", "scribbles_end_to_end"}
-    assert kinds | {"all_four", "tags_and_masks"} == {run.variant for run in found.runs}
+    assert kinds | {"points_and_scribbles", "all_four", "tags_and_masks"} == {run.variant for run in found.runs}
     assert {run.variant for run in found.runs if run.budget} == {"tags", "points", "scribbles", "boxes"}
     assert all(run.whole.ceiling for run in found.runs)

@@ -67,6 +67,23 @@ def test_a_study_with_a_failed_run_ends_with_1_and_names_it_until_it_is_mended(
     assert "failed" not in capsys.readouterr().out
 
 
+def test_a_part_of_a_study_leaves_the_table_and_the_failures_of_the_whole_alone(
+    path: str, pretender: Pretender
+) -> None:
+    pretender.broken[1] = lambda: StageError("lost a worker")
+    whole = wsss.study(path, *COMMON, *DRAWN, "rounds=1")
+    told = {file: file.read_bytes() for file in whole.folder.glob("*.*")}
+    assert len(told) == 4
+    part = wsss.study(path, *COMMON, *DRAWN, "rounds=1", runs=["strong"], seeds=[0])
+    assert part.failed == {}
+    assert (part.folder / "table.txt").is_file()
+    assert {file: file.read_bytes() for file in whole.folder.glob("*.*")} == told
+    assert list(wsss.study(path, *COMMON, *DRAWN, "rounds=1", report_only=True).failed) == [
+        "weak · seed 0",
+        "weak · seed 1",
+    ]
+
+
 def test_a_stopped_study_says_how_to_go_on_and_has_told_what_it_had(
     path: str, pretender: Pretender, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

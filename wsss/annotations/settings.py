@@ -118,6 +118,8 @@ class LabelSettings:
         weak = tuple(kind for kind in KINDS if kind != "masks")
         require(len(self.kinds) > 0, "kinds", f"must name one or more of {', '.join(weak)}", list(self.kinds))
         for kind in self.kinds:
+            if kind == "masks":
+                raise SettingsError("kinds", "takes no masks, few images have them; say how many by labels.masks=k")
             if kind not in weak:
                 raise SettingsError("kinds", f"knows no {kind!r}; {nearest(kind, weak)}")
         require(len(set(self.kinds)) == len(self.kinds), "kinds", "may name a kind once", list(self.kinds))

@@ -14,11 +14,12 @@ from wsss.data.base import Dataset
 from wsss.errors import StageError, WsssError
 from wsss.execution import asked_for
 from wsss.pipeline import Plan, plan
-from wsss.runs import Run, run
+from wsss.runs import CONFIG, Run, run
 from wsss.stages.base import is_done
 from wsss.store import Store, digest_of
 from wsss.studies.plan import PlannedRun, StudyPlan
 from wsss.studies.results import scores_of
+from wsss.summary import FILE as SUMMARY
 from wsss.tasks.devices import resolve_precision
 
 DONE, FAILED, TO_DO = "done", "failed", "to do"
@@ -146,11 +147,12 @@ def _folder(planned: PlannedRun) -> Path | None:
 class Inspector:
     """Says which stages a configuration has now, and whether a run has been through all of them.
 
-    Data sets are opened once for all configurations that share them: to know that they are the same, all is read.
+    Configurations that follow each other and share a data set open it once: to know that it is the same, all is read.
+    No more than one is held.
     """
 
     def __init__(self) -> None:
-        self._datasets: dict[str, Dataset] = {}
+        self._opened: tuple[str, Dataset] | None = None
 
     def plan(self, config: Config) -> Plan:
         """Plan the stages of a configuration."""
@@ -187,9 +189,10 @@ class Inspector:
     def _dataset(self, config: Config) -> Dataset:
         settings = to_dict(config)
         shared = digest_of([settings["data"], settings["labels"]])
-        if shared not in self._datasets:
-            self._datasets[shared] = open_dataset(config.data, config.labels)
-        return self._datasets[shared]
+        if self._opened is None or self._opened[0] != shared:
+            self._opened = None  # before the next is opened, not after
+            self._opened = shared, open_dataset(config.data, config.labels)
+        return self._opened[1]
 
 
 def summary_of(config: Config) -> dict[str, Any] | None:
@@ -198,6 +201,12 @@ def summary_of(config: Config) -> dict[str, Any] | None:
     if not ended.ended or ended.summary.get("config") != config.hash:
         return None
     return ended.summary
+
+
+def _came_to_its_end(folder: Path) -> bool:
+    """Whether the last start of a run did: its settings are written at the start, its summary at the end."""
+    times = [path.stat().st_mtime_ns for path in (folder / CONFIG, folder / SUMMARY) if path.exists()]
+    return times == sorted(times)
 
 
 def found(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
@@ -214,8 +223,10 @@ def found(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
         config = planned.config(cost) if known else None
         folder = config.folder if config else None
         states[planned.title] = State(planned, folder=folder)
-        if planned.title in failures:
-            states[planned.title] = State(planned, FAILED, folder, **failures[planned.title])
-        elif config and summary_of(config) is not None:
+        failed = failures.get(planned.title)
+        # a run that failed may have ended since, in another study or by itself
+        if config and summary_of(config) is not None and (failed is None or _came_to_its_end(config.folder)):
             states[planned.title] = State(planned, DONE, folder)
+        elif failed is not None:
+            states[planned.title] = State(planned, FAILED, folder, **failed)
     return list(states.values())

@@ -1,21 +1,26 @@
 """Which runs answer a question: a study's file, read and checked before anything is carried out."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wsss.config import Config, load, split_override, studies, unknown_name, written_leaves
+from wsss.config import Config, load, split_override, studies, written_leaves
 from wsss.errors import SettingsError, nearest, require
+from wsss.store import digest_of
 
 BUDGET = "labels.budget_seconds"
 """The setting that a budget sets."""
 
 AXES = ("seeds", "runs", "budgets")
 """What may be chosen of a study beside settings for all of its runs."""
+
+LONGEST = 60
+"""Characters that what was chosen of an axis may have in the name of a folder."""
 
 PARTS = ("study", "base", "runs", "seeds", "seeded", "budgets", "budgeted")
 """What a study's file may hold."""
@@ -169,10 +174,19 @@ class _Reader:
         )
 
     def _folder(self, base: Config) -> Path:
-        """One folder for the study as its file has it, others for each change of its base."""
-        studied = Path(base.store.root) / "studies"
+        """One folder for the study as its file has it, others for each change of its base and each choice of runs."""
         unchanged = not self.common or load(_words(self.base)).hash == base.hash
-        return studied / (self.path.stem if unchanged else f"{self.path.stem}-{base.folder.name}")
+        names = [self.path.stem, *([] if unchanged else [base.folder.name]), *self._choices()]
+        return Path(base.store.root) / "studies" / "-".join(names)
+
+    def _choices(self) -> list[str]:
+        """What the command line chose of each axis: ``seeds=0,1``, ``budgets=none``."""
+        taken = {
+            "seeds": [str(seed) for seed in self.seeds],
+            "runs": list(self.variants),
+            "budgets": [str(budget).replace(" ", "") for budget in self.budgets] or ["none"],
+        }
+        return [f"{axis}={_short(taken[axis])}" for axis in AXES if axis in self.chosen]
 
     def _compose(self, own: Pairs, name: str | None = None) -> Config:
         try:
@@ -192,7 +206,7 @@ class _Reader:
         chosen = _listed("runs", self.chosen.get("runs", list(found)))
         for name in chosen:
             if name not in found:
-                raise unknown_name("runs", str(name), found)
+                raise _unknown("runs", name, found)
         return {name: pairs for name, pairs in found.items() if name in chosen}
 
     def _budgeted(self) -> list[str]:
@@ -201,7 +215,7 @@ class _Reader:
         listed = _listed("budgeted", self.content.get("budgeted", names))
         for name in listed:
             if name not in names:
-                raise unknown_name("budgeted", str(name), names)
+                raise _unknown("budgeted", name, names)
         return [name for name in self.variants if name in listed]
 
     def _pairs(self, part: str, values: Any) -> Pairs:  # noqa: ANN401 - whatever the file holds
@@ -228,7 +242,8 @@ def _find(name: str) -> Path:
     known = studies()
     path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
     if path is None or not path.is_file():
-        raise unknown_name("study", name, known)
+        there = ", ".join(sorted(known))
+        raise SettingsError("study", f"knows no {name!r}; there are: {there}; a file of your own is named by its path")
     return path
 
 
@@ -241,8 +256,19 @@ def _content(path: Path) -> dict[str, Any]:
         raise SettingsError("study", f"'{path}' is no study; its first line says what it asks, study: QUESTION")
     for part in content:
         if part not in PARTS:
-            raise unknown_name(os.fspath(path), str(part), PARTS)
+            raise _unknown(os.fspath(path), part, PARTS)
     return content
+
+
+def _unknown(part: str, name: object, known: Iterable[str]) -> SettingsError:
+    return SettingsError(part, f"knows no {str(name)!r}; {nearest(str(name), list(known))}")
+
+
+def _short(values: Sequence[str]) -> str:
+    """Values as part of a folder's name; a hash tells those apart that are too many or have odd characters."""
+    name = ",".join(re.sub(r"[^\w.%+-]", "_", value, flags=re.ASCII) for value in values)
+    whole = name == ",".join(values) and len(name) <= LONGEST
+    return name if whole else f"{name[:LONGEST]}-{digest_of(list(values))[:8]}"
 
 
 def _parsed(axis: str, text: str) -> Any:  # noqa: ANN401 - whatever was written

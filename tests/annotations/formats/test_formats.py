@@ -1,5 +1,6 @@
 """What all formats promise: their own files are known, and what they can represent survives."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,13 @@ def test_what_a_format_can_represent_survives(format: str) -> None:
 def test_a_format_is_told_by_its_content(format: str) -> None:
     assert recognise(TEXTS[format].encode()) == [format]
     assert read_text(format, TEXTS[format]).annotations
+
+
+def test_a_manifest_is_known_wherever_its_head_stands() -> None:
+    told = json.loads(TEXTS["manifest"])
+    last = json.dumps({"images": told.pop("images"), "classes": told.pop("classes")} | {"about": "x" * 5000} | told)
+    assert last.index("wsss-labels") > 5000
+    assert recognise(last.encode()) == ["manifest"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def _write(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _recognises(content: bytes) -> bool:
-    return content.lstrip()[:1] == b"{" and FORMAT.encode() in content[:1000]
+    return content.lstrip()[:1] == b"{" and f'"{FORMAT}"'.encode() in content
 
 
 MANIFEST = Format(kinds=KINDS, read=_read, write=_write, recognises=_recognises, suffix=".json")
