@@ -26,7 +26,7 @@ from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.functional.seeds import SeedSettings
-from wsss.tasks.settings import PUBLISHED_WEIGHTS
+from wsss.tasks.sparse_settings import PUBLISHED_WEIGHTS
 from wsss.types import LabelMap
 
 PATHS = {"data.root", "data.download"}

@@ -34,7 +34,8 @@ from wsss.refine import REFINERS
 from wsss.refine.settings import GrowingSettings
 from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
 from wsss.store import StoreSettings, digest_of
-from wsss.tasks.settings import ClassifierSettings, GraphSettings, SegmenterSettings, SparseSettings, TrainerSettings
+from wsss.tasks.settings import ClassifierSettings, GraphSettings, SegmenterSettings, TrainerSettings
+from wsss.tasks.sparse_settings import SparseSettings
 from wsss.tracking import TrackingSettings
 
 DEFAULT_EXPERIMENT = "synthetic"

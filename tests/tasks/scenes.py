@@ -14,8 +14,9 @@ from wsss.networks.deeplabv3plus import DeepLabV3Plus
 from wsss.tasks.classification import ClassificationTask
 from wsss.tasks.dsrg import DsrgTask
 from wsss.tasks.segmentation import SegmentationTask
-from wsss.tasks.settings import ClassifierSettings, SegmenterSettings, SparseSettings
+from wsss.tasks.settings import ClassifierSettings, SegmenterSettings
 from wsss.tasks.sparse import SparseTask
+from wsss.tasks.sparse_settings import SparseSettings
 from wsss.types import IGNORE
 
 CLASSIFIER = ClassifierSettings(learning_rate=3e-4, batch_size=8, head_multiplier=1.0)

@@ -14,8 +14,8 @@ from tests.tasks.toys import identical, train, weights
 from wsss.errors import SettingsError
 from wsss.functional.dsrg import DsrgSettings
 from wsss.tasks.segmentation import predict_scores
-from wsss.tasks.settings import PUBLISHED_WEIGHTS, SparseSettings
 from wsss.tasks.sparse import LOSSES, SparseTask
+from wsss.tasks.sparse_settings import PUBLISHED_WEIGHTS, SparseSettings
 from wsss.types import IGNORE
 
 EVERY = dict(PUBLISHED_WEIGHTS)

@@ -102,15 +102,15 @@ class _Sower:
         background = self.dataset.background
         scores = cam_scores(small, tags, self.settings, background=background, thresholds=thresholds)
         settled = self.settled.pixels(image)
-        if settled is not None and self.spread is not None:
-            scores = spread_settled(scores, settled, self.dataset.image(image), self.spread)
+        # where nothing is settled nothing can spread
+        spread = self.spread if settled is not None and bool((settled != IGNORE).any()) else None
+        if settled is not None and spread is not None:
+            scores = spread_settled(scores, settled, self.dataset.image(image), spread)
         scores = self.settled.scores(image, scores)
         seeds = self._seeds(image, small, thresholds)
-        # published cues stand for themselves, and where nothing is settled nothing has spread
-        spread = self.spread is not None and self.spread.reach > 0 and self.cues is None
-        if settled is not None and spread and bool((settled != IGNORE).any()):
-            full = resize_scores(scores, self.dataset.size(image))
-            seeds = agreed_seeds(seeds, full, self.spread.sure)
+        # published cues stand for themselves
+        if spread is not None and spread.reach and not self.cues:
+            seeds = agreed_seeds(seeds, resize_scores(scores, self.dataset.size(image)), spread.sure)
         return scores, self.settled.keep(image, seeds)
 
     def _seeds(self, image: str, small: CamMap, thresholds: Thresholds | None) -> LabelMap:

@@ -17,7 +17,7 @@ from wsss.stages.networks import build_segmenter
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
-from wsss.tasks.settings import SparseSettings
+from wsss.tasks.sparse_settings import SparseSettings
 from wsss.types import LabelMap
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from wsss.functional.tree_energy import tree_energy_loss
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
 from wsss.tasks.base import ImageTask
 from wsss.tasks.segmentation import middles, without_background
-from wsss.tasks.settings import SegmenterSettings, SparseSettings
+from wsss.tasks.settings import SegmenterSettings
+from wsss.tasks.sparse_settings import SparseSettings
 from wsss.types import IGNORE
 
 
