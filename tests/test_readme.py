@@ -1,5 +1,6 @@
 """What README promises is done here: its commands and its Python, with every named experiment, at toy size."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -83,7 +84,8 @@ def expanded(word: str) -> list[str]:
 
 
 def test_the_lines_for_ones_own_images_and_for_voc(desk: Path) -> None:
-    lines = [line for block in blocks("shell") for line in block.splitlines() if "uv run pytest" not in line]
+    shown = [block for block in blocks("shell") if "labels." not in block]
+    lines = [line for block in shown for line in block.splitlines() if "uv run pytest" not in line]
     default, others = lines[0], lines[1:]
     assert default.split("#")[0].split() == ["uv", "run", "wsss", "run"]
     assert len(others) == 7
@@ -94,6 +96,24 @@ def test_the_lines_for_ones_own_images_and_for_voc(desk: Path) -> None:
     summaries = [load_run(path).summary for path in (desk / "runs").glob("voc21-*")]
     assert sorted(summary["data"]["name"] for summary in summaries) == ["VOC2012", "mine"]
     assert {summary["segmenter"] is None for summary in summaries} == {True, False}
+
+
+def test_the_lines_for_labels(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = [block for block in blocks("shell") if "labels." in block]
+    clicks = [{"cls": label, "x": 12, "y": row, "rank": 1} for label, row in ((1, 10), (2, 30))]
+    (desk / "clicks.json").write_text(json.dumps(dict.fromkeys("abcd", clicks)))
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)[3:]
+        if "labels.source=manifest" in words:
+            carry_out(line)
+        else:
+            # as long as they are, it shows when they are planned whether they can be carried out
+            assert main([*words, *(["--dry-run"] if words[0] in ("run", "study") else [])]) == 0
+    (run,) = (desk / "runs").glob("voc21-*")
+    assert load_run(run).summary["annotation"]["kinds"] == ["tags", "points"]
+    told = capsys.readouterr().out
+    assert "scribbles_end_to_end" in told
+    assert "annotations:0" in told
 
 
 def test_the_python_quick_start(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
 from tests.drawing import picture
-from wsss.data.transforms import MEAN_COLOUR, TransformSettings, random_view, seed_of
+from wsss.data.transforms import MEAN_COLOUR, TransformSettings, random_view
 from wsss.errors import SettingsError
 from wsss.types import IGNORE
 
@@ -117,13 +117,6 @@ def test_inputs_are_not_changed() -> None:
     copies = [entry.clone() for entry in (image, labels, weights)]
     random_view(image, labels, weights, TransformSettings(crop=8), seed=1)
     assert all(torch.equal(*pair) for pair in zip((image, labels, weights), copies, strict=True))
-
-
-def test_seeds_are_the_same_on_every_machine_and_differ_between_parts() -> None:
-    assert seed_of("view", 0, 1, "cat") == 7291170486501603725
-    seeds = {seed_of(seed, epoch, str(id)) for seed in range(10) for epoch in range(10) for id in range(10)}
-    assert len(seeds) == 1000
-    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_settings_that_break_their_rule_are_refused() -> None:

@@ -12,8 +12,8 @@ from wsss.annotations.manifest import Manifest
 from wsss.annotations.settings import LabelSettings
 from wsss.annotations.simulate import simulate
 from wsss.data.base import Dataset, digest
+from wsss.data.chance import seed_of
 from wsss.data.manifests import read_manifest
-from wsss.data.transforms import seed_of
 from wsss.errors import DataError
 from wsss.types import Image, LabelMap, Tags
 

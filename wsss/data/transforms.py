@@ -1,7 +1,6 @@
 """Random views of training images, drawn from (seed, epoch, sample) and nothing else."""
 
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import torch
 from jaxtyping import Float, Int64
@@ -65,11 +64,6 @@ class _Span:
     length: int
     place: int
     extent: int
-
-
-def seed_of(*parts: int | str) -> int:
-    """Hash numbers and words to a seed in [0, 2^63), the same on every machine."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def random_view(

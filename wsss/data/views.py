@@ -8,7 +8,8 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from wsss.data.base import Dataset
-from wsss.data.transforms import TransformSettings, Weights, random_view, seed_of
+from wsss.data.chance import seed_of
+from wsss.data.transforms import TransformSettings, Weights, random_view
 from wsss.types import IGNORE, LabelMap
 
 Target = tuple[LabelMap, Weights | None]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wsss.data.transforms import seed_of
+from wsss.data.chance import seed_of
 from wsss.functional.losses import entropy_loss, laplacian_loss, node_cross_entropy, possible_softmax
 from wsss.functional.region_graph import EDGE_FEATURES
 from wsss.networks.region_gnn import RegionGNN
