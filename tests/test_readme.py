@@ -100,7 +100,7 @@ def test_the_lines_for_ones_own_images_and_for_voc(desk: Path) -> None:
 
 def test_the_lines_for_labels(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = [block for block in blocks("shell") if "labels." in block]
-    clicks = [{"cls": label, "x": 12, "y": row, "rank": 1} for label, row in ((1, 10), (2, 30))]
+    clicks = [{"cls": label, "x": 12, "y": row, "rank": 1} for label, row in ((8, 10), (12, 30))]  # cat, dog
     (desk / "clicks.json").write_text(json.dumps(dict.fromkeys("abcd", clicks)))
     for line in block.splitlines():
         words = shlex.split(line, comments=True)[3:]
