@@ -46,12 +46,14 @@ def test_a_label_does_not_cross_an_edge_that_another_need_not_cross() -> None:
     assert (straight[:, 15:18] == 1).all()
 
 
-def test_a_label_that_is_settled_nowhere_counts_as_one_at_reach() -> None:
+def test_labels_that_are_settled_nowhere_keep_their_scores() -> None:
     scores = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 1, 9)
-    found = spread_settled(scores, marks(1, 9, (1, 0, 0)), flat(1, 9), EVEN)
+    alone = spread_settled(scores, marks(1, 9, (1, 0, 0)), flat(1, 9), EVEN)
+    torch.testing.assert_close(alone, scores)
+    found = spread_settled(scores, marks(1, 9, (1, 0, 0), (2, 0, 8)), flat(1, 9), EVEN)
+    torch.testing.assert_close(found[0], scores[0])
     assert found[1, 0, 0] > 0.5 > found[1, 0, 8]
-    # the others keep their ratio
-    torch.testing.assert_close(found[0] / found[2], torch.full((1, 9), 2 / 3))
+    torch.testing.assert_close(found.sum(0), torch.ones(1, 9))
 
 
 def test_nothing_settled_or_no_reach_changes_nothing() -> None:

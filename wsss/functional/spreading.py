@@ -46,8 +46,9 @@ def spread_settled(
 ) -> Float[Tensor, "K h w"]:
     """Weigh the labels of each pixel by how near they are settled.
 
-    The way from a pixel to a label is the shortest to any pixel that is settled with it, longer across edges. A label
-    that is settled nowhere counts as one whose way is as long as ``reach``.
+    The way from a pixel to a label is the shortest to any pixel that is settled with it, longer across edges. Labels
+    that are settled nowhere keep their scores, the background of images with clicks at things alone among them: what is
+    far from all clicks may be one of the things as well.
 
     Args:
         scores: Class probabilities; they sum to 1, or are all 0.
@@ -66,14 +67,17 @@ def spread_settled(
     height, width = (max(1, round(side * min(1.0, GRID / longest))) for side in image.shape[1:])
     grid = (height, width)
     costs = _costs(image, grid, settings.contrast)
-    weights = torch.full((len(scores), *grid), float(np.exp(-1)))
-    for label in labels:
+    weights = torch.zeros(len(labels), *grid)
+    for place, label in enumerate(labels):
         ways = _ways(costs, adaptive_max_pool2d((settled == label)[None].float(), grid)[0].numpy() > 0)
-        weights[label] = torch.from_numpy(np.exp(-ways / settings.reach)).float()
+        weights[place] = torch.from_numpy(np.exp(-ways / settings.reach)).float()
     near = interpolate(weights[None] + FARTHEST, scores.shape[1:], mode="bilinear", antialias=True)[0].to(scores)
-    product = torch.where(scores > 0, scores**settings.kept * near, 0)
-    total = product.sum(dim=0)
-    return torch.where(total > 0, product / total, 0)
+    before = scores[labels]
+    product = torch.where(before > 0, before**settings.kept * near, 0)
+    shares = product / product.sum(dim=0).clamp(min=torch.finfo(product.dtype).tiny)
+    spread = scores.clone()
+    spread[labels] = before.sum(dim=0) * shares
+    return spread
 
 
 def agreed_seeds(seeds: Integer[Tensor, "H W"], scores: Float[Tensor, "K H W"], sure: float) -> Integer[Tensor, "H W"]:
