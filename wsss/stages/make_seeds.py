@@ -59,7 +59,8 @@ def make_seeds(
 
     return Stage(
         name="seeds",
-        version=1,
+        # settled labels spread otherwise than at first; tags alone know nothing of that
+        version=1 if annotations is None else 2,
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
