@@ -12,6 +12,7 @@ from wsss import console
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.errors import DataError
 from wsss.functional.windows import merge_windows
+from wsss.memory import keep_freed_memory
 from wsss.plotting import write_overlay
 from wsss.stages.networks import load_segmenter, on_grid
 from wsss.stages.segmenters import SegmenterPlan
@@ -99,6 +100,7 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path) -> lis
         DataError: If there is no image, two have the same name, or one can't be read; those before it are written.
     """
     images = dict(_named(paths))
+    keep_freed_memory()
     written = []
     with console.progress("predictions", len(images)) as advance:
         for name, path in images.items():

@@ -19,6 +19,7 @@ import torch
 from torch import distributed
 
 from wsss.errors import StageError
+from wsss.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -269,6 +270,7 @@ class Pool:
 
 def _start_worker(parent: int) -> None:
     die_with_parent(parent)
+    keep_freed_memory()
     # Ctrl-C reaches all processes of the terminal; the one that leads says what is to be said
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

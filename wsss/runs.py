@@ -21,6 +21,7 @@ from wsss.errors import DataError, SettingsError, StageError, StoreError, WsssEr
 from wsss.execution import Execution, Watcher, asked_for, summarise
 from wsss.figures import draw_images, draw_run
 from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
+from wsss.memory import keep_freed_memory
 from wsss.pipeline import Plan, plan, segmenter_plan
 from wsss.prediction import Predictor, predict_files
 from wsss.ranks import Pool
@@ -254,6 +255,7 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
 
 def take_part(config: Config) -> None:
     """Do this process's part of a run."""
+    keep_freed_memory()
     dataset = open_dataset(config.data, config.labels)
     precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
     planned = plan(config, dataset, precision)
