@@ -39,12 +39,18 @@ class ScribbleSettings:
     """Length of a stroke, as a share of the longest way through the middle of the thing."""
     width: int = 3
     """Width of the pen in pixels."""
+    strokes: int = 3
+    """Most strokes on one thing, and on the background; a further one is drawn where a large part is far from others."""
+    spacing: float = 0.15
+    """Distance from all strokes beyond which a part is far, and its least side, in longer sides of the image."""
     background: bool = True
-    """Whether the background gets a stroke too."""
+    """Whether the background gets strokes too."""
 
     def __post_init__(self) -> None:
         require(0 < self.length <= 1, "length", "must lie in (0, 1]", self.length)
         require(1 <= self.width <= 99, "width", "must lie in [1, 99]", self.width)
+        require(1 <= self.strokes <= 99, "strokes", "must lie in [1, 99]", self.strokes)
+        require(0 < self.spacing <= 1, "spacing", "must lie in (0, 1]", self.spacing)
 
 
 @dataclass(frozen=True, kw_only=True)

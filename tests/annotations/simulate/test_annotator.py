@@ -112,7 +112,7 @@ def test_an_empty_image_is_known_to_be_empty() -> None:
     assert annotation.points is not None
     assert [point.label for point in annotation.points.points] == [0]
     assert annotation.scribbles is not None
-    assert [stroke.label for stroke in annotation.scribbles.strokes] == [0]
+    assert {stroke.label for stroke in annotation.scribbles.strokes} == {0}
 
 
 def test_an_image_of_which_nobody_knows_anything_remains_unknown() -> None:

@@ -14,6 +14,7 @@ from wsss.annotations.simulate.things import find_ground, find_things
 from wsss.types import IGNORE, LabelMap
 
 USUAL = ScribbleSettings()
+THINGS = ScribbleSettings(background=False)
 
 
 def strokes(truth: LabelMap, told: ScribbleSettings = USUAL, jitter: float = 0, seed: int = 0) -> Scribbles:
@@ -22,7 +23,7 @@ def strokes(truth: LabelMap, told: ScribbleSettings = USUAL, jitter: float = 0, 
 
 
 def only(truth: LabelMap, **told: float) -> Stroke:
-    (stroke,) = strokes(truth, ScribbleSettings(background=False, **told)).strokes  # type: ignore[arg-type]
+    (stroke,) = strokes(truth, ScribbleSettings(background=False, strokes=1, **told)).strokes  # type: ignore[arg-type]
     return stroke
 
 
@@ -88,10 +89,34 @@ def test_the_background_gets_a_long_stroke_below_all_others() -> None:
     truth = torch.zeros(60, 90, dtype=torch.uint8)
     truth[20:40, 40:60] = 2
     truth[:, 85:] = IGNORE
-    first, second = strokes(truth).strokes
+    first, second = strokes(truth, ScribbleSettings(strokes=1)).strokes
     assert (first.label, second.label) == (0, 2)
     assert length(first) > 40
     assert [stroke.label for stroke in strokes(truth, ScribbleSettings(background=False)).strokes] == [2]
+
+
+def test_a_large_part_that_is_far_from_the_first_stroke_gets_another() -> None:
+    # two squares, which a thin bridge makes one thing
+    truth = torch.zeros(100, 300, dtype=torch.uint8)
+    truth[20:80, 20:80] = truth[20:80, 220:280] = truth[48:52, 80:220] = 1
+    first, second = (np.array(stroke.path)[:, 1].mean() for stroke in strokes(truth, THINGS).strokes[:2])
+    assert min(first, second) < 80
+    assert max(first, second) > 220
+
+
+def test_parts_that_are_near_or_small_get_no_further_stroke() -> None:
+    truth = torch.zeros(100, 300, dtype=torch.uint8)
+    truth[40:60, 100:200] = 1  # nothing is farther than 20 + 20 pixels from a stroke of 60
+    truth[20:50, 195:200] = 1  # farther away than 15, but thin
+    assert len(strokes(truth, THINGS).strokes) == 1
+
+
+def test_further_strokes_leave_the_first_ones_where_they_are() -> None:
+    truth = torch.zeros(120, 160, dtype=torch.uint8)
+    truth[40:70, 50:90] = 1
+    few, many = (strokes(truth, ScribbleSettings(strokes=count), jitter=2).strokes for count in (1, 4))
+    assert len(many) > len(few)
+    assert [stroke for stroke in many if stroke in few] == list(few)
 
 
 def test_corners_stray_by_the_asked_number_of_pixels() -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import distance_transform_edt, uniform_filter1d
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from skimage.draw import line
@@ -46,7 +47,7 @@ def simulate_scribbles(
     jitter: float,
     seed: int,
 ) -> Scribbles:
-    """Draw a stroke along each thing, and one along the background.
+    """Draw strokes along each thing and along the background: a further one where a large part is far from the others.
 
     Args:
         things: What is drawn on.
@@ -59,11 +60,51 @@ def simulate_scribbles(
     drawn_on = [ground, *things] if ground is not None and settings.background else list(things)
     strokes = []
     for thing in drawn_on:
-        path = _stroke(thing, settings.length, stream(seed, "scribbles", thing.number))
-        away = jitter * _wobble(len(path), stream(seed, "stroke_jitter", thing.number))
-        corners = np.rint(path + away).clip(0, np.array(size) - 1).astype(int)
-        strokes.append(Stroke(thing.label, tuple((row, column) for row, column in corners.tolist()), settings.width))
+        for place, path in enumerate(_strokes(thing, size, settings, seed)):
+            # the first stroke's streams have no number, as when it was the only one
+            purpose = ("stroke_jitter", thing.number, *([place] if place else []))
+            away = jitter * _wobble(len(path), stream(seed, *purpose))
+            corners = np.rint(path + away).clip(0, np.array(size) - 1).astype(int)
+            ways = tuple((row, column) for row, column in corners.tolist())
+            strokes.append(Stroke(thing.label, ways, settings.width))
     return Scribbles(tuple(strokes))
+
+
+def _strokes(thing: Thing, size: tuple[int, int], settings: ScribbleSettings, seed: int) -> Iterator[Path]:
+    """Draw on a thing, then on what is far from all strokes so far, as long as that is large."""
+    left: Thing | None = thing
+    away = np.full(thing.mask.shape, np.inf)
+    for place in range(settings.strokes):
+        rng = stream(seed, "scribbles", thing.number, *([place] if place else []))
+        path = _stroke(left, settings.length, rng)
+        yield path
+        away = np.minimum(away, _distances(thing, path))
+        left = _far_part(thing, away > settings.spacing * max(size), settings.spacing * max(size))
+        if left is None:
+            return
+
+
+def _distances(thing: Thing, path: Path) -> NDArray[np.float64]:
+    """Measure how far each pixel of a thing's box lies from a stroke."""
+    corners = path.astype(int) - (thing.top, thing.left)
+    ink = np.zeros(thing.mask.shape, dtype=bool)
+    for start, end in zip(corners, corners[1:] if len(corners) > 1 else corners, strict=False):
+        ink[line(*start, *end)] = True
+    return distance_transform_edt(~ink)
+
+
+def _far_part(thing: Thing, far: NDArray[np.bool_], least_side: float) -> Thing | None:
+    """Take the largest connected part of what is far for a thing of its own; None where none is worth a stroke."""
+    parts = cc3d.connected_components(thing.mask & far, connectivity=4)
+    found = cc3d.statistics(parts)
+    if len(found["voxel_counts"]) < 2:
+        return None
+    largest = 1 + int(found["voxel_counts"][1:].argmax())
+    rows, columns = found["bounding_boxes"][largest][:2]
+    part = Thing(
+        thing.label, thing.number, thing.top + rows.start, thing.left + columns.start, parts[rows, columns] == largest
+    )
+    return part if part.area >= least_side**2 else None
 
 
 def _wobble(corners: int, rng: np.random.Generator) -> Path:
