@@ -40,7 +40,7 @@ class ScribbleSettings:
     width: int = 3
     """Width of the pen in pixels."""
     strokes: int = 3
-    """Most strokes on one thing, and on the background; a further one is drawn where a large part is far from others."""
+    """Most strokes on one thing, and on the background; a further one where a large part is far from the rest."""
     spacing: float = 0.15
     """Distance from all strokes beyond which a part is far, and its least side, in longer sides of the image."""
     background: bool = True
