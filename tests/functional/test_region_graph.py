@@ -174,6 +174,17 @@ def test_features_equal_those_of_a_plain_loop(seed: int, size: tuple[int, int], 
     torch.testing.assert_close(region_features(image, segments), expected, atol=1e-6, rtol=1e-5)
 
 
+def test_colours_of_a_large_bright_image_are_added_up_in_full() -> None:
+    # the squares of all pixels, 3.9e9, and even those of a region, are more than 32 bits hold
+    image = torch.full((3, 200, 300), 255, dtype=torch.uint8)
+    image[0, 150:, :200] = 0
+    segments = torch.zeros(200, 300, dtype=torch.int64)
+    segments[:, 200:] = 1
+    colours = region_features(image, segments)[:, :6]
+    expected = [[0.75, 1, 1, 0.1875**0.5, 0, 0], [1, 1, 1, 0, 0, 0]]
+    torch.testing.assert_close(colours, torch.tensor(expected))
+
+
 def test_borders_are_measured_by_hand() -> None:
     edges, shares = adjacent_regions(picture("0011", "0011", "0222", "3222"))
     # sides: 0|1 2, 0|2 2 (below its right pixel, right of its lowest), 0|3 1, 1|2 2, 2|3 1
@@ -242,6 +253,17 @@ def test_regions_without_features_are_joined_with_cosine_zero() -> None:
     edges, cosines = similar_regions(torch.zeros(3, 4), 1)
     assert edges.shape[1] > 0
     assert not cosines.any()
+
+
+def test_of_more_equals_than_asked_for_a_region_takes_no_more() -> None:
+    # three directions, six regions each: of five equals two are taken
+    features = torch.eye(3).repeat(6, 1)
+    edges, cosines = similar_regions(features, 2)
+    assert cosines.tolist() == [1] * edges.shape[1]
+    assert 2 * 18 <= edges.shape[1] <= 2 * 2 * 18
+    # where one of them stands out, it is not passed over for an equal of the rest
+    standing = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    assert {(0, 4), (4, 0)} <= set(edges_of(similar_regions(standing, 2)[0]))
 
 
 @pytest.fixture(name="inputs")

@@ -73,17 +73,19 @@ class _Regions:
 
     def __init__(self, segments: Segments) -> None:
         self.numbers = segments.int().contiguous().numpy()
-        height, width = self.numbers.shape
+        pixels, width = self.numbers.ravel(), self.numbers.shape[1]
         # a run: pixels of one region beside each other
-        begins = np.ones((height, width), bool)
-        np.not_equal(self.numbers[:, 1:], self.numbers[:, :-1], out=begins[:, 1:])
+        begins = np.ones(pixels.size, bool)
+        np.not_equal(pixels[1:], pixels[:-1], out=begins[1:])
+        begins[::width] = True
         starts = np.flatnonzero(begins)
-        self.owners = self.numbers.ravel()[starts]
+        self.owners = pixels[starts].astype(np.int64)
         if self.owners.min() < 0:
             raise ValueError(f"segments must be numbered from 0, got {self.owners.min()}")
-        self.ends = np.append(starts[1:], height * width) - 1
+        self.ends = np.append(starts[1:], pixels.size) - 1
         self.lengths = self.ends + 1 - starts
-        self.rows, self.columns = np.divmod(starts, width)
+        self.rows = starts // width
+        self.columns = starts - self.rows * width
         self.areas = self.total(self.lengths)
         if not self.areas.all():
             raise ValueError(f"segments must be numbered without gaps, no pixel has {self.areas.argmin()}")
@@ -196,28 +198,41 @@ def _describe(image: Image, regions: _Regions) -> Float[Tensor, "S 11"]:
 
 def _colour_moments(image: Image, regions: _Regions) -> NDArray[np.float64]:
     """Add up the colours, in [0, 1], and their squares: (2, 3, S)."""
-    powers = torch.empty(2, *image.shape, dtype=torch.int32)
-    powers[0] = image
-    torch.mul(powers[0], powers[0], out=powers[1])
-    # A row has fewer pixels than 32 bits can add up squares of.
-    sums = powers.cumsum_(dim=3).view(6, -1)[:, torch.from_numpy(regions.ends)].numpy()
-    # what came before in the same row does not belong to a run
-    before = np.where(regions.columns[1:] > 0, sums[:, :-1], 0)
-    sums[:, 1:] -= before
-    totals = np.stack([regions.total(runs) for runs in sums]).reshape(2, 3, -1)
+    totals = np.empty((2, 3, len(regions.areas)))
+    for channel, colours in enumerate(image.flatten(1).numpy()):
+        values = colours.astype(np.int32)
+        totals[0, channel] = regions.total(_run_sums(values, regions.ends))
+        totals[1, channel] = regions.total(_run_sums(values * values, regions.ends))
     return totals / np.array([255, 255**2])[:, None, None]
 
 
-def _extents(regions: _Regions) -> list[NDArray[np.float64]]:
+def _run_sums(values: NDArray[np.int32], ends: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Add up what lies in each run."""
+    # The sums may overflow, but not what a run, which lies in one row, adds to them.
+    sums = np.cumsum(values, dtype=np.int32)[ends]
+    sums[1:] -= sums[:-1]
+    return sums
+
+
+def _extents(regions: _Regions) -> list[NDArray[np.float32]]:
     """Count the rows and the columns that each region touches, as shares of the image."""
     height, width = regions.numbers.shape
-    rows = np.zeros((len(regions.areas), height), bool)
-    rows[regions.owners, regions.rows] = True
-    columns = np.zeros((len(regions.areas), width), bool)
+    rows = regions.owners * height + regions.rows
     # a region enters a column at the top of the image or at a border
-    columns[regions.numbers[0], np.arange(width)] = True
-    columns[regions.numbers[1:].ravel()[regions.borders], regions.borders % width] = True
-    return [rows.mean(axis=1), columns.mean(axis=1)]
+    top = regions.numbers[0] * np.int64(width) + np.arange(width)
+    lower = regions.numbers[1:].ravel()[regions.borders] * np.int64(width) + regions.borders % width
+    return [
+        _share_marked(rows, len(regions.areas), height),
+        _share_marked(np.append(top, lower), len(regions.areas), width),
+    ]
+
+
+def _share_marked(places: NDArray[np.int64], rows: int, columns: int) -> NDArray[np.float32]:
+    """Tell which share of each row of a table lies at the places given."""
+    # numbers are averaged quicker than truth values
+    table = np.zeros(rows * columns, np.float32)
+    table[places] = 1
+    return table.reshape(rows, columns).mean(axis=1)
 
 
 def adjacent_regions(segments: Segments) -> tuple[EdgeIndex, Float[Tensor, " E"]]:
@@ -230,20 +245,23 @@ def adjacent_regions(segments: Segments) -> tuple[EdgeIndex, Float[Tensor, " E"]
         Pairs of regions, each in both directions, in rising order; and the length of their common border (in pixel
         sides) as a share of the border of the one that has less of it, in (0, 1]. The edge of the image is no border.
     """
-    return _adjacent(_Regions(segments))
+    regions = _Regions(segments)
+    places, shares = _adjacent(regions)
+    return torch.from_numpy(_pairs(places, len(regions.areas))), torch.from_numpy(shares)
 
 
-def _adjacent(regions: _Regions) -> tuple[EdgeIndex, Float[Tensor, " E"]]:
+def _adjacent(regions: _Regions) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Find the places of neighbours in a square of all regions, and the shares of their borders."""
     count, numbers = len(regions.areas), regions.numbers.ravel()
-    inner = np.flatnonzero(regions.columns)
+    inner = np.flatnonzero(regions.columns > 0)
     before = np.append(regions.owners[inner - 1], numbers[regions.borders])
     after = np.append(regions.owners[inner], numbers[regions.borders + regions.numbers.shape[1]])
-    square = np.bincount(before * np.int64(count) + after, minlength=count * count).reshape(count, count)
-    square += square.T
-    first, second = edges = _places(square > 0)
-    borders = square.sum(axis=1)
-    shares = square[first, second] / np.minimum(borders[first], borders[second])
-    return torch.from_numpy(edges), torch.from_numpy(shares.astype(np.float32))
+    sides = np.bincount(np.append(before * count + after, after * count + before), minlength=count * count)
+    places = np.flatnonzero(sides > 0)
+    first, second = _pairs(places, count)
+    borders = np.bincount(first, weights=sides[places], minlength=count)
+    shares = sides[places] / np.minimum(borders[first], borders[second])
+    return places, shares.astype(np.float32)
 
 
 def similar_regions(
@@ -259,9 +277,10 @@ def similar_regions(
     Returns:
         Pairs of regions, each in both directions, in rising order, no region with itself; and their cosines in [-1, 1].
     """
-    cosines = _cosines(features)
-    edges = _nearest(cosines, neighbours, exclude)
-    return edges, _edge_cosines(cosines, edges)
+    count, cosines = len(features), _cosines(features)
+    barred = None if exclude is None else (exclude[0] * count + exclude[1]).numpy()
+    edges = _pairs(_nearest(cosines, neighbours, barred), count)
+    return torch.from_numpy(edges), torch.from_numpy(_edge_cosines(cosines, edges))
 
 
 def build_region_graph(
@@ -298,46 +317,66 @@ def build_region_graph(
     pooled, areas = x[:, :-REGION_FEATURES], regions[:, -1]
     cosines = _cosines(pooled - areas @ pooled / areas.sum())
     near, shares = _adjacent(cut)
-    alike = _nearest(cosines, neighbours, near) if similarity else near[:, :0]
+    alike = _nearest(cosines, neighbours, near) if similarity else near[:0]
     if not adjacency:
-        near, shares = near[:, :0], shares[:0]
-    edges = torch.cat([near, alike], dim=1)
-    adjacent = torch.cat([torch.ones_like(shares), shares.new_zeros(alike.shape[1])])
-    border = torch.cat([shares, shares.new_zeros(alike.shape[1])])
-    contrast = (regions[edges[0], :3] - regions[edges[1], :3]).norm(dim=1) / math.sqrt(3)
-    return Data(
-        x=x,
-        edge_index=edges,
-        edge_attr=torch.stack([adjacent, border, contrast, _edge_cosines(cosines, edges)], dim=1),
-    )
+        near, shares = near[:0], shares[:0]
+    edges = _pairs(np.append(near, alike), len(x))
+    attributes = np.zeros((edges.shape[1], EDGE_FEATURES), np.float32)
+    attributes[: len(near), 0] = 1
+    attributes[: len(near), 1] = shares
+    attributes[:, 2] = _contrasts(regions[:, :3].numpy(), edges)
+    attributes[:, 3] = _edge_cosines(cosines, edges)
+    return Data(x=x, edge_index=torch.from_numpy(edges), edge_attr=torch.from_numpy(attributes))
 
 
-def _cosines(features: Float[Tensor, "S D"]) -> Float[Tensor, "S S"]:
-    unit = functional.normalize(features, dim=1)
-    return (unit @ unit.T).clamp_(-1, 1)
+def _cosines(features: Float[Tensor, "S D"]) -> NDArray[np.float32]:
+    unit = functional.normalize(features, dim=1).numpy()
+    # Of a matrix times itself numpy computes one half only.
+    cosines = unit @ unit.T
+    return cosines.clip(-1, 1, out=cosines)
 
 
-def _nearest(cosines: Float[Tensor, "S S"], neighbours: int, exclude: Int[Tensor, "2 F"] | None) -> EdgeIndex:
+def _nearest(cosines: NDArray[np.float32], neighbours: int, exclude: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """Join each region to the ``neighbours`` of highest cosine that are neither itself nor excluded."""
-    regions = len(cosines)
-    eligible = cosines.clone().fill_diagonal_(-torch.inf)
+    eligible = cosines.copy()
+    np.fill_diagonal(eligible, -np.inf)
     if exclude is not None:
-        eligible[exclude[0], exclude[1]] = -torch.inf
-    others = max(regions - neighbours, 0)
-    nearest = np.argpartition(eligible.numpy(), min(others, regions - 1), axis=1)[:, others:]
-    joined = np.zeros((regions, regions), bool)
-    np.put_along_axis(joined, nearest, np.isfinite(np.take_along_axis(eligible.numpy(), nearest, axis=1)), axis=1)
-    return torch.from_numpy(_places(joined | joined.T))
+        eligible.ravel()[exclude] = -np.inf
+    joined = _mark_largest(eligible, neighbours)
+    return np.flatnonzero(joined | joined.T)
 
 
-def _places(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """List rows and columns of what is marked in a square, in rising order."""
-    return np.stack(np.divmod(np.flatnonzero(marks), len(marks)))
+def _mark_largest(values: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """Mark the ``count`` largest of each row of a square that are finite."""
+    others = max(len(values) - count, 0)
+    place = min(others, len(values) - 1)
+    least = np.partition(values, place, axis=1)[:, place, None]
+    marks = values >= np.maximum(least, np.finfo(values.dtype).min)
+    # of several that equal the least, some are too many
+    crowded = np.flatnonzero(np.count_nonzero(marks, axis=1) > count)
+    if crowded.size:
+        chosen = np.argpartition(values[crowded], place, axis=1)[:, others:]
+        finite = np.isfinite(values[crowded[:, None], chosen])
+        marks[crowded] = False
+        marks[crowded[:, None], chosen] = finite
+    return marks
 
 
-def _edge_cosines(cosines: Float[Tensor, "S S"], edges: EdgeIndex) -> Float[Tensor, " E"]:
+def _pairs(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Tell the rows and the columns of places in a square."""
+    rows = places // count
+    return np.stack([rows, places - rows * count])
+
+
+def _contrasts(colours: NDArray[np.float32], edges: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Measure how far the colours at the ends of each edge lie apart, in [0, 1]."""
+    first, second = (colours.T.take(ends, axis=1) for ends in edges)
+    return np.sqrt(np.square(first - second).sum(axis=0) / 3)
+
+
+def _edge_cosines(cosines: NDArray[np.float32], edges: NDArray[np.int64]) -> NDArray[np.float32]:
     # A product of matrices may round its two halves differently, and both ways of an edge are to agree.
-    return cosines[torch.minimum(*edges), torch.maximum(*edges)]
+    return cosines[np.minimum(*edges), np.maximum(*edges)]
 
 
 def _histogram(
