@@ -44,6 +44,9 @@ SETTINGS = (
     "data=vocc",
     "until=crff",
     "start=segmentor",
+    "run=..",
+    "run=../elsewhere",
+    "run=store",
     "data.trian=3",
     "classifer.epochs=3",
     "data.train=0",
@@ -57,6 +60,7 @@ SETTINGS = (
     "classifier.learning_rate=0",
     "classifier.learning_rate=-1",
     "classifier.learning_rate=nan",
+    "classifier.learning_rate=inf",
     "classifier.weight_decay=-1",
     "classifier.weight_decay=nan",
     "classifier.momentum=1",
@@ -72,6 +76,7 @@ SETTINGS = (
     "classifier.crop=8",
     "classifier.scale=[2.0,1.0]",
     "classifier.scale=[1.0]",
+    "classifier.scale=[inf,inf]",
     "classifier.jitter=1",
     "classifier.held_out=nan",
     "classifier.hidden=8",
@@ -106,6 +111,7 @@ SETTINGS = (
     "crf.label_confidence=1",
     "crf.bilateral_srgb=0",
     "crf.bilateral_compat=-1",
+    "crf.bilateral_compat=inf",
     "crf.reference_side=0",
     "pseudo_labels.ignore_below=2",
     "segmenter.width=7",
@@ -180,6 +186,17 @@ def test_a_setting_that_can_not_be(setting: str, tmp_path: Path, capsys: pytest.
     assert value.strip("[]").split(",")[0] in said or key in UNREPEATED
     assert CURE.search(said)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_would_end_before_it_starts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["data.train=2", "data.val=1", "data.size=32", f"store.root={tmp_path / 'runs'}"]
+    assert main(["run", "--dry-run", *small, "until=seeds", "start=crf"]) == 2
+    assert capsys.readouterr().err.startswith("wsss: until must not come before start=crf")
+
+
+def test_a_process_that_is_to_join_no_run_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["join", str(tmp_path / "run.yaml")]) == 2
+    assert "no configuration of a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,11 @@ def test_a_misspelt_word_is_answered_in_three_lines_with_what_is_near(override: 
 
 def test_a_word_that_is_near_nothing_is_answered_with_what_there_is() -> None:
     lines = refusal("data=xxxxxxxx")
-    assert lines[:2] == ["data knows no 'xxxxxxxx'", "there are: synthetic, voc, coco, folder …"]
+    assert lines[:2] == ["data knows no 'xxxxxxxx'", "there are: synthetic, voc, coco, folder"]
+
+
+def test_what_is_near_in_two_ways_is_named_once() -> None:
+    assert refusal("devices=2")[1] == "did you mean trainer.devices?"
 
 
 @pytest.mark.parametrize(

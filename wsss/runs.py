@@ -300,8 +300,11 @@ def join(path: Path) -> None:
 
     Args:
         path: The ``run.yaml`` of the run.
+
+    Raises:
+        StoreError: If its file is missing or damaged.
     """
-    config = from_dict(yaml.safe_load(path.read_text()))
+    config = Run(path.parent).config
     parent = os.environ.get(ranks.PARENT)
     if parent:
         ranks.die_with_parent(int(parent))
