@@ -45,7 +45,7 @@ def slic_segments(image: Image, settings: SuperpixelSettings) -> Segments:
         Segment of each pixel, numbered 0 … S-1 without gaps, int64. S is near ``settings.count``,
         and never more than there are pixels.
     """
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
     height, width = pixels.shape[:2]
     if min(settings.count, height * width) == 1:
         return torch.zeros(height, width, dtype=torch.int64)
