@@ -194,6 +194,14 @@ def test_a_run_that_would_end_before_it_starts_is_refused(tmp_path: Path, capsys
     assert capsys.readouterr().err.startswith("wsss: until must not come before start=crf")
 
 
+@pytest.mark.parametrize("summary", ["", "{", "{}", "[]", "null", "\udcff"])
+def test_a_damaged_summary_is_named(summary: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("rounds: 1\n")
+    (tmp_path / "summary.json").write_bytes(summary.encode(errors="surrogateescape"))
+    with pytest.raises(StoreError, match=r"summary\.json' is no summary of a run .*; start the same run again"):
+        _ = load_run(tmp_path).final_round
+
+
 def test_a_process_that_is_to_join_no_run_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["join", str(tmp_path / "run.yaml")]) == 2
     assert "no configuration of a run" in capsys.readouterr().err
