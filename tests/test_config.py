@@ -400,10 +400,10 @@ def test_a_word_that_sets_nothing_is_refused(override: str) -> None:
     assert refusal(override) == [f"{override!r} is no setting; write key=value, for example rounds=3"]
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "rounds: [1", "just words"])
-def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [b"[1, 2]", b"rounds: [1", b"just words", b"rounds: \xff"])
+def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_bytes(text)
     lines = refusal(f"experiment={path}")
     assert len(lines) == 1
     assert str(path) in lines[0]

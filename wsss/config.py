@@ -409,8 +409,8 @@ def _experiment_overrides(name: str) -> list[tuple[str, str]]:
     if _asks(path):
         raise SettingsError("experiment", f"can't be {name!r}, a study of several runs; write: wsss study {name}")
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError("experiment", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
     require(isinstance(content, dict), "experiment", "must be a file of settings, name: value", os.fspath(path))
     return written_leaves(content)

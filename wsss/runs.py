@@ -74,7 +74,7 @@ class Run:
         """
         path = self.folder / CONFIG
         try:
-            values = yaml.safe_load(path.read_text())
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise _no_configuration(path, str(error).splitlines()[0]) from error
         if not isinstance(values, dict):
