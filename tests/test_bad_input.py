@@ -96,6 +96,7 @@ SETTINGS = (
     "seeds.cue_grid=1",
     "seeds.cues=cues.pickle",
     "superpixels.count=0",
+    "superpixels.count=70000",
     "superpixels.compactness=0",
     "growing.foreground_threshold=1.5",
     "graph.neighbours=0",
