@@ -44,6 +44,9 @@ SETTINGS = (
     "data=vocc",
     "until=crff",
     "start=segmentor",
+    "run=..",
+    "run=../elsewhere",
+    "run=store",
     "data.trian=3",
     "classifer.epochs=3",
     "data.train=0",
@@ -57,6 +60,7 @@ SETTINGS = (
     "classifier.learning_rate=0",
     "classifier.learning_rate=-1",
     "classifier.learning_rate=nan",
+    "classifier.learning_rate=inf",
     "classifier.weight_decay=-1",
     "classifier.weight_decay=nan",
     "classifier.momentum=1",
@@ -72,6 +76,7 @@ SETTINGS = (
     "classifier.crop=8",
     "classifier.scale=[2.0,1.0]",
     "classifier.scale=[1.0]",
+    "classifier.scale=[inf,inf]",
     "classifier.jitter=1",
     "classifier.held_out=nan",
     "classifier.hidden=8",
@@ -91,6 +96,7 @@ SETTINGS = (
     "seeds.cue_grid=1",
     "seeds.cues=cues.pickle",
     "superpixels.count=0",
+    "superpixels.count=70000",
     "superpixels.compactness=0",
     "growing.foreground_threshold=1.5",
     "graph.neighbours=0",
@@ -106,6 +112,7 @@ SETTINGS = (
     "crf.label_confidence=1",
     "crf.bilateral_srgb=0",
     "crf.bilateral_compat=-1",
+    "crf.bilateral_compat=inf",
     "crf.reference_side=0",
     "pseudo_labels.ignore_below=2",
     "segmenter.width=7",
@@ -180,6 +187,25 @@ def test_a_setting_that_can_not_be(setting: str, tmp_path: Path, capsys: pytest.
     assert value.strip("[]").split(",")[0] in said or key in UNREPEATED
     assert CURE.search(said)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_would_end_before_it_starts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["data.train=2", "data.val=1", "data.size=32", f"store.root={tmp_path / 'runs'}"]
+    assert main(["run", "--dry-run", *small, "until=seeds", "start=crf"]) == 2
+    assert capsys.readouterr().err.startswith("wsss: until must not come before start=crf")
+
+
+@pytest.mark.parametrize("summary", ["", "{", "{}", "[]", "null", "\udcff"])
+def test_a_damaged_summary_is_named(summary: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("rounds: 1\n")
+    (tmp_path / "summary.json").write_bytes(summary.encode(errors="surrogateescape"))
+    with pytest.raises(StoreError, match=r"summary\.json' is no summary of a run .*; start the same run again"):
+        _ = load_run(tmp_path).final_round
+
+
+def test_a_process_that_is_to_join_no_run_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["join", str(tmp_path / "run.yaml")]) == 2
+    assert "no configuration of a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

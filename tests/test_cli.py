@@ -253,6 +253,12 @@ def test_ctrl_c_is_answered_with_how_to_go_on(
     assert capsys.readouterr().err == "wsss: interrupted; run the same command again to go on\n"
 
 
+def test_whoever_stops_reading_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m wsss config | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_an_error_of_our_own_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise ZeroDivisionError

@@ -308,7 +308,11 @@ def test_a_misspelt_word_is_answered_in_three_lines_with_what_is_near(override: 
 
 def test_a_word_that_is_near_nothing_is_answered_with_what_there_is() -> None:
     lines = refusal("data=xxxxxxxx")
-    assert lines[:2] == ["data knows no 'xxxxxxxx'", "there are: synthetic, voc, coco, folder …"]
+    assert lines[:2] == ["data knows no 'xxxxxxxx'", "there are: synthetic, voc, coco, folder"]
+
+
+def test_what_is_near_in_two_ways_is_named_once() -> None:
+    assert refusal("devices=2")[1] == "did you mean trainer.devices?"
 
 
 @pytest.mark.parametrize(
@@ -396,10 +400,10 @@ def test_a_word_that_sets_nothing_is_refused(override: str) -> None:
     assert refusal(override) == [f"{override!r} is no setting; write key=value, for example rounds=3"]
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "rounds: [1", "just words"])
-def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [b"[1, 2]", b"rounds: [1", b"just words", b"rounds: \xff"])
+def test_a_file_that_is_no_experiment_is_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_bytes(text)
     lines = refusal(f"experiment={path}")
     assert len(lines) == 1
     assert str(path) in lines[0]

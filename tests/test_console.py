@@ -133,3 +133,10 @@ def test_a_table_without_rows_is_its_head() -> None:
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         console.format_table("", ["a", "b"], [["only one"]])
+
+
+def test_a_terminal_of_few_characters_gets_what_it_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.result("mIoU 64.2 – 67.1")
+    assert written.getvalue() == b"mIoU 64.2 ? 67.1\n"

@@ -71,6 +71,11 @@ def test_two_images_of_one_name_are_refused(toy: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_that_is_named_twice_is_labelled_once(toy: Run, tmp_path: Path) -> None:
+    image = save(tmp_path / "a" / "x.png", toy, toy.dataset.ids("val")[0])
+    assert len(toy.predict(image, image.parent, out=tmp_path / "out")) == 1
+
+
 def test_what_is_no_image_is_named(toy: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no image in"):
         toy.predict(tmp_path, out=tmp_path / "out")

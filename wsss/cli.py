@@ -1,6 +1,8 @@
 """The command line: one verb a line; what the verbs do stands elsewhere, and is loaded when a verb is used."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of this process if not given.
 
     Returns:
-        The exit code: 0 done, 1 a check found something wrong, 2 refused, 130 interrupted.
+        The exit code: 0 done, 1 a check found something wrong, 2 refused, 130 interrupted, 141 nobody reads any more.
     """
     given = _parsed(arguments)
     try:
@@ -38,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.note("wsss: interrupted; run the same command again to go on")
         return 130
+    except BrokenPipeError:
+        # such as `wsss config | head`; what is still to be written at the exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -9,6 +9,7 @@ import ast
 import copy
 import difflib
 import inspect
+import math
 import os
 import re
 import textwrap
@@ -43,6 +44,9 @@ DEFAULT_EXPERIMENT = "synthetic"
 
 ELSEWHERE = ("store", "tracking", "trainer", "until", "start", "run", "experiment")
 """Settings that can't change a result: where, how fast, how loud."""
+
+RESERVED = ("store", ".", "..")
+"""Names that no run's folder may have: artefacts of all runs lie in ``store``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,8 @@ class Config:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "rounds", "must be at least 1", self.rounds)
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
+        named = self.run is None or (self.run not in RESERVED and not set(self.run) & set("/\\\0"))
+        require(named, "run", "must be a folder's name, no path and not 'store'; set store.root to move it", self.run)
         known = possible_names(self.network) if is_timm(self.network) else BACKBONES
         if self.network not in known:
             raise unknown_name("network", self.network, [*known, *(() if is_timm(self.network) else ("timm/<name>",))])
@@ -300,9 +306,13 @@ def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") ->
         else:
             made[entry.name] = tuple(value) if isinstance(value, list) else value
     try:
-        return cls(**made)
+        settings = cls(**made)
+        for name, value in made.items():
+            parts = value if isinstance(value, tuple) else (value,)
+            require(math.inf not in parts and -math.inf not in parts, name, "must be finite", value)
     except SettingsError as error:
         raise SettingsError(f"{prefix}{error.field}", error.reason) from None
+    return settings
 
 
 def keys(kind: str) -> list[str]:
@@ -360,12 +370,12 @@ def unknown_name(setting: str, name: str, known: "Mapping[str, Any] | Sequence[s
 def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
     """Name what was probably meant, on a line of its own, and where to look, on another."""
     last = {name.rsplit(".", 1)[-1]: name for name in known}
-    near = [name for name in known if name.endswith(f".{word}")]
-    near += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
-    near += [
-        last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2) if last[name] not in near
-    ]
-    meant = f"did you mean {' or '.join(near[:3])}?" if near else f"there are: {', '.join(list(known)[:12])} …"
+    found = [name for name in known if name.endswith(f".{word}")]
+    found += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    found += [last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2)]
+    near = list(dict.fromkeys(found))[:3]
+    all_of_them = f"there are: {', '.join(list(known)[:12])}{' …' if len(known) > 12 else ''}"
+    meant = f"did you mean {' or '.join(near)}?" if near else all_of_them
     return f"\n{meant}\nsee all with: wsss config"
 
 
@@ -399,8 +409,8 @@ def _experiment_overrides(name: str) -> list[tuple[str, str]]:
     if _asks(path):
         raise SettingsError("experiment", f"can't be {name!r}, a study of several runs; write: wsss study {name}")
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError("experiment", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
     require(isinstance(content, dict), "experiment", "must be a file of settings, name: value", os.fspath(path))
     return written_leaves(content)

@@ -181,7 +181,11 @@ def _is_numeric(values: Sequence[object]) -> bool:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(text + "\n")
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:
+        # a terminal of few characters: lines of a table are not worth a run that has ended
+        stream.write(text.encode(stream.encoding, "replace").decode(stream.encoding) + "\n")
     stream.flush()
 
 

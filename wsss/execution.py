@@ -15,7 +15,7 @@ from wsss import console, ranks
 from wsss.annotations.cost import annotation_seconds
 from wsss.config import Config, unknown_name
 from wsss.data.base import Dataset
-from wsss.errors import StageError
+from wsss.errors import StageError, require
 from wsss.gallery import found, spread
 from wsss.pipeline import CEILING, Plan, Round, Step
 from wsss.self_training import Verdict, judge
@@ -250,10 +250,12 @@ def asked_for(config: Config, stages: Sequence[Stage]) -> tuple[int, int]:
     """Places of the first and the last stage that ``start`` and ``until`` ask for.
 
     Raises:
-        SettingsError: If one of them names no stage.
+        SettingsError: If one of them names no stage, or the last stage comes before the first.
     """
     start = find_stage(stages, config.start, "start") if config.start else 0
-    return start, find_stage(stages, config.until, "until") if config.until else len(stages) - 1
+    until = find_stage(stages, config.until, "until") if config.until else len(stages) - 1
+    require(start <= until, "until", f"must not come before start={config.start}, nothing would be done", config.until)
+    return start, until
 
 
 def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:

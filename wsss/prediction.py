@@ -118,6 +118,8 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     seen: dict[str, Path] = {}
     for path in paths:
         for file in _images(path):
+            if seen.get(file.stem) == file:
+                continue
             if file.stem in seen:
                 raise DataError(
                     f"'{file}' and '{seen[file.stem]}' would both be written as '{file.stem}.png'; "

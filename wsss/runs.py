@@ -75,7 +75,7 @@ class Run:
         """
         path = self.folder / CONFIG
         try:
-            values = yaml.safe_load(path.read_text())
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise _no_configuration(path, str(error).splitlines()[0]) from error
         if not isinstance(values, dict):
@@ -92,11 +92,18 @@ class Run:
         """What it says about itself; see ``summary.json``.
 
         Raises:
-            StoreError: If the run has not ended.
+            StoreError: If the run has not ended, or its file is damaged.
         """
         if not self.ended:
             raise StoreError(f"run '{self.folder}' has not ended (it has no {SUMMARY}); start the same run again")
-        return json.loads((self.folder / SUMMARY).read_bytes())
+        path = self.folder / SUMMARY
+        try:
+            summary = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise _no_summary(path, str(error)) from error
+        if not isinstance(summary, dict) or not {"rounds", "stages"} <= summary.keys():
+            raise _no_summary(path, "it lists no stages")
+        return summary
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -302,8 +309,11 @@ def join(path: Path) -> None:
 
     Args:
         path: The ``run.yaml`` of the run.
+
+    Raises:
+        StoreError: If its file is missing or damaged.
     """
-    config = from_dict(yaml.safe_load(path.read_text()))
+    config = Run(path.parent).config
     parent = os.environ.get(ranks.PARENT)
     if parent:
         ranks.die_with_parent(int(parent))
@@ -319,6 +329,10 @@ def _no_configuration(path: Path, reason: str) -> StoreError:
     return StoreError(
         f"'{path}' is no configuration of a run ({reason}); restore the file, or start the same run again"
     )
+
+
+def _no_summary(path: Path, reason: str) -> StoreError:
+    return StoreError(f"'{path}' is no summary of a run ({reason}); start the same run again, it is written anew")
 
 
 def load_run(path: str | Path) -> Run:

@@ -80,7 +80,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StoreError(
-            f"'{path}' can't be written ({error.strerror or error}); free space there or choose another store.root"
+            f"'{path}' can't be written ({error.strerror or error}); free space there or choose another place "
+            f"(store.root or --out)"
         ) from error
 
 

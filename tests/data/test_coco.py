@@ -2,6 +2,7 @@ import json
 import os
 import pickle  # noqa: TID251 - how worker processes get a data set
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,9 @@ def test_run_lengths_are_decoded_as_the_tools_of_coco_encode_them() -> None:
         ({"segmentation": [[1, 1, 2, 2, 3, 1e9]]}, "a polygon that is no list"),
         ({"segmentation": [[1, 1, 2, 2, 3, float("nan")]]}, "a polygon that is no list"),
         ({"segmentation": [1, 1, 2, 2]}, "a polygon that is no list"),
+        ({"segmentation": [["a", 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
+        ({"segmentation": [[{}, 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
+        ({"segmentation": [[[1, 2], 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
         ({"segmentation": "none"}, "neither a list of polygons nor run lengths"),
         ({"segmentation": [], "bbox": [1, 2, 3]}, "annotation 5 has a box that is not x, y, width, height"),
     ],
@@ -154,6 +158,14 @@ def test_an_outline_that_is_none_is_an_error_that_names_its_annotation(
     dataset = data(make_coco(tmp_path, train={"a": [broken]}, val={"b": []}))
     with pytest.raises(DataError, match=rf"instances_train2017\.json', image 'a', .*{message}.*; mend the file"):
         dataset.truth("a")
+
+
+def test_outlines_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    dataset = data(make_default(tmp_path))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert dataset.truth("both") is not None
+    assert not warned
 
 
 def test_without_a_background_class_unclaimed_pixels_are_unknown(tmp_path: Path) -> None:

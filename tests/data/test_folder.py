@@ -133,6 +133,8 @@ def test_images_may_lie_in_the_root_beside_the_masks(tmp_path: Path) -> None:
         (("image,tags", "a,cat", "a.png,dog"), r"line 3, names the image 'a\.png' once more"),
         (("image,tags", "a,cat,dog"), r"line 2, has more cells than the first line; separate tags by semicolons"),
         (("image,tags,split", "a,cat,test"), r"line 2, has the split 'test', it must be train or val"),
+        (("image,tags", 'a,"cat', "b,dog"), r"can't be read as a table \(unexpected end of data\); close its quotes"),
+        (("image,tags", f"a,{'cat;' * 40_000}"), r"can't be read as a table \(field larger than"),
         (("image,tags", "a,", "b,"), "has neither tags nor a list of classes"),
         (("image,tags,split", *(f"{id},cat,val" for id in ("a", "b", "sub/c", "d"))), "some images must be for train"),
     ],

@@ -115,3 +115,7 @@ def test_an_offset_is_taken_off_up_to_half_of_the_peak() -> None:
     maps = torch.tensor([[[1.0, 4.0, 9.0]], [[1.0, 4.0, 9.0]], [[0.0, 0.0, 0.0]]])
     found = subtract_offsets(maps, torch.tensor([2.0, 7.0, 3.0]))
     assert found.tolist() == [[[0, 2, 7]], [[0, 0, 4.5]], [[0, 0, 0]]]
+
+
+def test_percentiles_lie_on_the_device_of_the_maps() -> None:
+    assert percentiles(torch.rand(2, 3, 4, device="meta")).device.type == "meta"

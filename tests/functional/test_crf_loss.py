@@ -129,6 +129,11 @@ def test_an_image_without_a_pixel_that_counts_counts_for_nothing() -> None:
     )
 
 
+def test_a_batch_without_images_counts_for_nothing() -> None:
+    shares, images, mask = scene(8, batch=0)
+    assert [float(part) for part in crf_loss(shares, images, mask, NARROW)] == [0, 0]
+
+
 def test_half_precision_around_it_changes_nothing() -> None:
     shares, images, mask = scene(9)
     with torch.autocast("cpu", dtype=torch.bfloat16):

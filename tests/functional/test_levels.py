@@ -15,7 +15,7 @@ def test_every_number_of_half_precision_between_0_and_1_is_a_level() -> None:
 
 
 def test_only_present_classes_and_numbers_are_counted() -> None:
-    maps = torch.tensor([[[0.5, torch.nan, 0.5]], [[-0.0, 0.0, 1.0]], [[torch.nan, torch.nan, torch.nan]]])
+    maps = torch.tensor([[[0.5, torch.nan, 0.5]], [[-0.0, 0.0, 1.0]], [[torch.nan, -torch.nan, torch.nan]]])
     counts = count_levels(maps, torch.tensor([False, True, True]))
     assert counts.sum(1).tolist() == [0, 3, 0]
     assert counts[1, [0, LEVELS - 1]].tolist() == [2, 1]

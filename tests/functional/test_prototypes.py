@@ -89,3 +89,9 @@ def test_without_possible_labels_nothing_is_known_and_with_one_all_is() -> None:
 def test_a_temperature_must_be_positive() -> None:
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         prototype_scores(torch.rand(2, 3), torch.tensor([0, 1]), torch.ones(2), labels=[0, 1], classes=2, temperature=0)
+
+
+def test_scores_lie_on_the_device_of_the_features() -> None:
+    features, targets, areas = (torch.zeros(*size, device="meta") for size in ((4, 2), (4,), (4,)))
+    scores = prototype_scores(features, targets.long(), areas, labels=[0, 2], classes=3, temperature=0.1)
+    assert scores.device.type == "meta"

@@ -60,3 +60,9 @@ def test_cams_are_confined_to_their_class_and_reach_one_again() -> None:
 
 def test_labels_beyond_all_channels_are_nobody_s() -> None:
     assert (keep_labels(torch.full((2, 2), IGNORE), None, torch.ones(2, 2, 2, dtype=torch.bool)) == IGNORE).all()
+
+
+def test_scores_are_kept_on_their_device() -> None:
+    scores, settled = torch.rand(3, 2, 2, device="meta"), torch.zeros(4, 4, dtype=torch.uint8, device="meta")
+    allowed = torch.ones(3, 4, 4, dtype=torch.bool, device="meta")
+    assert keep_scores(scores, settled, allowed).device.type == "meta"

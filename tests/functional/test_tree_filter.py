@@ -134,6 +134,10 @@ def test_input_is_left_as_it_was_and_the_same_input_gives_the_same_bytes() -> No
     assert torch.equal(features, copies[1])
 
 
+def test_a_batch_without_images_stays_without() -> None:
+    assert tree_filter(torch.zeros(0, 3, 4, 5), torch.zeros(0, 2, 4, 5)).shape == (0, 3, 4, 5)
+
+
 @pytest.mark.parametrize("sigma", [0, -1.0, math.nan])
 def test_a_sigma_that_is_not_positive_is_refused(sigma: float) -> None:
     with pytest.raises(ValueError, match="sigma must be greater than 0"):

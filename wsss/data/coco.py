@@ -1,6 +1,7 @@
 """Data sets in the layout of COCO (Lin et al., ECCV 2014): objects by their outlines, of which labels are drawn."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,11 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region | No
 
 
 def _polygon(entry: object, where: str) -> list[float]:
-    points = np.asarray(entry, dtype=np.float64) if isinstance(entry, list) else np.array(np.nan)
+    try:
+        points = np.asarray(entry, dtype=np.float64) if isinstance(entry, list) else np.array(np.nan)
+    except (TypeError, ValueError):
+        # texts, objects, lists of several lengths
+        points = np.array(np.nan)
     if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= FARTHEST).all():
         raise ValueError(f"{where} has a polygon that is no list x, y, x, y … of numbers up to {FARTHEST}")
     return points.tolist()
@@ -165,7 +170,10 @@ def _polygon(entry: object, where: str) -> list[float]:
 def _region_of_polygons(polygons: list[list[float]], size: tuple[int, int]) -> Region:
     from pycocotools import mask as drawing
 
-    return drawing.decode(drawing.merge(drawing.frPyObjects(polygons, *size))).astype(np.bool_)
+    with warnings.catch_warnings():
+        # NumPy warns of how pycocotools hands its arrays over; nobody's file is to blame
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return drawing.decode(drawing.merge(drawing.frPyObjects(polygons, *size))).astype(np.bool_)
 
 
 def _region_of_runs(outline: Mapping[str, Any], size: tuple[int, int], where: str) -> Region:

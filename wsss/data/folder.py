@@ -127,7 +127,14 @@ class FolderDataset(FileDataset):
 def _read_table(path: Path, images: dict[str, Path]) -> list[_Row]:
     """Read the lines of the table; the image column may hold names with or without ending."""
     lines = read_lines(path, "write a table with the columns image,tags there, or set data.tags to its name")
-    reader = csv.DictReader(lines)
+    try:
+        return _rows(path, csv.DictReader(lines, strict=True), images)
+    except csv.Error as error:
+        raise DataError(f"'{path}' can't be read as a table ({error}); close its quotes and save it anew") from error
+
+
+def _rows(path: Path, reader: "csv.DictReader[str]", images: dict[str, Path]) -> list[_Row]:
+    """Read the lines below the first one, which names the columns."""
     columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
     if not {"image", "tags"} <= set(columns):

@@ -79,7 +79,7 @@ def normalise_cams(cams: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None
 
 def percentiles(maps: Float[Tensor, "C H W"]) -> Float[Tensor, "C 101"]:
     """Sum up the values of each map, from its least to its greatest in steps of a hundredth of its pixels."""
-    return maps.float().flatten(1).quantile(_STEPS, dim=1).T
+    return maps.float().flatten(1).quantile(_STEPS.to(maps.device), dim=1).T
 
 
 def negative_offsets(
@@ -98,9 +98,9 @@ def negative_offsets(
     Returns:
         What to subtract from the maps of each class before they are normalised; 0 for a class that no image lacks.
     """
-    lacking = (values[~tags[:, label], label].flatten() for label in range(values.shape[1]))
+    lacking = (values[~tags[:, label], label].flatten().cpu() for label in range(values.shape[1]))
     found = [float(np.quantile(absent.numpy(), quantile)) if absent.numel() else 0.0 for absent in lacking]
-    return torch.tensor(found)
+    return torch.tensor(found, device=values.device)
 
 
 def subtract_offsets(maps: Float[Tensor, "C H W"], offsets: Float[Tensor, " C"]) -> Float[Tensor, "C H W"]:

@@ -226,7 +226,7 @@ def _draws(images: int, samples: int, seed: int) -> Float64[Tensor, "{samples} {
 
 def _pool(weights: Float64[Tensor, "n N"], confusions: Confusions) -> Float64[Tensor, "n 3 K"]:
     """Add up the images of each draw, exactly: float64 counts to 2^53 pixels."""
-    return (weights @ _tally(confusions).flatten(1)).view(len(weights), 3, -1)
+    return (weights.to(confusions.device) @ _tally(confusions).flatten(1)).view(len(weights), 3, -1)
 
 
 def _middle(scores: Float64[Tensor, " n"], name: str) -> tuple[float, float]:

@@ -61,6 +61,8 @@ def crf_loss(
         Sum over the images of a share in [0, 1], and the number of images with a pixel that counts.
     """
     probabilities = at_least_single(probabilities)
+    if not len(probabilities):
+        return probabilities.sum(), probabilities.new_zeros(())
     height, width = probabilities.shape[2:]
     grid = _grid(height, width, settings.side)
     weights = mask[:, None].to(probabilities.dtype)

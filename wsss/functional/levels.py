@@ -24,7 +24,7 @@ def count_levels(maps: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None) 
     present = range(len(maps)) if tags is None else tags.nonzero().flatten().tolist()
     for index in present:
         pixels = bits[index]
-        counts[index] = torch.bincount(pixels[pixels < LEVELS].long(), minlength=LEVELS)
+        counts[index] = torch.bincount(pixels[(pixels >= 0) & (pixels < LEVELS)].long(), minlength=LEVELS)
     return counts
 
 

@@ -43,12 +43,12 @@ def prototype_scores(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    scores = torch.zeros(len(features), classes)
+    scores = torch.zeros(len(features), classes, device=features.device)
     if not labels:
         return scores
     areas = areas[:, None]
     centred = functional.normalize(features - (features * areas).sum(dim=0) / areas.sum(), dim=1)
-    carried = targets[:, None] == torch.tensor(labels)
+    carried = targets[:, None] == torch.tensor(labels, device=targets.device)
     prototypes = functional.normalize((carried * areas).T @ centred, dim=1)
     scores[:, list(labels)] = (centred @ prototypes.T / temperature).softmax(dim=1)
     return scores

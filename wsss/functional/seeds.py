@@ -263,7 +263,7 @@ def _labels_along_edges(image: Tensor, cams: Tensor, classes: list[int], thresho
     """Label pixels by the best of the classes or a constant background, and let the CRF correct it; (H, W) uint8."""
     rivals = torch.cat([torch.full_like(cams[:1], threshold), cams[[label - 1 for label in classes]]])
     agreed = dense_crf(image, rivals, crf, labels=range(len(rivals))).argmax(dim=0)
-    return torch.tensor([BACKGROUND, *classes], dtype=torch.uint8)[agreed]
+    return torch.tensor([BACKGROUND, *classes], dtype=torch.uint8)[agreed].to(cams.device)
 
 
 def score_seeds(

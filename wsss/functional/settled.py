@@ -37,7 +37,7 @@ def keep_scores(
         scores = torch.where(total > 0, kept / total, even)
     if settled is None:
         return scores
-    marks = torch.arange(len(scores))[:, None, None] == settled.long()
+    marks = torch.arange(len(scores), device=settled.device)[:, None, None] == settled.long()
     shares = CERTAINTY * adaptive_avg_pool2d(marks[None].to(scores.dtype), size)[0]
     return scores * (1 - shares.sum(dim=0)) + shares
 

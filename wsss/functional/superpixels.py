@@ -28,7 +28,8 @@ class SuperpixelSettings:
     """Rounds of k-means."""
 
     def __post_init__(self) -> None:
-        require(self.count >= 1, "count", "must be at least 1", self.count)
+        # segments are kept in 16 bits
+        require(1 <= self.count <= 50_000, "count", "must lie in [1, 50000]", self.count)
         require(self.compactness > 0, "compactness", "must be positive", self.compactness)
         require(self.smoothing >= 0, "smoothing", "must not be negative", self.smoothing)
         require(self.iterations >= 1, "iterations", "must be at least 1", self.iterations)
@@ -45,7 +46,7 @@ def slic_segments(image: Image, settings: SuperpixelSettings) -> Segments:
         Segment of each pixel, numbered 0 … S-1 without gaps, int64. S is near ``settings.count``,
         and never more than there are pixels.
     """
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
     height, width = pixels.shape[:2]
     if min(settings.count, height * width) == 1:
         return torch.zeros(height, width, dtype=torch.int64)

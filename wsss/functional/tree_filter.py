@@ -35,6 +35,8 @@ def tree_filter(
     if not sigma > 0:
         raise ValueError(f"sigma must be greater than 0, got {sigma}")
     kind = torch.promote_types(torch.promote_types(values.dtype, features.dtype), torch.float32)
+    if not len(values):
+        return values.to(kind)
     distances = neighbour_distances(features.to(kind))
     trees = minimum_spanning_trees(distances)
     batch, channels, height, width = values.shape

@@ -122,6 +122,12 @@ def test_an_image_of_which_nobody_knows_anything_remains_unknown() -> None:
     )
 
 
+def test_an_image_of_which_only_hidden_tags_are_known_remains_unknown() -> None:
+    truth, tags = torch.full((9, 9), IGNORE, dtype=torch.uint8), torch.tensor([True, False, False])
+    assert not simulate(truth, tags, CLASSES, ("points", "boxes"), CAREFUL, 0, True).tags_complete
+    assert simulate(truth, tags, CLASSES, ("tags", "points"), CAREFUL, 0, True).tags_complete
+
+
 def test_an_image_of_one_pixel_is_labelled() -> None:
     annotation = given_for(torch.full((1, 1), 2, dtype=torch.uint8))
     assert annotation.named() == {2}

@@ -30,7 +30,8 @@ def simulate(
     Tags are those that the data set gives, whatever the truth says; all other kinds show classes of the truth, and a
     full mask shows all of it. Someone who labels believes to have named everything, mistaken or not, so the classes
     named are all there are, and outside of boxes there is nothing. But an image of which nobody knows anything remains
-    unknown. A class that is overlooked is in no kind but the mask, and one that is imagined is in the tags alone.
+    unknown, and so does one of which only tags are known that are not to be given. A class that is overlooked is in no
+    kind but the mask, and one that is imagined is in the tags alone.
 
     Each kind, each thing and each sort of mistake draws from a stream of its own, so none moves another, and mistakes
     that are made at some rate are made at any higher one.
@@ -70,5 +71,5 @@ def simulate(
         if "boxes" in kinds
         else None,
         masks=Mask.of(torch.from_numpy(labels)) if "masks" in kinds else None,
-        tags_complete=known or tags is not None,
+        tags_complete=known or (tags is not None and "tags" in kinds),
     )
