@@ -262,6 +262,18 @@ def test_a_region_with_a_mark_is_to_be_what_the_mark_says(tmp_path: Path) -> Non
     assert targets["unknown"] == targets["tagged"] == [2] * 8
 
 
+def test_a_stroke_that_superpixels_cut_stays_whole_behind_the_graph(tmp_path: Path) -> None:
+    drawn = DrawnGraphs(DATA)
+    # a refiner that leaves the scores as they are, which know nothing
+    still = Graph(replace(drawn.settings, network_weight=0.0, prototype_weight=0.0, kept_weight=1.0))
+    trail = trail_of(EVEN, WRONG, annotations=SETTLED)
+    stage = refine("graph", still, DATA, trail, 0, graphs=drawn.stages)
+    found = finished(workbench(tmp_path, DATA), stage)
+    # it runs through two squares, and what else is in them is not tied to it
+    assert torch.equal(found.read_labels("drawn on") == 1, expected()["drawn on"] == 1)
+    assert_kept("clicked", found.read_labels("clicked"))
+
+
 def labels_of(name: str, annotations: Stage | None, folder: Path, sure: float = 0.5) -> tuple[LabelMap, Tensor]:
     """Pseudo labels of labels that are background everywhere, as sure as told."""
     background = given_labels("crf", dict.fromkeys(NAMES, torch.zeros(16, 32, dtype=torch.uint8)))
