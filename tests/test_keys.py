@@ -12,7 +12,7 @@ from wsss.config import Config
 from wsss.functional.dense_crf import CrfSettings
 from wsss.refine.settings import GrowingSettings
 from wsss.store import StoreSettings
-from wsss.tasks.settings import TrainerSettings
+from wsss.tasks.settings import LOSSES, TrainerSettings
 from wsss.tracking import TrackingSettings
 
 ROUND = ("growing", "graph_fit", "graph", "crf", "pseudo_labels", "segmenter", "predictions", "signal")
@@ -46,7 +46,10 @@ EXPECTED = [
     ("seeds.foreground_threshold", 0.2, since("seeds:0")),
     ("seeds.margin", 0.1, since("seeds:0")),
     ("seeds.rule", "irn", since("seeds:0")),
-    # they count beside another background and another rule
+    # they count beside another loss, another background and another rule
+    ("segmenter.generalised_exponent", 0.2, set()),
+    ("segmenter.symmetric_forward", 0.2, set()),
+    ("segmenter.symmetric_reverse", 0.2, set()),
     ("seeds.background_quantile", 0.2, set()),
     ("seeds.irn_background_threshold", 0.2, set()),
     ("superpixels.count", 33, since("graph_fit:0", "superpixels:0", "graphs:0")),
@@ -101,6 +104,27 @@ def test_later_choices_that_are_not_taken_change_no_key() -> None:
     found = stages(planned())
     assert "hidden" not in found["classifier:0"].settings
     assert "method" not in found["cams:0"].settings
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_as_it_was_published_has_the_key_from_before_it_could_be_changed(loss: str) -> None:
+    found = stages(planned(with_setting(CONFIG, "segmenter.loss", loss)))["segmenter:0"].settings
+    assert [name for name in found if name.startswith(("generalised", "symmetric"))] == []
+    assert found.get("loss", "cross_entropy") == loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [("generalised", "generalised_exponent"), ("symmetric", "symmetric_forward"), ("symmetric", "symmetric_reverse")],
+)
+def test_what_steers_a_loss_trains_another_segmenter_on_the_same_labels(loss: str, name: str) -> None:
+    plain = with_setting(CONFIG, "segmenter.loss", loss)
+    # the ceiling learns by cross entropy
+    expected = since("segmenter:0")
+    assert changed(with_setting(plain, f"segmenter.{name}", 0.2), plain=plain) == expected_with_scores(expected)
+    others = {"generalised_exponent", "symmetric_forward", "symmetric_reverse"} - set(LOSSES[loss])
+    for other in others:
+        assert changed(with_setting(plain, f"segmenter.{other}", 0.2), plain=plain) == set()
 
 
 def test_a_hidden_layer_trains_another_classifier() -> None:

@@ -31,6 +31,7 @@ from wsss.plotting import (
     strip_of_maps,
     tile,
     with_annotation,
+    with_column,
 )
 from wsss.store import voc_palette
 from wsss.types import Image
@@ -198,6 +199,31 @@ def test_curves_draw_a_plot_for_each_metric(tmp_path: Path) -> None:
     one, two = read(tmp_path / "one.png"), read(tmp_path / "two.png")
     assert two.shape[1] == 2 * one.shape[1]
     assert ink(two) > 1.5 * ink(one)
+
+
+def test_what_only_counts_has_no_plot(tmp_path: Path) -> None:
+    rows = [{"stage": "s", "epoch": epoch, "loss": 1 / (epoch + 1)} for epoch in range(3)]
+    draw_curves(rows, tmp_path / "plain.png")
+    draw_curves([{**row, "step": 7} for row in rows], tmp_path / "counted.png")
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "counted.png").read_bytes()
+
+
+def test_a_column_holds_a_map_marks_or_nothing() -> None:
+    image, row = grey(4, 4), strip([("image", None)], "one")
+    labels = torch.full((4, 4), 2, dtype=torch.uint8)
+    marks = Annotation(points=Points((Point(3, 1, 1),)))
+    filled = with_column(
+        with_column(with_column(row, "map", image, labels), "marks", image, marks), "none", image, None
+    )
+    columns = dict(filled.columns)
+    assert list(columns) == ["image", "map", "marks", "none"]
+    assert columns["none"] is None
+    assert columns["map"] is not None
+    assert (columns["map"] == overlay(image, labels)).all()
+    assert columns["marks"] is not None
+    assert (columns["marks"] == annotated(image, marks)).all()
+    assert filled.labels == {2, 3}
+    assert row.columns == (("image", None),)
 
 
 def test_an_epoch_done_twice_counts_as_it_went_last(tmp_path: Path) -> None:

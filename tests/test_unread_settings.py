@@ -88,6 +88,9 @@ PAID = {"labels.budget_seconds": 50.0}
 BESIDE: dict[str, dict[str, Any]] = {
     "classifier.freeze_stages": {"classifier.weights": "imagenet"},
     "segmenter.freeze_stages": {"segmenter.weights": "imagenet"},
+    "segmenter.generalised_exponent": {"segmenter.loss": "generalised"},
+    "segmenter.symmetric_forward": {"segmenter.loss": "symmetric"},
+    "segmenter.symmetric_reverse": {"segmenter.loss": "symmetric"},
     "seeds.quantile_pixels": {"seeds.background": "quantile"},
     "seeds.background_quantile": {"seeds.background": "quantile"},
     "seeds.foreground_quantile": {"seeds.background": "quantile"},

@@ -43,6 +43,9 @@ MARKED_SIDE = 480
 DARKENED = 0.35
 """How much darker an image is where labels are marked on it."""
 
+COUNTERS = ("epoch", "step")
+"""What rows of metrics count along."""
+
 LABELS_TITLE = "given labels"
 """Title of the column that shows what training saw."""
 
@@ -273,18 +276,43 @@ def with_annotation(
         classes: Names of the C foreground classes.
         palette: Name of a palette in ``PALETTES``.
     """
-    marked = [label for label in annotation.given() if label.kind != "tags"]
-    if not marked:
+    if not set(annotation.kinds) - {"tags"}:
         return row
-    shown = (LABELS_TITLE, annotated(image, annotation, palette=palette))
+    *before, last = with_column(row, LABELS_TITLE, image, annotation, palette=palette).columns
     tags = annotation.tags.present if annotation.tags else ()
     note = textwrap.fill("tags: " + (", ".join(classes[tag - 1] for tag in tags) or "none"), 34)
     return replace(
         row,
-        columns=(row.columns[0], shown, *row.columns[1:]),
-        labels=row.labels.union(*(label.labels() for label in marked)),
+        columns=(before[0], last, *before[1:]),
+        labels=row.labels | _marks(annotation),
         notes=(*row.notes, *([(LABELS_TITLE, note)] if annotation.tags else [])),
     )
+
+
+def with_column(
+    row: Strip, title: str, image: Image, labels: LabelMap | Annotation | None, *, palette: str = "voc"
+) -> Strip:
+    """Add a column at the end of a row.
+
+    Args:
+        row: The row.
+        title: What stands above the column.
+        image: RGB bytes (3, H, W).
+        labels: Labels of all pixels, or what a person marked in the image; None leaves the place empty.
+        palette: Name of a palette in ``PALETTES``.
+    """
+    shown: Picture | None = None
+    named: frozenset[int] = frozenset()
+    if isinstance(labels, Annotation):
+        shown, named = annotated(image, labels, palette=palette), _marks(labels)
+    elif labels is not None:
+        shown, named = overlay(image, labels, palette=palette), frozenset(torch.unique(labels).tolist())
+    return replace(row, columns=(*row.columns, (title, shown)), labels=row.labels | named)
+
+
+def _marks(annotation: Annotation) -> frozenset[int]:
+    """Labels that have a place in the image."""
+    return frozenset().union(*(label.labels() for label in annotation.given() if label.kind != "tags"))
 
 
 def draw_strips(strips: Sequence[Strip], path: Path, *, classes: Sequence[str] = (), palette: str = "voc") -> None:
@@ -435,7 +463,7 @@ def draw_tiles(
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "epoch") -> None:
-    """Draw how metrics went, one plot a metric and one line a stage.
+    """Draw how metrics went, one plot a metric and one line a stage; what counts steps is no metric.
 
     Args:
         rows: Rows of ``metrics.jsonl``; those without ``along`` are left out. Where an epoch stands twice, because a
@@ -443,10 +471,17 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "
         path: PNG to write.
         along: Name of the number to draw along.
     """
+    from matplotlib.ticker import MaxNLocator
+
     lines: dict[str, dict[str, dict[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
-            if along in row and name != along and isinstance(value, int | float) and not isinstance(value, bool):
+            if (
+                along in row
+                and name not in (along, *COUNTERS)
+                and isinstance(value, int | float)
+                and not isinstance(value, bool)
+            ):
                 lines.setdefault(name, {}).setdefault(str(row.get("stage", "")), {})[row[along]] = value
     across = min(3, max(1, len(lines)))
     down = -(-max(1, len(lines)) // across)
@@ -457,6 +492,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "
             place.plot(*zip(*sorted(points.items()), strict=True), marker=".", label=stage)
         place.set_title(name, fontsize=9)
         place.set_xlabel(along, fontsize=8)
+        place.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         place.tick_params(labelsize=7)
         place.legend(fontsize=7, frameon=False)
     for place in places[len(lines) :]:

@@ -152,6 +152,34 @@ def test_the_first_seeds_and_scores_keep_to_what_is_settled(spread: SpreadSettin
     assert (found.read_labels("unknown") == 1).all()
 
 
+@pytest.mark.parametrize("pixels", ["training", "image"])
+def test_quantiles_are_those_of_the_cams_that_annotations_leave(pixels: str, tmp_path: Path) -> None:
+    boxed = Annotation(boxes=Boxes((Box(1, 0, 16, 8, 32),), grabcut=False), tags_complete=True)
+    data = AnnotatedDataset({"one": enlarged(picture("0011"), 8)}, {"one": boxed})
+    # the maps are surest where the box rules the class out; in it, made anew, they are a half and 1
+    row = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.25, 0.25, 0.5, 0.5]).expand(2, 8)
+    cams = given_scores("cams", {"one": torch.stack([torch.zeros(2, 8), row, torch.zeros(2, 8)])})
+    settings = SeedSettings(
+        background="quantile", quantile_pixels=pixels, background_quantile=0.5, foreground_quantile=0.75
+    )
+    stage = make_seeds(data, settings, cams, annotations=settle_pixels(data))
+    seeds = finished(workbench(tmp_path, data), stage).read_labels("one")
+    # half of the pixels are 0, so more than that is no background, and three quarters are no more than a half
+    assert seeds[:, [2, 14, 18, 21, 26, 30]].tolist() == picture("00..11").repeat(8, 1).tolist()
+
+
+def test_only_quantiles_of_annotated_training_sets_have_a_version_of_their_own() -> None:
+    cams, ranked = given_scores("cams", {}), SeedSettings(background="quantile")
+    versions = {
+        settings: (
+            make_seeds(DATA, settings, cams).version,
+            make_seeds(DATA, settings, cams, annotations=SETTLED).version,
+        )
+        for settings in (SeedSettings(), replace(ranked, quantile_pixels="image"), ranked)
+    }
+    assert list(versions.values()) == [(1, 2), (1, 2), (1, 3)]
+
+
 def test_spreading_changes_scores_and_key_only_where_pixels_are_settled(tmp_path: Path) -> None:
     maps = torch.stack([torch.zeros(4, 8), torch.full((4, 8), 0.4), torch.full((4, 8), 0.4)])
     cams = given_scores("cams", dict.fromkeys(NAMES, maps))
@@ -232,6 +260,18 @@ def test_a_region_with_a_mark_is_to_be_what_the_mark_says(tmp_path: Path) -> Non
     assert targets["clicked"] == [0, 2, 1, 2, 2, 2, 2, 2]
     assert targets["drawn on"] == [2, 2, 1, 1, 2, 2, 2, 2]
     assert targets["unknown"] == targets["tagged"] == [2] * 8
+
+
+def test_a_stroke_that_superpixels_cut_stays_whole_behind_the_graph(tmp_path: Path) -> None:
+    drawn = DrawnGraphs(DATA)
+    # a refiner that leaves the scores as they are, which know nothing
+    still = Graph(replace(drawn.settings, network_weight=0.0, prototype_weight=0.0, kept_weight=1.0))
+    trail = trail_of(EVEN, WRONG, annotations=SETTLED)
+    stage = refine("graph", still, DATA, trail, 0, graphs=drawn.stages)
+    found = finished(workbench(tmp_path, DATA), stage)
+    # it runs through two squares, and what else is in them is not tied to it
+    assert torch.equal(found.read_labels("drawn on") == 1, expected()["drawn on"] == 1)
+    assert_kept("clicked", found.read_labels("clicked"))
 
 
 def labels_of(name: str, annotations: Stage | None, folder: Path, sure: float = 0.5) -> tuple[LabelMap, Tensor]:

@@ -6,11 +6,11 @@ import torch
 
 from tests.toy_run import DRAWN, TOY
 from wsss.config import Config, load
-from wsss.plotting import Strip
+from wsss.plotting import Strip, annotated
 from wsss.store import Store
 from wsss.studies import strips
 from wsss.studies.strips import Column, draw_study
-from wsss.types import IGNORE, LabelMap
+from wsss.types import LabelMap
 
 ROUNDS = {0: "0" * 16, 1: "1" * 16}
 
@@ -53,16 +53,17 @@ def test_labels_are_those_of_the_round_that_stands(config: Config) -> None:
     assert column.predictions("one") is None
 
 
-def test_what_a_person_gave_is_shown_as_the_pixels_that_it_settles(config: Config) -> None:
+def test_what_a_person_gave_is_shown_as_it_was_drawn(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     column = Column("a", config, {"work": []})
     image = column.dataset.ids("train")[0]
-    given, truth = column.labels_given(image), column.dataset.truth(image)
-    assert given is not None
-    assert truth is not None
-    settled = given != IGNORE
-    assert 0 < settled.float().mean() < 0.5
-    assert (given[settled] == truth[settled]).float().mean() > 0.5
-    assert Column("b", load([*TOY, *DRAWN]), {"work": []}).labels_given(image) is None  # tags settle no pixel
+    given = column.dataset.annotation(image)
+    assert column.labels_given(image) == given
+    assert Column("b", load([*TOY, *DRAWN]), {"work": []}).labels_given(image) is None  # tags have no place
+    strip = next(row for row in drawn(monkeypatch, [column])["labels_given"] if row.title == image)
+    shown = dict(strip.columns)["a"]
+    assert shown is not None
+    assert (shown == annotated(column.dataset.image(image), given)).all()
+    assert given.named() <= strip.labels
 
 
 def test_the_same_images_are_shown_of_every_run_that_has_something_to_show(

@@ -7,7 +7,8 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from tests.tasks.scenes import Halves, segmentation_task
 from tests.tasks.toys import identical, train, weights
-from wsss.tasks.segmentation import balance_weights, predict_scores
+from wsss.tasks.segmentation import SegmentationTask, balance_weights, predict_scores
+from wsss.tasks.settings import SegmenterSettings
 from wsss.types import IGNORE
 
 
@@ -32,6 +33,25 @@ def test_the_loss_is_the_weighted_mean_of_the_pixels_that_are_known() -> None:
     assert float((total / count).detach()) == pytest.approx(
         float((each * batch["weights"])[known].sum().detach() / batch["weights"][known].sum()), rel=1e-4
     )
+
+
+def test_labels_are_judged_by_the_loss_of_the_settings_as_they_steer_it() -> None:
+    batch = next(iter(Halves()))
+    plain = segmentation_task()
+    logits = interpolate(plain.network(batch["image"]), (32, 32), mode="bilinear", align_corners=False).detach()
+    sure = logits.softmax(1).gather(1, batch["labels"][:, None])[:, 0]
+    expected = {
+        SegmenterSettings(loss="generalised", width=16): (1 - sure**0.7) / 0.7,
+        SegmenterSettings(loss="generalised", width=16, generalised_exponent=0.3): (1 - sure**0.3) / 0.3,
+        SegmenterSettings(loss="symmetric", width=16): 4 * (1 - sure) - 0.1 * sure.log(),
+        SegmenterSettings(loss="symmetric", width=16, symmetric_forward=0.5, symmetric_reverse=0.25): (
+            1 - sure - 0.5 * sure.log()
+        ),
+    }
+    for settings, each in expected.items():
+        total, count = SegmentationTask(plain.network, settings).losses(batch)
+        wanted = (each * batch["weights"]).sum() / batch["weights"].sum()
+        assert float((total / count).detach()) == pytest.approx(float(wanted), rel=1e-4)
 
 
 def test_a_rare_label_counts_by_its_weight() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from wsss.errors import SettingsError
 from wsss.tasks.settings import (
+    LOSSES,
     ClassifierSettings,
     GraphSettings,
     LearningSettings,
@@ -48,6 +49,12 @@ def test_reading_settings_loads_neither_torch_nor_lightning() -> None:
         (SegmenterSettings, "supervision", "truth"),
         (SegmenterSettings, "width", 12),
         (SegmenterSettings, "dropout", 1.0),
+        (SegmenterSettings, "loss", "focal"),
+        (SegmenterSettings, "generalised_exponent", 0.0),
+        (SegmenterSettings, "generalised_exponent", 1.5),
+        (SegmenterSettings, "symmetric_forward", -0.1),
+        (SegmenterSettings, "symmetric_reverse", -1.0),
+        (SegmenterSettings, "symmetric_reverse", float("nan")),
         (SegmenterSettings, "test_scales", ()),
         (GraphSettings, "passes", 0),
         (GraphSettings, "hidden", 6),
@@ -60,3 +67,17 @@ def test_a_value_that_breaks_its_rule_is_refused_by_name(kind: type, field: str,
     with pytest.raises(SettingsError) as refused:
         kind(**{field: value})
     assert refused.value.field == field
+
+
+def test_a_symmetric_loss_without_either_part_is_refused() -> None:
+    SegmenterSettings(symmetric_forward=0.0)
+    SegmenterSettings(symmetric_reverse=0.0)
+    rule = "symmetric_forward must be positive where symmetric_reverse is 0, got 0.0"
+    with pytest.raises(SettingsError, match=rule):
+        SegmenterSettings(symmetric_forward=0.0, symmetric_reverse=0.0)
+
+
+def test_losses_start_with_their_published_values() -> None:
+    settings = SegmenterSettings()
+    for loss, published in LOSSES.items():
+        assert {name: getattr(settings, name) for name in published} == published, loss

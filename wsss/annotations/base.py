@@ -45,7 +45,13 @@ class WeakLabel(ABC):
         return labels
 
     def ties(self, size: Size) -> Segments | None:
-        """Number the regions whose pixels belong together, from 1, each of one label; 0 elsewhere, None without any."""
+        """Number the regions whose pixels belong together, from 1, each of one label; 0 elsewhere, None without any.
+
+        A region is what a person marked in one go: a stroke, the disc of a click. Its pixels are settled, with the same
+        label, and no later stage parts them. All superpixels that it enters, however they cut it, have its label when
+        the region graph is fitted and prototypes are made. What else is in such a superpixel isn't tied: a stroke that
+        grazes it says nothing of the rest. Nor are two regions of one label tied to each other.
+        """
         return None
 
     def without_background(self) -> "WeakLabel":

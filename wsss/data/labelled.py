@@ -10,9 +10,9 @@ from wsss.annotations.budget import labelling_order, within_budget
 from wsss.annotations.cost import annotation_seconds
 from wsss.annotations.manifest import Manifest
 from wsss.annotations.settings import LabelSettings
-from wsss.annotations.simulate import simulate
 from wsss.data.base import Dataset, digest
 from wsss.data.chance import seed_of
+from wsss.data.drawn import draw_labels
 from wsss.data.manifests import read_manifest
 from wsss.errors import DataError
 from wsss.types import Image, LabelMap, Tags
@@ -166,11 +166,10 @@ class LabelledDataset(Dataset):
         if truth is None:
             # tags alone can be mistaken without a mask to look at
             truth = nothing_known(self.source.size(id))
-        return simulate(
+        return draw_labels(
             truth,
             self.source.tags(id),
             len(self.source.classes),
-            settings.kinds,
             settings,
             seed=seed_of("labels", settings.seed, id),
             background=self.source.background,

@@ -85,7 +85,7 @@ def import_labels(
     elif FORMATS[name].per_image:
         sources = _image_sources(path, FORMATS[name].suffix, sizes)
     else:
-        sources = iter([Source(str(path), "", _text(path, _content(path)))])
+        sources = iter([Source(str(path), "", _text(path, _content(path)), sizes=sizes)])
     manifest = FORMATS[name].read(sources, classes)
     if not manifest.annotations:
         raise DataError(f"'{path}' has labels of no image; give a file or a folder that has some")

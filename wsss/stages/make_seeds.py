@@ -14,7 +14,6 @@ from wsss.functional.seeds import (
     plant_seeds,
     score_seeds,
 )
-from wsss.functional.settled import confine_cams
 from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
@@ -49,8 +48,8 @@ def make_seeds(
     asked = (crf or CrfSettings()) if settings.rule == "irn" else None
 
     def work(bench: Workbench, out: Artefact) -> None:
-        thresholds = training_thresholds(bench, bench.read(cams), settings)
         settled = settled_by(bench, annotations)
+        thresholds = training_thresholds(bench, bench.read(cams), settings, settled)
         sower = _Sower(
             dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds, settled, spread
         )
@@ -59,8 +58,7 @@ def make_seeds(
 
     return Stage(
         name="seeds",
-        # settled labels spread otherwise than at first; tags alone know nothing of that
-        version=1 if annotations is None else 2,
+        version=1 if annotations is None else _annotated_version(settings),
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
@@ -68,6 +66,13 @@ def make_seeds(
         | {"background_class": dataset.background},
         reads={"cams": cams} | ({"cues": cues} if cues else {}) | reads_of(annotations),
     )
+
+
+def _annotated_version(settings: SeedSettings) -> int:
+    """The version of what tags alone know nothing of."""
+    # settled labels spread otherwise than at first; then thresholds of the training set were taken over the CAMs that
+    # they judge, which annotations confine
+    return 3 if settings.background == "quantile" and settings.quantile_pixels == "training" else 2
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,7 @@ class _Sower:
 
     def plant(self, image: str) -> tuple[ScoreMap, LabelMap]:
         """Read the CAMs of one image and make scores and seeds of them."""
-        small = self.cams.read_scores(image, len(self.dataset.classes) + 1)[1:]
-        small = confine_cams(small, self.settled.allowed(image))
+        small = self.settled.cams(image, self.cams.read_scores(image, len(self.dataset.classes) + 1)[1:])
         tags = self.dataset.tags(image)
         thresholds = self.thresholds or image_thresholds(small, tags, self.settings)
         background = self.dataset.background

@@ -14,7 +14,7 @@ from torch import Tensor
 from wsss.data.base import Dataset
 from wsss.functional.levels import LEVELS, count_levels
 from wsss.functional.seeds import SeedSettings, Thresholds, rank_thresholds
-from wsss.functional.settled import keep_labels, keep_scores
+from wsss.functional.settled import confine_cams, keep_labels, keep_scores
 from wsss.refine.base import Refiner, Source, View
 from wsss.stages.base import Stage, Workbench
 from wsss.store import Artefact, UnitWriter
@@ -120,6 +120,10 @@ class Settled:
         if self.labels is None:
             return None
         return self.dataset.annotation(image).allowed(self.dataset.size(image), len(self.dataset.classes))
+
+    def cams(self, image: str, cams: CamMap) -> CamMap:
+        """Keep CAMs of any resolution to where their class is possible."""
+        return confine_cams(cams, self.allowed(image))
 
     def marks(self, image: str) -> LabelMap | None:
         """Labels of the pixels that a person marked one by one, (H, W); None where there are none."""
@@ -229,10 +233,14 @@ class Material:
         )
 
 
-def training_thresholds(bench: Workbench, cams: Artefact, settings: SeedSettings) -> Thresholds | None:
+def training_thresholds(
+    bench: Workbench, cams: Artefact, settings: SeedSettings, settled: Settled | None = None
+) -> Thresholds | None:
     """Take each class's quantiles over the CAMs of all training images with the class, where the settings ask for it.
 
-    Every process counts for itself: reading the CAMs takes less than what is done with them afterwards.
+    They belong to the maps that they were taken over: to CAMs kept to what annotations leave possible if ``settled`` is
+    given, else to CAMs as they are stored. Every process counts for itself: reading the CAMs takes less than what is
+    done with them afterwards.
     """
     if settings.background != "quantile" or settings.quantile_pixels != "training":
         return None
@@ -241,7 +249,8 @@ def training_thresholds(bench: Workbench, cams: Artefact, settings: SeedSettings
     counts = torch.zeros(classes, LEVELS, dtype=torch.int64)
     with bench.watcher.progress("levels of cams", len(images)) as advance:
         for image in images:
-            counts += count_levels(cams.read_scores(image, classes + 1)[1:], dataset.tags(image))
+            maps = cams.read_scores(image, classes + 1)[1:]
+            counts += count_levels(settled.cams(image, maps) if settled else maps, dataset.tags(image))
             advance(1)
     return rank_thresholds(counts, settings)
 

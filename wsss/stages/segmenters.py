@@ -13,7 +13,7 @@ from wsss.stages.base import Portion, Stage, Workbench, science
 from wsss.stages.networks import NetworkSettings, load_segmenter, on_grid
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import resize_scores
-from wsss.tasks.settings import SegmenterSettings
+from wsss.tasks.settings import LOSSES, SegmenterSettings
 from wsss.types import BACKGROUND
 
 BATCH = 8
@@ -57,8 +57,8 @@ class SegmenterPlan:
     def science(self) -> dict[str, object]:
         """The settings that steer the training."""
         # who supervises shows in what the stage reads
-        plain = ("loss",) if self.settings.loss == "cross_entropy" else ()
-        learning = science(self.settings, "weights", "test_scales", "test_flip", "supervision", *plain)
+        unused = ("weights", "test_scales", "test_flip", "supervision", *_plain_loss(self.settings))
+        learning = science(self.settings, *unused)
         watched = self.self_training.watched if self.rounds > 1 else 0.0
         return (
             learning
@@ -69,6 +69,14 @@ class SegmenterPlan:
                 "precision": self.precision,
             }
         )
+
+
+def _plain_loss(settings: SegmenterSettings) -> set[str]:
+    """Settings of the loss that change nothing as they stand, so that a key outlives settings that came later."""
+    told = {name for name, published in LOSSES[settings.loss].items() if getattr(settings, name) != published}
+    if settings.loss != "cross_entropy":
+        told.add("loss")
+    return {"loss", *(name for chosen in LOSSES.values() for name in chosen)} - told
 
 
 class Seer:

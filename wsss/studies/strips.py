@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from wsss.annotations import Annotation
 from wsss.config import Config
 from wsss.data import open_dataset
 from wsss.data.base import Dataset
 from wsss.gallery import spread
-from wsss.plotting import draw_strips, strip_of_maps
+from wsss.plotting import Strip, draw_strips, strip_of_maps, with_column
 from wsss.store import Store
 from wsss.studies.results import LABELS
-from wsss.types import IGNORE
 
 ROWS = 6
 """Images in a figure."""
@@ -40,10 +40,10 @@ class Column:
         """Its images."""
         return open_dataset(self.config.data, self.config.labels)
 
-    def labels_given(self, image: str) -> Tensor | None:
-        """The pixels that a person's labels of an image settle; None where they settle none, as tags do."""
-        settled = self.dataset.annotation(image).seeds(self.dataset.image(image), len(self.dataset.classes))
-        return settled if bool((settled != IGNORE).any()) else None
+    def labels_given(self, image: str) -> Annotation | None:
+        """What a person gave of an image; None where that has no place in it, as tags have none."""
+        annotation = self.dataset.annotation(image)
+        return annotation if set(annotation.kinds) - {"tags"} else None
 
     def pseudo_labels(self, image: str) -> Tensor | None:
         """What the segmenter that stands has learnt of an image; None where no pseudo labels were made."""
@@ -67,7 +67,10 @@ class Column:
         return artefact.read_labels(image) if artefact.path("labels", image, ".png").exists() else None
 
 
-FIGURES: dict[str, tuple[str, Callable[[Column, str], Tensor | None]]] = {
+Shown = Tensor | Annotation | None
+"""Labels of all pixels, what a person gave, or nothing."""
+
+FIGURES: dict[str, tuple[str, Callable[[Column, str], Shown]]] = {
     "labels_given": ("train", Column.labels_given),
     "pseudo_labels": ("train", Column.pseudo_labels),
     "predictions": ("val", Column.predictions),
@@ -85,16 +88,22 @@ def draw_study(folder: Path, columns: Sequence[Column]) -> None:
     for name, (split, look) in FIGURES.items():
         images = spread(columns[0].dataset.ids(split), ROWS) if columns else []
         found = {column.title: [look(column, image) for image in images] for column in columns}
-        shown = {title: maps for title, maps in found.items() if any(labels is not None for labels in maps)}
+        shown = {title: looks for title, looks in found.items() if any(labels is not None for labels in looks)}
         if shown:
             _draw(folder / f"{name}.png", columns[0].dataset, images, shown)
 
 
-def _draw(path: Path, dataset: Dataset, images: Sequence[str], shown: Mapping[str, Sequence[Tensor | None]]) -> None:
-    strips = []
-    for place, image in enumerate(images):
-        truth = dataset.truth(image)
-        known = [] if truth is None else [("truth", truth)]
-        maps = [*known, *((title, labels[place]) for title, labels in shown.items())]
-        strips.append(strip_of_maps(dataset.image(image), maps, title=image))
+def _draw(path: Path, dataset: Dataset, images: Sequence[str], shown: Mapping[str, Sequence[Shown]]) -> None:
+    strips = [
+        _row(dataset, image, {title: looks[place] for title, looks in shown.items()})
+        for place, image in enumerate(images)
+    ]
     draw_strips(strips, path, classes=dataset.classes)
+
+
+def _row(dataset: Dataset, image: str, shown: Mapping[str, Shown]) -> Strip:
+    truth, picture = dataset.truth(image), dataset.image(image)
+    row = strip_of_maps(picture, [] if truth is None else [("truth", truth)], title=image)
+    for title, labels in shown.items():
+        row = with_column(row, title, picture, labels)
+    return row

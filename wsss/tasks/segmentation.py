@@ -1,25 +1,22 @@
 """Learning the label of each pixel, from labels that may be missing, wrong and unsure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from wsss.functional.losses import pixel_cross_entropy
+from wsss.functional.losses import SumAndCount, pixel_cross_entropy
 from wsss.functional.noise_robust import generalised_cross_entropy, symmetric_cross_entropy
 from wsss.tasks.base import ImageTask
 from wsss.tasks.settings import SegmenterSettings
 from wsss.tasks.views import quarter, views_of
 from wsss.types import BACKGROUND
 
-PIXEL_LOSSES = {
-    "cross_entropy": pixel_cross_entropy,
-    "generalised": generalised_cross_entropy,
-    "symmetric": symmetric_cross_entropy,
-}
-"""Losses of labelled pixels by name; all but the first are made for labels that may be wrong."""
+PixelLoss = Callable[[Tensor, Tensor, Tensor | None], SumAndCount]
+"""Judges logits by labels and by the weights of their pixels."""
 
 
 class SegmentationTask(ImageTask):
@@ -46,6 +43,7 @@ class SegmentationTask(ImageTask):
     ) -> None:
         super().__init__(network, settings)
         self.background = background
+        self.judge = pixel_loss(settings)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -54,8 +52,7 @@ class SegmentationTask(ImageTask):
         logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
         logits = interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
         logits = without_background(logits.float()) if not self.background else logits
-        judge = PIXEL_LOSSES[self.settings.loss]
-        return judge(logits, labels, self._weights(labels, batch.get("weights")))
+        return self.judge(logits, labels, self._weights(labels, batch.get("weights")))
 
     def _weights(self, labels: Tensor, weights: Tensor | None) -> Tensor | None:
         """Weigh pixels by their labels too."""
@@ -63,6 +60,17 @@ class SegmentationTask(ImageTask):
             return weights
         by_label = self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
         return by_label if weights is None else weights * by_label
+
+
+def pixel_loss(settings: SegmenterSettings) -> PixelLoss:
+    """The loss of labelled pixels that the settings ask for."""
+    forward, reverse = settings.symmetric_forward, settings.symmetric_reverse
+    losses: dict[str, PixelLoss] = {
+        "cross_entropy": pixel_cross_entropy,
+        "generalised": partial(generalised_cross_entropy, exponent=settings.generalised_exponent),
+        "symmetric": partial(symmetric_cross_entropy, forward=forward, reverse=reverse),
+    }
+    return losses[settings.loss]
 
 
 def balance_weights(counts: Float[Tensor, " K"], exponent: float) -> Float[Tensor, " K"]:

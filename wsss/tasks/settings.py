@@ -1,5 +1,6 @@
 """Settings of everything that learns; they stand apart from the tasks so that reading them loads no Lightning."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsss.errors import one_of, require
@@ -9,7 +10,12 @@ SCHEDULES = ("poly", "cosine", "constant")
 ACCELERATORS = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16-mixed", "32-true")
 SUPERVISIONS = ("pseudo_labels", "dsrg", "sparse")
-LOSSES = ("cross_entropy", "generalised", "symmetric")
+LOSSES: Mapping[str, Mapping[str, float]] = {
+    "cross_entropy": {},
+    "generalised": {"generalised_exponent": 0.7},
+    "symmetric": {"symmetric_forward": 0.1, "symmetric_reverse": 1.0},
+}
+"""Losses of pseudo labels, and the settings that each of them reads, with the values that it was published with."""
 OPINIONS = ("network_weight", "prototype_weight", "kept_weight")
 
 
@@ -146,6 +152,12 @@ class SegmenterSettings(ImageLearningSettings):
     """Passes over the training images."""
     loss: str = "cross_entropy"
     """Loss of pseudo labels: cross_entropy, or generalised or symmetric, which are made for wrong labels."""
+    generalised_exponent: float = 0.7
+    """Exponent q of the generalised loss, in (0, 1]: near 0 it is the cross entropy; 1 bears most wrong labels."""
+    symmetric_forward: float = 0.1
+    """Weight alpha of the cross entropy in the symmetric loss."""
+    symmetric_reverse: float = 1.0
+    """Weight beta of the reverse cross entropy in the symmetric loss."""
     balance: float = 0.5
     """Exponent by which a label counts the more, the rarer it is: 0 all pixels alike, 1 all labels; not for dsrg."""
     width: int = 128
@@ -160,7 +172,13 @@ class SegmenterSettings(ImageLearningSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("supervision", self.supervision, SUPERVISIONS)
-        one_of("loss", self.loss, LOSSES)
+        one_of("loss", self.loss, tuple(LOSSES))
+        exponent, forward, reverse = self.generalised_exponent, self.symmetric_forward, self.symmetric_reverse
+        require(0 < exponent <= 1, "generalised_exponent", "must lie in (0, 1]", exponent)
+        require(forward >= 0, "symmetric_forward", "must not be negative", forward)
+        require(reverse >= 0, "symmetric_reverse", "must not be negative", reverse)
+        said = forward > 0 or reverse > 0
+        require(said, "symmetric_forward", "must be positive where symmetric_reverse is 0", forward)
         require(self.width >= 8 and self.width % 8 == 0, "width", "must be a multiple of 8", self.width)
         require(0 <= self.balance <= 1, "balance", "must lie in [0, 1]", self.balance)
         require(0 <= self.dropout < 1, "dropout", "must lie in [0, 1)", self.dropout)

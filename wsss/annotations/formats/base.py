@@ -1,7 +1,7 @@
 """What every published format of labels has in common."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.annotations.annotation import Annotation
@@ -26,12 +26,14 @@ class Source:
         image: The image that it is about, where a format has a file for each.
         content: What is in it: text, or what a reader of the format's bytes made of them.
         size: Height and width of that image, where they were found elsewhere.
+        sizes: The same of all images, where a format has one file for all.
     """
 
     path: str
     image: str
     content: Any
     size: Size | None = None
+    sizes: Mapping[str, Size] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
