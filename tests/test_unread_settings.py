@@ -154,7 +154,7 @@ WHERE: dict[str, Config] = {
     "labels.points": chosen(labels__kinds=("points",)),
     "labels.scribbles": chosen(labels__kinds=("scribbles",)),
     "labels.boxes": chosen(labels__kinds=("boxes",)),
-    "labels.spread": chosen(labels__kinds=("scribbles",)),
+    "labels.spread": chosen(labels__kinds=("scribbles", "boxes")),
 }
 """Where the settings of a section are read, if it isn't in the plain configuration."""
 

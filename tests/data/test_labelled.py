@@ -78,12 +78,14 @@ def test_labels_of_other_settings_have_another_fingerprint(other: LabelSettings)
 
 def test_settings_of_what_is_made_of_labels_reach_the_labels() -> None:
     settings = LabelSettings(
-        kinds=("points", "boxes"), points=PointSettings(radius=7), boxes=BoxSettings(grabcut=False, reset_below=0.1)
+        kinds=("points", "boxes"),
+        points=PointSettings(radius=7),
+        boxes=BoxSettings(grabcut=False, core=0.2, reset_below=0.1),
     )
     given = with_labels(SOURCE, settings).annotation(NAMES[0])
     assert given.points is not None
     assert given.boxes is not None
-    assert (given.points.radius, given.boxes.grabcut, given.boxes.reset_below) == (7, False, 0.1)
+    assert (given.points.radius, given.boxes.grabcut, given.boxes.core, given.boxes.reset_below) == (7, False, 0.2, 0.1)
 
 
 def test_some_images_show_their_mask_the_same_for_any_kind() -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tests.drawing import picture
 from wsss.functional import grabcut
-from wsss.functional.grabcut import cut_boxes, reset_shrunk_segments
+from wsss.functional.grabcut import cores_of_cut, cut_boxes, reset_shrunk_segments
+from wsss.types import IGNORE
 
 GROUND, RED, GREEN = (40.0, 60.0, 90.0), (200.0, 60.0, 50.0), (60.0, 190.0, 70.0)
 
@@ -210,3 +211,22 @@ def test_the_least_share_is_a_choice() -> None:
     rows = boxes((1, 0, 0, 2, 4))
     assert torch.equal(reset_shrunk_segments(labels, rows, least_share=0.375), labels)
     assert (reset_shrunk_segments(labels, rows, least_share=0.38) == 1).all()
+
+
+def test_the_cores_of_a_cut_are_what_lies_deep_inside_of_it() -> None:
+    cut = picture("0000000", "0111110", "0111110", "0111110", "0000000").to(torch.uint8)
+    box = torch.tensor([[1, 0, 0, 5, 7]])
+    # half of the smaller side is 2.5, so a pixel must lie farther than 1.5 from another label
+    assert torch.equal(
+        cores_of_cut(cut, box, 0.6), picture(".......", ".......", "..111..", ".......", ".......").to(torch.uint8)
+    )
+    assert torch.equal(cores_of_cut(cut, box, 0.0), cut)
+
+
+def test_cores_lie_in_boxes_and_beyond_the_image_nothing_is_near() -> None:
+    cut = picture("1110", "1110", "0000").to(torch.uint8)
+    inside = torch.tensor([[1, 0, 0, 2, 3]])
+    # one pixel counts as far when it lies farther than 1; the edge of the image is no border
+    assert torch.equal(cores_of_cut(cut, inside, 1.0), picture("11..", "....", "....").to(torch.uint8))
+    assert (cores_of_cut(cut, inside, 0.0)[:, 3] == IGNORE).all()
+    assert (cores_of_cut(torch.zeros_like(cut), inside[:0], 0.0) == IGNORE).all()

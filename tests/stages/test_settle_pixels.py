@@ -200,6 +200,58 @@ def test_spreading_changes_scores_and_key_only_where_pixels_are_settled(tmp_path
     assert len({without.key, *(stage.key for stage in stages)}) == 3
 
 
+@pytest.fixture(name="cut", scope="module")
+def cut_data() -> AnnotatedDataset:
+    """A disc in a box, of which only the middle is settled."""
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(64), indexing="ij")
+    shown = (torch.hypot(rows - 24.0, columns - 32.0) <= 16).to(torch.uint8)
+    boxes = Annotation(boxes=Boxes((Box(1, 8, 16, 41, 49),), core=0.5), tags_complete=True)
+    return CutDataset({"disc": shown}, {"disc": boxes})
+
+
+class CutDataset(AnnotatedDataset):
+    """Boxes of which the cut is likely."""
+
+    @property
+    def likely_labels(self) -> bool:
+        return True
+
+
+def test_the_core_of_a_cut_is_settled_and_the_rest_of_the_box_likely(cut: AnnotatedDataset, tmp_path: Path) -> None:
+    stage = settle_pixels(cut)
+    bench = workbench(tmp_path, cut)
+    settled = finished(bench, stage).read_labels("disc")
+    likely = settled_by(bench, stage).likely("disc")
+    assert likely is not None
+    assert settled[24, 32] == 1
+    assert settled[0, 0] == 0
+    assert (settled[12:37, 20:45] == IGNORE).any()
+    both = torch.where(settled == IGNORE, likely, settled)
+    assert (both == cut.truth("disc")).float().mean() > 0.97
+    assert ((settled == IGNORE) != (likely == IGNORE)).all()
+    assert stage.version == 2
+
+
+def test_scores_hear_what_is_likely_as_loud_as_told(cut: AnnotatedDataset, tmp_path: Path) -> None:
+    annotations = settle_pixels(cut)
+    cams = given_scores("cams", {"disc": torch.full((3, 12, 16), 0.4)})
+    stages = [
+        make_seeds(cut, SeedSettings(), cams, annotations=annotations, spread=SpreadSettings(likely=share))
+        for share in (0.5, 0.9)
+    ]
+    deaf, heard = (finished(workbench(tmp_path, cut), stage).read_scores("disc", 3) for stage in stages)
+    # within the disc and outside of its core
+    assert heard[1, 6, 5] > deaf[1, 6, 5]
+    # in the corner of the box
+    assert heard[0, 2, 5] > deaf[0, 2, 5]
+    assert stages[0].key != stages[1].key
+    quiet = [
+        make_seeds(DATA, SeedSettings(), EVEN, annotations=SETTLED, spread=SpreadSettings(likely=share)).key
+        for share in (0.5, 0.9)
+    ]
+    assert quiet[0] == quiet[1]
+
+
 def test_later_seeds_keep_to_what_is_settled(tmp_path: Path) -> None:
     sure = torch.stack([torch.full((4, 8), share) for share in (0.02, 0.96, 0.02)])
     scores = given_scores("scores", dict.fromkeys(NAMES, sure))

@@ -81,13 +81,20 @@ class Annotation:
 
         Where one kind settles what another rules out, nothing is settled: one of the two is a mistake.
         """
+        return self.settle(image, classes)[0]
+
+    def settle(self, image: Image, classes: int) -> tuple[LabelMap, LabelMap | None]:
+        """Label the pixels that are settled, see ``seeds``, and those whose label is likely, None if there are none."""
         size = (image.shape[1], image.shape[2])
-        settled = nothing_known(size)
+        settled, likely = nothing_known(size), nothing_known(size)
         for label in self.given():
-            own = label.seeds(image)
+            own, probable = label.settle(image)
             settled = settled if own is None else torch.where(own == IGNORE, settled, own)
+            likely = likely if probable is None else torch.where(probable == IGNORE, likely, probable)
         allowed = self.allowed(size, classes)
-        return keep_labels(settled, None, allowed)
+        settled, likely = keep_labels(settled, None, allowed), keep_labels(likely, None, allowed)
+        likely = torch.where(settled == IGNORE, likely, IGNORE)
+        return settled, likely if bool((likely != IGNORE).any()) else None
 
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
         """Mark the labels that no kind rules out at each pixel; None if nothing is ruled out.

@@ -36,6 +36,13 @@ class WeakLabel(ABC):
         """Label the pixels that it settles, (H, W) uint8 with ``IGNORE`` elsewhere; None if it settles none."""
         return None
 
+    def settle(self, image: Image) -> tuple[LabelMap | None, LabelMap | None]:
+        """Label the pixels that it settles, as ``seeds`` does, and those of which it makes a label likely, no more.
+
+        The two are asked for together where the same work finds both.
+        """
+        return self.seeds(image), None
+
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
         """Mark the labels that it leaves possible at each pixel, background first; None if it rules nothing out."""
         return None

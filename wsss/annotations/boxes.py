@@ -8,8 +8,8 @@ from torch import Tensor
 
 from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
-from wsss.functional.grabcut import cut_boxes, reset_shrunk_segments
-from wsss.types import BACKGROUND, Image, LabelMap
+from wsss.functional.grabcut import cores_of_cut, cut_boxes, reset_shrunk_segments
+from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,16 @@ class Boxes(WeakLabel):
     Attributes:
         boxes: The boxes, in any order.
         complete: Whether every thing of every class has one, so that what lies outside of all is background.
-        grabcut: Whether what is cut out of a box by its colours is settled too; else only what lies outside.
+        grabcut: Whether things are cut out of their boxes by their colours; else only what lies outside is settled.
+        core: How deep inside of what was cut a pixel is settled, in halves of its box's smaller side; of the others in
+            a box the cut is likely. 0 settles all of it.
         reset_below: Share of its box below which a thing's pseudo labels are replaced by the whole box.
     """
 
     boxes: tuple[Box, ...]
     complete: bool = True
     grabcut: bool = True
+    core: float = 0.35
     # no part of what was given: what was given has the same hash whatever is made of it later
     reset_below: float = field(default=0.5, repr=False)
 
@@ -61,15 +64,23 @@ class Boxes(WeakLabel):
         return frozenset(box.label for box in self.boxes)
 
     def seeds(self, image: Image) -> LabelMap | None:
-        """Background outside of all boxes, and inside of each what GrabCut takes for its thing; smaller ones on top."""
+        """Background outside of all boxes, and the cores of what GrabCut finds inside; smaller boxes on top."""
+        return self.settle(image)[0]
+
+    def settle(self, image: Image) -> tuple[LabelMap | None, LabelMap | None]:
+        """Settle what ``seeds`` says; what GrabCut takes for a thing, or for the background in a box, is likely."""
         size = (image.shape[1], image.shape[2])
-        drawn = nothing_known(size)
+        covered, drawn = self._covered(size), nothing_known(size)
         if self.complete:
-            drawn[~self._covered(size)] = BACKGROUND
-        if self.grabcut and self.boxes:
-            cut = cut_boxes(image, self.as_tensor())
-            drawn = torch.where(cut == BACKGROUND, drawn, cut)
-        return drawn if self.complete or self.boxes else None
+            drawn[~covered] = BACKGROUND
+        if not (self.grabcut and self.boxes):
+            return drawn if self.complete or self.boxes else None, None
+        cut = cut_boxes(image, self.as_tensor())
+        cores = cores_of_cut(cut, self.as_tensor(), self.core)
+        # boxes that leave things over say nothing of the background
+        unsaid = (cut == BACKGROUND) & (not self.complete)
+        likely = torch.where(covered & ~unsaid, cut, IGNORE)
+        return torch.where((cores == IGNORE) | unsaid, drawn, cores), likely
 
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
         """Background anywhere, and each class inside of its boxes; nothing is ruled out unless all things have one."""

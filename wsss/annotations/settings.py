@@ -63,9 +63,12 @@ class BoxSettings:
     """Share of its box below which a thing's pseudo labels are replaced by the whole box (SDI); 0 replaces none."""
     grabcut: bool = True
     """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
+    core: float = 0.35
+    """Depth inside of a cut from which it is settled, in halves of its box's smaller side; 0 settles all of it."""
 
     def __post_init__(self) -> None:
         require(0 <= self.loosen <= 1, "loosen", "must lie in [0, 1]", self.loosen)
+        require(0 <= self.core <= 2, "core", "must lie in [0, 2]", self.core)
         require(0 <= self.reset_below <= 1, "reset_below", "must lie in [0, 1]", self.reset_below)
 
 

@@ -81,6 +81,11 @@ class Dataset(ABC):
         return False
 
     @property
+    def likely_labels(self) -> bool:
+        """Whether labels of training images make labels of pixels likely that they don't settle."""
+        return False
+
+    @property
     def label_use(self) -> dict[str, object]:
         """Settings of what is made of labels after they were given; plain values."""
         return {}

@@ -82,6 +82,12 @@ class LabelledDataset(Dataset):
         return self.settings.kinds != ("tags",) or self.settings.masks > 0
 
     @property
+    def likely_labels(self) -> bool:
+        """Whether boxes are cut, and not all of the cut is settled."""
+        boxes = self.settings.boxes
+        return "boxes" in self.settings.kinds and boxes.grabcut and boxes.core > 0
+
+    @property
     def label_use(self) -> dict[str, object]:
         """What is made of labels after they were given."""
         return {"reset_below": self.settings.boxes.reset_below} if "boxes" in self.settings.kinds else {}
@@ -138,7 +144,7 @@ class LabelledDataset(Dataset):
             points = replace(points, radius=self.settings.points.radius)
         if boxes is not None:
             use = self.settings.boxes
-            boxes = replace(boxes, grabcut=use.grabcut, reset_below=use.reset_below)
+            boxes = replace(boxes, grabcut=use.grabcut, core=use.core, reset_below=use.reset_below)
         given = replace(given, points=points, boxes=boxes)
         if id not in self._masked or given.masks is not None:
             return given

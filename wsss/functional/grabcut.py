@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
@@ -55,6 +56,32 @@ def cut_boxes(image: Image, boxes: Int64[Tensor, "N 5"]) -> UInt8[Tensor, "H W"]
         thing = _cut_box(pixels, (top, left, bottom, right), alike)
         labels[top:bottom, left:right][torch.from_numpy(thing)] = label
     return labels
+
+
+def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> LabelMap:
+    """Keep of what was cut out of boxes what lies deep inside of it: cuts are wrong at their borders first.
+
+    Args:
+        cut: What ``cut_boxes`` found.
+        boxes: The boxes that it was given.
+        depth: How far a pixel must lie from all pixels of another label, in halves of its box's smaller side.
+
+    Returns:
+        Labels of the pixels that are deep enough, the background between things and their boxes among them; ``IGNORE``
+        elsewhere, outside of boxes too.
+    """
+    labels = cut.numpy()
+    cores = np.full_like(labels, IGNORE)
+    for own in np.unique(labels).tolist():
+        mine = labels == own
+        # what is beyond the image is no other label
+        away = distance_transform_edt(np.pad(mine, 1, constant_values=True))[1:-1, 1:-1]
+        for label, top, left, bottom, right in boxes.tolist():
+            if own in (BACKGROUND, label):
+                inside = np.s_[top:bottom, left:right]
+                deep = mine[inside] & (away[inside] > depth * min(bottom - top, right - left) / 2)
+                cores[inside][deep] = own
+    return torch.from_numpy(cores)
 
 
 def reset_shrunk_segments(labels: LabelMap, boxes: Int64[Tensor, "N 5"], least_share: float = 0.5) -> LabelMap:

@@ -31,6 +31,8 @@ class SpreadSettings:
     """How much a way grows by crossing an edge, in longer sides for a step from black to white in all channels."""
     kept: float = 0.25
     """Exponent of the scores before, in the product that becomes the scores."""
+    likely: float = 0.9
+    """Probability that a label is right which is likely but not settled: one that was cut out of a box."""
     sure: float = 0.7
     """Score after spreading above which a pixel is a seed; below, seeds stay where the score's best label agrees."""
 
@@ -38,6 +40,7 @@ class SpreadSettings:
         require(0 <= self.reach <= 10, "reach", "must lie in [0, 10]", self.reach)
         require(0 <= self.contrast <= 100, "contrast", "must lie in [0, 100]", self.contrast)
         require(0 <= self.kept <= 10, "kept", "must lie in [0, 10]", self.kept)
+        require(0 < self.likely < 1, "likely", "must lie in (0, 1)", self.likely)
         require(0 <= self.sure <= 1, "sure", "must lie in [0, 1]", self.sure)
 
 
@@ -78,6 +81,28 @@ def spread_settled(
     spread = scores.clone()
     spread[labels] = before.sum(dim=0) * shares
     return spread
+
+
+def hear_likely(
+    scores: Float[Tensor, "K h w"], likely: Integer[Tensor, "H W"], probability: float
+) -> Float[Tensor, "K h w"]:
+    """Multiply scores with labels that are likely, as with one more opinion.
+
+    Args:
+        scores: Class probabilities, as large as the labels or smaller; they sum to 1, or are all 0.
+        likely: Labels, ``IGNORE`` where none is likely.
+        probability: How likely they are; what is left is for every other label alike.
+
+    Returns:
+        Scores that sum to 1, as far as they did; unchanged where no label is likely.
+    """
+    marks = torch.arange(len(scores), device=scores.device)[:, None, None] == likely.long()
+    shares = adaptive_avg_pool2d(marks[None].to(scores.dtype), (scores.shape[1], scores.shape[2]))[0]
+    told = shares.sum(dim=0)
+    # a coarse score hears as much as its pixels tell
+    product = scores * ((1 - probability) * told + (2 * probability - 1) * shares + (1 - told) / 2)
+    total = product.sum(dim=0)
+    return torch.where(total > 0, product / total.clamp(min=torch.finfo(total.dtype).tiny) * scores.sum(dim=0), scores)
 
 
 def agreed_seeds(seeds: Integer[Tensor, "H W"], scores: Float[Tensor, "K H W"], sure: float) -> Integer[Tensor, "H W"]:

@@ -14,7 +14,7 @@ from wsss.functional.seeds import (
     plant_seeds,
     score_seeds,
 )
-from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled
+from wsss.functional.spreading import SpreadSettings, agreed_seeds, hear_likely, spread_settled
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
@@ -45,6 +45,7 @@ def make_seeds(
         annotations: The stage that wrote what annotations settle; None where training sees tags alone.
         spread: How far that reaches; None spreads nothing.
     """
+    unheard = () if dataset.likely_labels else ("likely",)
     asked = (crf or CrfSettings()) if settings.rule == "irn" else None
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -62,7 +63,7 @@ def make_seeds(
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
-        | ({"spread": science(spread)} if annotations and spread else {})
+        | ({"spread": science(spread, *unheard)} if annotations and spread else {})
         | {"background_class": dataset.background},
         reads={"cams": cams} | ({"cues": cues} if cues else {}) | reads_of(annotations),
     )
@@ -111,6 +112,9 @@ class _Sower:
         spread = self.spread if settled is not None and bool((settled != IGNORE).any()) else None
         if settled is not None and spread is not None:
             scores = spread_settled(scores, settled, self.dataset.image(image), spread)
+        likely = self.settled.likely(image)
+        if likely is not None and self.spread is not None:
+            scores = hear_likely(scores, likely, self.spread.likely)
         scores = self.settled.scores(image, scores)
         seeds = self._seeds(image, small, thresholds)
         # published cues stand for themselves

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 KEPT_BYTES = 1 << 30
 """What trainings read again in each epoch is kept in memory up to this size; what is beyond it is read anew."""
 
+LIKELY = "likely"
+"""What annotations make likely lies under this name beside what they settle."""
+
 Item = TypeVar("Item")
 
 
@@ -114,6 +117,12 @@ class Settled:
     def pixels(self, image: str) -> LabelMap | None:
         """Labels of the settled pixels of an image, (H, W); None where nothing is settled."""
         return None if self.labels is None else self.labels.read_labels(image)
+
+    def likely(self, image: str) -> LabelMap | None:
+        """Labels that annotations make likely without settling them, (H, W); None where there are none."""
+        if self.labels is None or not self.labels.path(LIKELY, image, ".png").exists():
+            return None
+        return self.labels.read_labels(image, LIKELY)
 
     def allowed(self, image: str) -> Tensor | None:
         """Labels that annotations leave possible at each pixel, (K, H, W) bool; None where they rule nothing out."""

@@ -4,22 +4,29 @@ from functools import partial
 
 from wsss.data.base import Dataset
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
+from wsss.stages.materials import LIKELY
 from wsss.store import Artefact
 
 
 def settle_pixels(dataset: Dataset) -> Stage:
-    """Plan the labels of the pixels that annotations settle, ``IGNORE`` elsewhere; later stages keep to them."""
+    """Plan the labels of the pixels that annotations settle, ``IGNORE`` elsewhere; later stages keep to them.
+
+    Labels that are likely and not settled are written beside them, where there are any.
+    """
 
     def work(bench: Workbench, out: Artefact) -> None:
         one = partial(_settle_portion, dataset, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="annotations", pooled=True)
 
     data = {"train": dataset.fingerprint("train"), "annotations": dataset.annotations_fingerprint()}
-    return Stage(name="annotations", version=1, work=work, data=data)
+    # boxes settled all that was cut out of them at first
+    return Stage(name="annotations", version=2 if dataset.likely_labels else 1, work=work, data=data)
 
 
 def _settle_portion(dataset: Dataset, out: Artefact, portion: Portion) -> None:
     with out.unit(portion.name) as unit:
         for image in portion.ids:
-            labels = dataset.annotation(image).seeds(dataset.image(image), len(dataset.classes))
+            labels, likely = dataset.annotation(image).settle(dataset.image(image), len(dataset.classes))
             unit.write_labels(image, labels)
+            if likely is not None:
+                unit.write_labels(image, likely, LIKELY)

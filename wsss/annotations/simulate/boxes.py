@@ -28,7 +28,7 @@ def simulate_boxes(
         complete: Whether what lies outside of all boxes may be taken for background.
     """
     boxes = tuple(_box(thing, size, settings.loosen, jitter, seed) for thing in things)
-    return Boxes(boxes, complete=complete, grabcut=settings.grabcut)
+    return Boxes(boxes, complete=complete, grabcut=settings.grabcut, core=settings.core)
 
 
 def _box(thing: Thing, size: tuple[int, int], loosen: float, jitter: float, seed: int) -> Box:

@@ -62,8 +62,8 @@ def simulate_scribbles(
     for thing in drawn_on:
         for place, path in enumerate(_strokes(thing, size, settings, seed)):
             # the first stroke's streams have no number, as when it was the only one
-            purpose = ("stroke_jitter", thing.number, *([place] if place else []))
-            away = jitter * _wobble(len(path), stream(seed, *purpose))
+            further = (place,) if place else ()
+            away = jitter * _wobble(len(path), stream(seed, "stroke_jitter", thing.number, *further))
             corners = np.rint(path + away).clip(0, np.array(size) - 1).astype(int)
             ways = tuple((row, column) for row, column in corners.tolist())
             strokes.append(Stroke(thing.label, ways, settings.width))
@@ -73,15 +73,16 @@ def simulate_scribbles(
 def _strokes(thing: Thing, size: tuple[int, int], settings: ScribbleSettings, seed: int) -> Iterator[Path]:
     """Draw on a thing, then on what is far from all strokes so far, as long as that is large."""
     left: Thing | None = thing
+    far = settings.spacing * max(size)
     away = np.full(thing.mask.shape, np.inf)
     for place in range(settings.strokes):
-        rng = stream(seed, "scribbles", thing.number, *([place] if place else []))
-        path = _stroke(left, settings.length, rng)
-        yield path
-        away = np.minimum(away, _distances(thing, path))
-        left = _far_part(thing, away > settings.spacing * max(size), settings.spacing * max(size))
         if left is None:
             return
+        further = (place,) if place else ()
+        path = _stroke(left, settings.length, stream(seed, "scribbles", thing.number, *further))
+        yield path
+        away = np.minimum(away, _distances(thing, path))
+        left = _far_part(thing, away > far, far)
 
 
 def _distances(thing: Thing, path: Path) -> NDArray[np.float64]:
