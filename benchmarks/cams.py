@@ -1,8 +1,9 @@
 """How much faster are class activation maps in batches than one image and one view at a time in float32?
 
 Both sum the maps of the same views (four scales, each mirrored as well). The plain way shows the network one view of
-one image after the other, as scripts do; the batched ways show like-sized images together, in float32 and in the
-arithmetic that this machine is fast in. They take turns, so that a busy machine slows all of them. Run
+one image after the other, in a process as scripts start it; the batched ways show like-sized images together, in
+float32 and in the arithmetic that this machine is fast in, in a process that keeps what it frees, as runs do. They take
+turns, so that a busy machine slows all of them. Run
 ``python benchmarks/cams.py`` in the project's environment; the result is JSON, on the terminal or in a file.
 """
 
@@ -11,6 +12,9 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.functional.cam import merge_views
+from wsss.memory import keep_freed_memory
 from wsss.networks.backbones import build_backbone
 from wsss.networks.classifier import Classifier
 from wsss.tasks.classification import predict_cams
@@ -54,31 +59,43 @@ def batched(network: Classifier, images: Tensor) -> Tensor:
 
 def measure(name: str, size: tuple[int, int], batch: int, repeats: int, precision: str) -> dict[str, Any]:
     """Let all ways take turns on one case."""
-    device = choose_device("auto")
-    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
-    plain, ready = (network_of(name, folded=folded).to(device) for folded in (False, True))
-    ways: dict[str, tuple[Callable[[Classifier, Tensor], Tensor], str, torch.memory_format]] = {
-        "one_at_a_time_float32": (one_at_a_time, "32-true", torch.contiguous_format),
-        "batched_float32": (batched, "32-true", torch.channels_last),
-    }
+    ways = {"one_at_a_time_float32": "32-true", "batched_float32": "32-true"}
     if precision != "32-true":
-        ways[f"batched_{precision}"] = (batched, precision, torch.channels_last)
+        ways[f"batched_{precision}"] = precision
     times: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(repeats + 1):
-        for way, (run, arithmetic, layout) in ways.items():
-            network = (plain if run is one_at_a_time else ready).to(memory_format=layout)
-            shown = images.contiguous(memory_format=layout)
-            start = time.perf_counter()
-            with torch.inference_mode(), autocast(arithmetic, device):
-                run(network, shown).cpu()
-            if turn:  # the first one warms up
-                times[way].append(1000 * (time.perf_counter() - start) / batch)
+    with process() as scripts, process(keep_freed_memory) as stages:
+        for turn in range(repeats + 1):
+            for way, arithmetic in ways.items():
+                at_once = way != "one_at_a_time_float32"
+                where = stages if at_once else scripts
+                seconds = where.submit(timed, name, size, batch, arithmetic, at_once).result()
+                if turn:  # the first one warms up
+                    times[way].append(1000 * seconds / batch)
     rows = {way: summary(milliseconds) for way, milliseconds in times.items()}
     slowest = rows["one_at_a_time_float32"]["median_ms_per_image"]
     faster = {way: round(slowest / row["median_ms_per_image"], 2) for way, row in rows.items()}
     return {"network": name, "size": size, "batch": batch, "repeats": repeats, **rows, "times_faster": faster}
 
 
+def process(start: Callable[[], object] | None = None) -> ProcessPoolExecutor:
+    """Start a process of its own, for how memory is kept is a matter of the whole process."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=start)
+
+
+def timed(name: str, size: tuple[int, int], batch: int, precision: str, at_once: bool) -> float:
+    """Compute the maps of all images once, in this process; tell the seconds."""
+    device = choose_device("auto")
+    layout = torch.channels_last if at_once else torch.contiguous_format
+    images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    network = network_of(name, folded=at_once).to(device).to(memory_format=layout)
+    shown = images.contiguous(memory_format=layout)
+    start = time.perf_counter()
+    with torch.inference_mode(), autocast(precision, device):
+        (batched if at_once else one_at_a_time)(network, shown).cpu()
+    return time.perf_counter() - start
+
+
+@cache
 def network_of(name: str, *, folded: bool) -> Classifier:
     """Make the same classifier with BatchNorm as it is trained, or folded into its convolutions as stages load it."""
     torch.manual_seed(0)

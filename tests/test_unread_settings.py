@@ -104,7 +104,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "labels.cost.class_decision": {"labels.budget_seconds": 5.0},
     "labels.cost.first_click": {"labels.kinds": ("points",), "labels.budget_seconds": 20.0},
     "labels.cost.further_click": {"labels.kinds": ("points",), "labels.points.background": 20} | PAID,
-    "labels.cost.stroke": {"labels.kinds": ("scribbles",)} | PAID,
+    "labels.cost.stroke": {"labels.kinds": ("scribbles",), "labels.budget_seconds": 150.0},
     "labels.cost.box": {"labels.kinds": ("boxes",)} | PAID,
     "labels.cost.outline": {"labels.masks": 9, "labels.budget_seconds": 500.0},
     "sparse.dense.xy": {"sparse.dense_crf": 0.1},
