@@ -14,6 +14,9 @@ is there:
     full masks          18.5 × 1 + 2.8 × 79                239.7 s
     ==================  =================================  =======
 
+A class gets one scribble in these figures. Whoever draws several strokes, as the simulator does on what is large, pays
+for each.
+
 A box takes 7 seconds by its four extreme points (Papadopoulos et al., Extreme clicking, ICCV 2017), a fifth of the 35
 that the corners take in the usual way (Su et al., HCOMP 2012); counted like the others, boxes cost 18.5 × 1 + 2.8 × 7 =
 38.1 seconds an image.
