@@ -64,7 +64,7 @@ class BoxSettings:
     grabcut: bool = True
     """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
     core: float = 0.35
-    """Depth inside of a cut from which it is settled, in halves of its box's smaller side; 0 settles all of it."""
+    """Depth inside of a cut, or of what it leaves, from which it is settled, in halves of its box's smaller side."""
 
     def __post_init__(self) -> None:
         require(0 <= self.loosen <= 1, "loosen", "must lie in [0, 1]", self.loosen)
