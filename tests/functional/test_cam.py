@@ -13,6 +13,8 @@ from wsss.functional.cam import (
     subtract_offsets,
 )
 
+KNOWN = torch.ones(3, dtype=torch.bool)
+
 
 def test_the_maps_average_to_the_logits_of_the_classifier() -> None:
     # that is what a class activation map is: the logit before the average was taken
@@ -63,7 +65,7 @@ def test_every_view_needs_its_flag(views: int, flags: int) -> None:
 
 def test_each_present_class_reaches_about_one_and_an_absent_one_is_silent() -> None:
     cams = torch.tensor([[[1.0, 4.0]], [[50.0, 20.0]], [[9.0, 9.0]]])
-    normalised = normalise_cams(cams, torch.tensor([True, True, False]))
+    normalised = normalise_cams(cams, torch.tensor([True, True, False]), KNOWN)
     expected = torch.tensor([[[1 / 4.00001, 4 / 4.00001]], [[50 / 50.00001, 20 / 50.00001]], [[0.0, 0.0]]])
     torch.testing.assert_close(normalised, expected)
     assert normalised.max() <= 1
@@ -71,20 +73,29 @@ def test_each_present_class_reaches_about_one_and_an_absent_one_is_silent() -> N
 
 
 def test_a_class_that_never_fires_stays_at_zero() -> None:
-    assert normalise_cams(torch.tensor([[[0.0, -3.0]]]), torch.tensor([True])).tolist() == [[[0.0, 0.0]]]
+    assert normalise_cams(torch.tensor([[[0.0, -3.0]]]), KNOWN[:1], KNOWN[:1]).tolist() == [[[0.0, 0.0]]]
 
 
-def test_unknown_tags_silence_nothing() -> None:
-    cams = torch.rand(3, 4, 5)
-    assert torch.equal(normalise_cams(cams, None), normalise_cams(cams, torch.ones(3, dtype=torch.bool)))
+def test_a_class_that_may_be_there_is_measured_by_the_loudest_that_is() -> None:
+    cams = torch.tensor([[[1.0, 4.0]], [[2.0, 1.0]], [[8.0, 6.0]], [[9.0, 9.0]]])
+    present = torch.tensor([True, False, False, False])
+    normalised = normalise_cams(cams, present, torch.tensor([True, False, False, True]))
+    expected = torch.tensor([[[0.25, 1.0]], [[0.5, 0.25]], [[1.0, 0.75]], [[0.0, 0.0]]])
+    torch.testing.assert_close(normalised, expected, atol=1e-5, rtol=0)
+
+
+def test_where_nothing_is_known_the_loudest_class_of_all_reaches_about_one() -> None:
+    cams = torch.tensor([[[1.0, 4.0]], [[2.0, 1.0]]])
+    normalised = normalise_cams(cams, ~KNOWN[:2], ~KNOWN[:2])
+    torch.testing.assert_close(normalised, torch.tensor([[[0.25, 1.0]], [[0.5, 0.25]]]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_a_map_that_is_not_finite_is_refused_where_it_matters(wrong: float) -> None:
     cams = torch.tensor([[[1.0, wrong]], [[1.0, 0.5]]])
     with pytest.raises(ValueError, match="cams must be finite"):
-        normalise_cams(cams, torch.tensor([True, False]))
-    assert normalise_cams(cams, torch.tensor([False, True]))[0].tolist() == [[0.0, 0.0]]
+        normalise_cams(cams, torch.tensor([True, False]), KNOWN[:2])
+    assert normalise_cams(cams, torch.tensor([False, True]), KNOWN[:2])[0].tolist() == [[0.0, 0.0]]
 
 
 def test_percentiles_run_from_the_least_to_the_greatest_value() -> None:

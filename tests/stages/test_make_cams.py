@@ -62,7 +62,10 @@ def test_maps_have_a_quarter_of_the_size_and_reach_1(tmp_path: Path) -> None:
     for cams in found.values():
         assert cams.min() >= 0
         assert cams.max() <= 1
-    assert found["unknown"][1:].amax((1, 2)).min() > 0.99
+    # of two classes that may be there, the one that the classifier believes in more
+    peaks = found["unknown"][1:].amax((1, 2))
+    assert peaks.max() > 0.99
+    assert 0 < peaks.min() < 0.95
 
 
 def test_only_present_classes_have_a_map(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_what_the_classifier_answers_on_images_without_a_class_counts_as_none(tm
         expected = expected / (expected.amax() + 1e-5)
         torch.testing.assert_close(found.read_scores("both", 3)[label + 1], expected, atol=2e-3, rtol=0)
     assert not found.read_scores("first", 3)[2].any()
-    assert found.read_scores("unknown", 3)[1:].amax((1, 2)).min() > 0.99
+    assert found.read_scores("unknown", 3)[1:].max() > 0.99
 
 
 def test_maps_that_waited_are_gone_when_the_stage_is_finished(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_a_classifier_with_a_hidden_layer_has_maps_by_gradients(tmp_path: Path, 
     settings = CamSettings(scales=(1.0, 0.5), method=method)
     found = finished(workbench(tmp_path, DATA), make_cams(DATA, network, settings, before, "bf16-mixed"))
     maps = {name: found.read_scores(name, 3) for name in DATA.ids("train")}
-    assert maps["unknown"][1:].amax((1, 2)).min() > 0.99
+    assert maps["unknown"][1:].max() > 0.99
     assert not maps["small"][2].any()
     assert not maps["none"].any()
 

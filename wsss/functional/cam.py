@@ -55,26 +55,34 @@ def merge_views(
     return total
 
 
-def normalise_cams(cams: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None) -> Float[Tensor, "C H W"]:
+def normalise_cams(
+    cams: Float[Tensor, "C H W"], present: Bool[Tensor, " C"], known: Bool[Tensor, " C"]
+) -> Float[Tensor, "C H W"]:
     """Scale the maps of the present classes to a maximum of about 1, and silence the absent ones.
+
+    A class that may be there or not is no louder than the classifier believes: its map is measured by the greatest
+    activation of the classes that are present, or of all that may be where none is known to be.
 
     Args:
         cams: Activations; negative ones count as 0.
-        tags: Presence of the classes; None silences nothing.
+        present: Which classes are present.
+        known: Of which classes it is known whether they are; the others may be.
 
     Returns:
-        Shares in [0, 1] in float32: each map divided by its maximum + 1e-5.
+        Shares in [0, 1] in float32: each map divided by its maximum, or by what it is measured by, + 1e-5.
 
     Raises:
-        ValueError: If an activation of a present class is not a finite number.
+        ValueError: If an activation of a class that is not absent is not a finite number.
     """
-    cams = cams.float().relu()
-    if tags is not None:
-        cams = cams.masked_fill(~tags[:, None, None].to(cams.device), 0)
-    peaks = cams.amax(dim=(1, 2), keepdim=True)
+    present, known = present.to(cams.device), known.to(cams.device)
+    cams = cams.float().relu().masked_fill((known & ~present)[:, None, None], 0)
+    peaks = cams.amax(dim=(1, 2))
     if not peaks.isfinite().all():
         raise ValueError(f"cams must be finite, got a maximum of {peaks[~peaks.isfinite()][0].item()}")
-    return cams / (peaks + _SMALLEST)
+    sure = peaks[known & present]
+    loudest = (sure if len(sure) else peaks).amax()
+    measures = torch.where(known, peaks, peaks.maximum(loudest))
+    return cams / (measures[:, None, None] + _SMALLEST)
 
 
 def percentiles(maps: Float[Tensor, "C H W"]) -> Float[Tensor, "C 101"]:
