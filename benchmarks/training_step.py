@@ -34,7 +34,7 @@ def draw_batch(size: int, crop: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(size, 3, crop, crop, generator=generator).contiguous(memory_format=torch.channels_last)
     tags = torch.rand(size, CLASSES, generator=generator) < 0.1
-    return {"image": images, "tags": tags, "known": torch.ones(size, dtype=torch.bool)}
+    return {"image": images, "tags": tags, "known": torch.ones_like(tags)}
 
 
 def differences(times: list[float]) -> list[float]:

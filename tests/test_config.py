@@ -395,7 +395,7 @@ def test_a_value_that_is_no_value_is_refused_in_a_line(override: str) -> None:
     assert "can't be read" in lines[0]
 
 
-@pytest.mark.parametrize("override", ["rounds", "=3", "", "--ceiling"])
+@pytest.mark.parametrize("override", ["rounds", "=3", "", "--ceiling", 5, None])
 def test_a_word_that_sets_nothing_is_refused(override: str) -> None:
     assert refusal(override) == [f"{override!r} is no setting; write key=value, for example rounds=3"]
 

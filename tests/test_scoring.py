@@ -119,12 +119,25 @@ def test_without_a_background_label_0_is_no_class(labels: Path, truth: Path) -> 
     assert scores.precision == pytest.approx(100)
 
 
-def test_truth_without_labels_is_left_out(labels: Path, truth: Path) -> None:
+def test_truth_without_labels_is_left_out_and_counted(
+    labels: Path, truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     put(labels, "a", picture("01"))
     put(truth, "a", picture("01"))
     put(truth, "b", picture("11"))
     (labels / "._a.png").write_bytes(b"what some systems leave beside a copy")
     (labels / "notes.txt").write_text("no label map")
+    assert score_folders(labels, truth).images == 1
+    assert "1 of the PNGs" in capsys.readouterr().err
+    put(labels, "b", picture("11"))
+    assert score_folders(labels, truth).images == 2
+    assert "of the PNGs" not in capsys.readouterr().err
+
+
+def test_endings_may_be_in_capitals(labels: Path, truth: Path) -> None:
+    for folder in (labels, truth):
+        put(folder, "a", picture("01"))
+        (folder / "a.png").rename(folder / "A.PNG")
     assert score_folders(labels, truth).images == 1
 
 

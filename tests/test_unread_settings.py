@@ -26,7 +26,7 @@ from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.functional.seeds import SeedSettings
-from wsss.tasks.sparse_settings import PUBLISHED_WEIGHTS
+from wsss.tasks.sparse_settings import USUAL_WEIGHTS
 from wsss.types import LabelMap
 
 PATHS = {"data.root", "data.download"}
@@ -79,7 +79,7 @@ OTHER_VALUES: dict[str, Any] = {
     "labels.noise.wrong_tags": 1.0,
     "labels.noise.missed_clicks": 1.0,
     "labels.noise.stroke_jitter": 5.0,
-    **{f"sparse.{name}": 0.7 for name in PUBLISHED_WEIGHTS},
+    **{f"sparse.{name}": 0.7 for name in USUAL_WEIGHTS},
 }
 
 
@@ -226,7 +226,7 @@ OF_CONFIG = {"experiment", "run", "until", "start"}
 @pytest.mark.parametrize("kind", DATASETS)
 def test_every_setting_is_read_by_some_code(kind: str) -> None:
     config = Config(data=DATASETS[kind].settings())
-    names = {key.rpartition(".")[2] for key, _, _ in describe(config)} - OF_CONFIG - PUBLISHED_WEIGHTS.keys()
+    names = {key.rpartition(".")[2] for key, _, _ in describe(config)} - OF_CONFIG - USUAL_WEIGHTS.keys()
     assert len(names) > 60
     assert names - attributes_read() == set()
 

@@ -207,7 +207,8 @@ def split_override(override: str) -> tuple[str, str]:
     Raises:
         SettingsError: If it is nothing of that form.
     """
-    key, equals, value = override.partition("=")
+    # from Python anything may come
+    key, equals, value = override.partition("=") if isinstance(override, str) else ("", "", "")
     if not equals or not key:
         raise SettingsError(repr(override), "is no setting; write key=value, for example rounds=3")
     return _key(key.strip()), value

@@ -108,6 +108,9 @@ def score_folders(
         DataError: If a truth is missing, sizes differ, a PNG is no label map or a label belongs to no class.
     """
     pairs = pair_up(labels, truth)
+    left = len(_label_files(truth)) - len(pairs)
+    if left:
+        console.note(f"{left} of the PNGs in '{truth}' have none of the same name in '{labels}', and do not count")
     names = None if classes is None else (BACKGROUND_NAME, *classes)
     count = partial(_count_files, classes=None if names is None else len(names), background=background)
     workers = workers or torch.get_num_threads()
@@ -166,7 +169,7 @@ def pair_up(labels: Path, truth: Path) -> list[tuple[Path, Path]]:
     for folder in (labels, truth):
         if not folder.is_dir():
             raise DataError(f"'{folder}' is no folder; name one that holds label PNGs")
-    files = sorted(path for path in labels.glob("*.png") if not path.name.startswith("."))
+    files = _label_files(labels)
     if not files:
         raise DataError(f"'{labels}' holds no PNG; name the folder that holds the label PNGs themselves")
     missing = [path.name for path in files if not (truth / path.name).is_file()]
@@ -177,6 +180,13 @@ def pair_up(labels: Path, truth: Path) -> list[tuple[Path, Path]]:
             "add it, or move the labels without truth elsewhere"
         )
     return [(path, truth / path.name) for path in files]
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """The PNGs of a folder, sorted by name."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")
+    )
 
 
 def _count_files(pair: tuple[Path, Path], classes: int | None, *, background: bool) -> tuple[Confusion, Tensor]:

@@ -101,6 +101,17 @@ def test_some_images_show_their_mask_the_same_for_any_kind() -> None:
     assert torch.equal(seeds, SOURCE.truth(name))
 
 
+def test_a_mask_that_knows_no_pixel_knows_no_class_either() -> None:
+    class Blank(Untagged):
+        def truth(self, id: str) -> LabelMap:
+            return torch.full_like(super().truth(id), IGNORE)
+
+    blank = Blank(SyntheticSettings(train=8, val=2, size=32))
+    present, known = with_labels(blank, LabelSettings(kinds=("points",), masks=8)).presence(NAMES[0])
+    assert not present.any()
+    assert not known.any()
+
+
 def test_images_beyond_the_budget_are_not_there_and_a_larger_budget_adds_to_a_smaller_one() -> None:
     dear = with_labels(SOURCE, LabelSettings(kinds=("points",)))
     costs = LabelSettings().cost

@@ -15,10 +15,10 @@ from wsss.errors import SettingsError
 from wsss.functional.dsrg import DsrgSettings
 from wsss.tasks.segmentation import predict_scores
 from wsss.tasks.sparse import LOSSES, SparseTask
-from wsss.tasks.sparse_settings import PUBLISHED_WEIGHTS, SparseSettings
+from wsss.tasks.sparse_settings import USUAL_WEIGHTS, SparseSettings
 from wsss.types import IGNORE
 
-EVERY = dict(PUBLISHED_WEIGHTS)
+EVERY = dict(USUAL_WEIGHTS)
 UNTAUGHT = {"partial_cross_entropy", "balanced_seed", "box_tightness"}
 """Losses that have nothing to say where nothing is labelled."""
 
@@ -44,7 +44,7 @@ def slopes(task: SparseTask, batch: dict[str, Tensor]) -> list[Tensor]:
 
 
 def test_there_is_a_weight_for_every_loss_and_no_other() -> None:
-    assert LOSSES.keys() == PUBLISHED_WEIGHTS.keys()
+    assert LOSSES.keys() == USUAL_WEIGHTS.keys()
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -201,7 +201,7 @@ def test_a_weight_that_is_given_counts_whatever_the_labels_ask_for_and_0_leaves_
     assert settings.weights([]) == {"partial_cross_entropy": 2.0, "entropy": 0.5}
 
 
-@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
+@pytest.mark.parametrize("name", USUAL_WEIGHTS)
 def test_a_negative_weight_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} must not be negative, or be null, got -0.1$"):
         SparseSettings(**{name: -0.1})  # type: ignore[arg-type]

@@ -134,10 +134,10 @@ def _opened(path: Path) -> Iterator[PillowImage.Image]:
         with PillowImage.open(path) as picture:
             yield picture
     except FileNotFoundError as error:
-        raise DataError(f"'{path}' is missing; restore the file or take its name off the list") from error
+        raise DataError(f"'{path}' is missing; restore the file, or leave it out") from error
     except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
         raise DataError(
-            f"'{path}' can't be decoded as an image ({error}); replace the file or take its name off the list"
+            f"'{path}' can't be decoded as an image ({error}); replace the file, or leave it out"
         ) from error
 
 

@@ -15,7 +15,7 @@ from wsss.data.chance import seed_of
 from wsss.data.drawn import draw_labels
 from wsss.data.manifests import read_manifest
 from wsss.errors import DataError
-from wsss.types import Image, LabelMap, Tags
+from wsss.types import IGNORE, Image, LabelMap, Tags
 
 
 def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
@@ -148,8 +148,13 @@ class LabelledDataset(Dataset):
         given = replace(given, points=points, boxes=boxes)
         if id not in self._masked or given.masks is not None:
             return given
-        mask = Mask.of(self._truth(id))
-        return replace(given, masks=mask if self.source.background else mask.without_background(), tags_complete=True)
+        truth = self._truth(id)
+        mask = Mask.of(truth)
+        # a mask that knows no pixel knows no class either
+        complete = given.tags_complete or bool((truth != IGNORE).any())
+        return replace(
+            given, masks=mask if self.source.background else mask.without_background(), tags_complete=complete
+        )
 
     def _first_masked(self, order: Sequence[str]) -> frozenset[str]:
         """Choose the images that show their mask: the first that have one, in the manifest or in the data set."""

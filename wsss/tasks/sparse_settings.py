@@ -7,7 +7,7 @@ from wsss.errors import require
 from wsss.functional.crf_loss import CrfLossSettings
 from wsss.functional.gated_crf import GatedCrfSettings
 
-PUBLISHED_WEIGHTS = {
+USUAL_WEIGHTS = {
     "partial_cross_entropy": 1.0,
     "balanced_seed": 1.0,
     "constrain": 1.0,
@@ -18,14 +18,17 @@ PUBLISHED_WEIGHTS = {
     "size": 0.1,
     "box_tightness": 0.1,
 }
-"""Losses of a few labelled pixels, and how much each counts where the labels ask for it."""
+"""Losses of a few labelled pixels, and how much each counts where the labels ask for it.
+
+The first five are the papers', the others were chosen here.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseSettings:
     """Learning from a few labelled pixels: weights of the losses, which add up.
 
-    null takes the published weight where the kinds of labels ask for the loss, and 0 where they don't.
+    null takes the usual weight where the kinds of labels ask for the loss, and 0 where they don't.
     """
 
     partial_cross_entropy: float | None = None
@@ -54,7 +57,7 @@ class SparseSettings:
     """Lines across boxes that meet nothing of the box's class; weight 0.1 where there are boxes."""
 
     def __post_init__(self) -> None:
-        for name in PUBLISHED_WEIGHTS:
+        for name in USUAL_WEIGHTS:
             weight = getattr(self, name)
             require(weight is None or weight >= 0, name, "must not be negative, or be null", weight)
         require(self.tree_sigma > 0, "tree_sigma", "must be positive", self.tree_sigma)
@@ -65,9 +68,9 @@ class SparseSettings:
         Args:
             asked: Names of the losses that the labels ask for.
         """
-        given = {name: getattr(self, name) for name in PUBLISHED_WEIGHTS}
+        given = {name: getattr(self, name) for name in USUAL_WEIGHTS}
         chosen = {
-            name: (published if name in asked else 0.0) if given[name] is None else given[name]
-            for name, published in PUBLISHED_WEIGHTS.items()
+            name: (usual if name in asked else 0.0) if given[name] is None else given[name]
+            for name, usual in USUAL_WEIGHTS.items()
         }
         return {name: weight for name, weight in chosen.items() if weight}
