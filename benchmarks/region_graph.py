@@ -2,8 +2,8 @@
 
 ``build_region_graph`` describes every region by colour, place and three levels of a network's features and joins
 neighbours and look-alikes; scikit-image's graph of mean colours joins neighbours and describes them by their colour.
-They take turns on the same superpixels. Run ``python benchmarks/region_graph.py`` in the project's environment; the
-result is JSON, on the terminal or in a file.
+They take turns on the same superpixels, in a process that keeps what it frees, as runs do. Run
+``python benchmarks/region_graph.py`` in the project's environment; the result is JSON, on the terminal or in a file.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from wsss.functional.region_graph import build_region_graph
 from wsss.functional.superpixels import SuperpixelSettings, slic_segments
+from wsss.memory import keep_freed_memory
 
 LEVELS = ((8, 32), (16, 96), (16, 1280))
 """Stride and channels of the features that MobileNetV2 describes regions by, on the image enlarged twice."""
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
     parser.add_argument("--repeats", type=int, default=20, help="turns that each way takes on each case (at least 2)")
     arguments = parser.parse_args()
+    keep_freed_memory()
     cases = [(64, 90, 250), (375, 500, 250), (375, 500, 600)]
     rows = [measure(*case, arguments.repeats) for case in cases]
     report = {

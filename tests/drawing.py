@@ -1,9 +1,14 @@
-"""Small label maps, drawn as the tests' readers see them."""
+"""Small label maps and images, drawn as the tests' readers see them."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
-from wsss.types import IGNORE
+from wsss.plotting import Picture
+from wsss.types import IGNORE, Image
 
 
 def picture(*rows: str) -> Tensor:
@@ -18,3 +23,11 @@ def picture(*rows: str) -> Tensor:
     return torch.tensor(
         [[IGNORE if pixel == "." else int(pixel, 36) for pixel in row] for row in rows], dtype=torch.uint8
     )
+
+
+def grey(height: int = 2, width: int = 2, value: int = 100) -> Image:
+    return torch.full((3, height, width), value, dtype=torch.uint8)
+
+
+def read(path: Path) -> Picture:
+    return np.asarray(PillowImage.open(path).convert("RGB"))

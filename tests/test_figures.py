@@ -13,6 +13,7 @@ from wsss.figures import draw_images, draw_run
 from wsss.pipeline import Plan, Round, Step
 from wsss.plotting import Strip, overlay
 from wsss.stages.base import Stage, Workbench
+from wsss.stages.evaluate import evaluate
 from wsss.tracking import METRICS
 
 SHOWN = {"one": enlarged(picture("0011"), 8), "two": enlarged(picture("11"), 8), "val 1": enlarged(picture("10"), 8)}
@@ -125,6 +126,23 @@ def test_curves_are_drawn_where_something_was_trained(tmp_path: Path) -> None:
     (folder / METRICS).write_text('{"stage": "classifier:0", "epoch": 0, "loss": 1.0}\n')
     draw_run(folder, DATA, plan_of(), bench.store)
     assert (folder / "figures" / "curves.png").exists()
+
+
+def test_what_each_segmenter_mixes_up_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = given_labels("predictions", {"val 1": enlarged(picture("12"), 8)})
+    scored = evaluate(DATA, predictions, "val")
+    bench, step = workbench(tmp_path / "store", DATA), Step(predictions, scored)
+    for stage in (predictions, scored):
+        finished(bench, stage)
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(figures, "draw_confusion", lambda *given: seen.append(given))
+    monkeypatch.setattr(figures, "draw_images", lambda *_: None)
+    draw_run(tmp_path, DATA, Plan((Round(0, (step,), predictions, step, None, predictions),), ()), bench.store)
+    ((confusion, path, names),) = seen
+    # one half is of label 1 and called so, the other is background and called 2
+    assert confusion.nonzero().tolist() == [[0, 2], [1, 1]]
+    assert path.name == "confusion_0.png"
+    assert names == ("background", *DATA.classes)
 
 
 def test_figures_that_are_there_are_kept_unless_something_is_new(

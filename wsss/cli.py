@@ -5,9 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsss import __version__, console
 from wsss.errors import WsssError
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SETTINGS = "settings as key=value, for example: experiment=voc21 data.root=PATH rounds=2 refine=[growing,crf]"
 
@@ -65,7 +69,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wsss {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_run_verbs(verbs)
+    _add_check_verbs(verbs.add_parser("check", help="say whether the data or this machine are fit for a run"))
+    _add_data_verbs(verbs.add_parser("data", help="bring labels in from published formats, and out to them"))
+    _add_result_verbs(verbs)
+    # what a run starts its other processes with
+    join = verbs.add_parser("join")
+    join.add_argument("run", type=Path)
+    join.set_defaults(verb=_join)
+    return parser
 
+
+def _add_run_verbs(verbs: "Verbs") -> None:
     run = verbs.add_parser("run", help="run the pipeline, or what is left of it")
     run.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     run.add_argument("--dry-run", action="store_true", help="only list the stages, their keys, and which are cached")
@@ -82,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     config.set_defaults(verb=_config)
 
-    check = verbs.add_parser("check", help="say whether the data or this machine are fit for a run")
+
+def _add_check_verbs(check: argparse.ArgumentParser) -> None:
     subjects = check.add_subparsers(title="what is checked", metavar="WHAT", required=True)
     data = subjects.add_parser("data", help="count images, classes and sizes; find what is wrong, all of it at once")
     data.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
@@ -95,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     machine.set_defaults(verb=_check_machine)
 
-    _add_data_verbs(verbs.add_parser("data", help="bring labels in from published formats, and out to them"))
 
+def _add_result_verbs(verbs: "Verbs") -> None:
     evaluate = verbs.add_parser("evaluate", help="score a folder of label PNGs against a folder of truth")
     evaluate.add_argument("--labels", type=Path, required=True, metavar="DIR", help="PNGs to score")
     evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true PNGs of the same names")
@@ -135,11 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="photographs, and folders of them")
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: in the run)")
     predict.set_defaults(verb=_predict)
-
-    join = verbs.add_parser("join")
-    join.add_argument("run", type=Path)
-    join.set_defaults(verb=_join)
-    return parser
 
 
 def _add_data_verbs(data: argparse.ArgumentParser) -> None:

@@ -9,7 +9,9 @@ from wsss.annotations import Annotation
 from wsss.data.base import Dataset
 from wsss.gallery import found, spread
 from wsss.pipeline import CEILING, Plan, Step
-from wsss.plotting import Strip, draw_curves, draw_strips, strip_of_maps, with_annotation
+from wsss.plotting import Strip, draw_confusion, draw_curves, draw_strips, strip_of_maps, with_annotation
+from wsss.stages.base import is_done
+from wsss.stages.evaluate import read_pooled
 from wsss.store import Store
 from wsss.tracking import read_metrics
 
@@ -28,7 +30,7 @@ TITLES = {
 
 
 def draw_run(folder: Path, dataset: Dataset, plan: Plan, store: Store, *, redraw: bool = True) -> None:
-    """Draw the figures of a run: strips of training and of validation images, and the curves of its trainings.
+    """Draw the figures of a run: strips of both splits, the curves of its trainings, what its segmenters mix up.
 
     Args:
         folder: The run's folder.
@@ -45,6 +47,19 @@ def draw_run(folder: Path, dataset: Dataset, plan: Plan, store: Store, *, redraw
     rows = read_metrics(folder)
     if any("epoch" in row for row in rows) and (redraw or not curves.exists()):
         draw_curves(rows, curves)
+    for turn in plan.rounds:
+        path = folder / "figures" / f"confusion_{turn.index}.png"
+        confusion = _confusion(store, turn.predictions, len(dataset.classes))
+        if confusion is not None and (redraw or not path.exists()):
+            draw_confusion(confusion, path, ("background", *dataset.classes))
+
+
+def _confusion(store: Store, step: Step, classes: int) -> Tensor | None:
+    """What was counted of a step's labels, (K, K + 1); None where nothing was, or no image has a truth."""
+    if step.scored is None or not is_done(store, step.scored):
+        return None
+    pooled = read_pooled(store.artefact(step.scored.name, step.scored.key), classes + 1)
+    return pooled if pooled is not None and pooled.any() else None
 
 
 def draw_images(

@@ -184,9 +184,7 @@ def pair_up(labels: Path, truth: Path) -> list[tuple[Path, Path]]:
 
 def _label_files(folder: Path) -> list[Path]:
     """The PNGs of a folder, sorted by name."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith("."))
 
 
 def _count_files(pair: tuple[Path, Path], classes: int | None, *, background: bool) -> tuple[Confusion, Tensor]:
