@@ -231,7 +231,21 @@ def test_the_core_of_a_cut_is_settled_and_the_rest_of_the_box_likely(cut: Annota
     assert truth is not None
     assert torch.eq(both, truth).float().mean() > 0.97
     assert ((settled == IGNORE) != (likely == IGNORE)).all()
-    assert stage.version == 2
+    assert stage.version == 3
+
+
+def test_what_is_cut_out_is_settled_and_what_is_left_of_the_box_likely_unless_told_otherwise() -> None:
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(64), indexing="ij")
+    disc = (torch.hypot(rows - 24.0, columns - 32.0) <= 16).to(torch.uint8)
+    data = AnnotatedDataset({"disc": disc}, {})
+    settled, likely = Boxes((Box(1, 8, 16, 41, 49),)).settle(data.image("disc"))
+    assert settled is not None
+    assert likely is not None
+    inside = torch.zeros_like(disc, dtype=torch.bool)
+    inside[8:41, 16:49] = True
+    assert torch.equal(settled == 1, likely == 1)
+    assert (settled[~inside] == 0).all()
+    assert (settled[inside & (likely == 0)] == IGNORE).all()
 
 
 def test_scores_hear_what_is_likely_as_loud_as_told(cut: AnnotatedDataset, tmp_path: Path) -> None:

@@ -44,15 +44,15 @@ class Boxes(WeakLabel):
         boxes: The boxes, in any order.
         complete: Whether every thing of every class has one, so that what lies outside of all is background.
         grabcut: Whether things are cut out of their boxes by their colours; else only what lies outside is settled.
-        core: How deep inside of what was cut a pixel is settled, in halves of its box's smaller side; of the others in
-            a box the cut is likely. 0 settles all of it.
+        core: How deep inside of a thing that was cut a pixel is settled, in halves of its box's smaller side; of the
+            others in a box the cut is likely. 0 settles all that was cut out.
         reset_below: Share of its box below which a thing's pseudo labels are replaced by the whole box.
     """
 
     boxes: tuple[Box, ...]
     complete: bool = True
     grabcut: bool = True
-    core: float = 0.35
+    core: float = 0.0
     # no part of what was given: what was given has the same hash whatever is made of it later
     reset_below: float = field(default=0.5, repr=False)
 
@@ -64,7 +64,7 @@ class Boxes(WeakLabel):
         return frozenset(box.label for box in self.boxes)
 
     def seeds(self, image: Image) -> LabelMap | None:
-        """Background outside of all boxes, and the cores of what GrabCut finds inside; smaller boxes on top."""
+        """Background outside of all boxes, and things or their cores that GrabCut finds inside; smaller boxes on top."""
         return self.settle(image)[0]
 
     def settle(self, image: Image) -> tuple[LabelMap | None, LabelMap | None]:
@@ -78,9 +78,8 @@ class Boxes(WeakLabel):
         cut = cut_boxes(image, self.as_tensor())
         cores = cores_of_cut(cut, self.as_tensor(), self.core)
         # boxes that leave things over say nothing of the background
-        unsaid = (cut == BACKGROUND) & (not self.complete)
-        likely = torch.where(covered & ~unsaid, cut, IGNORE)
-        return torch.where((cores == IGNORE) | unsaid, drawn, cores), likely
+        said = covered & ((cut != BACKGROUND) | self.complete)
+        return torch.where(cores == IGNORE, drawn, cores), torch.where(said, cut, IGNORE)
 
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
         """Background anywhere, and each class inside of its boxes; nothing is ruled out unless all things have one."""

@@ -63,8 +63,8 @@ class BoxSettings:
     """Share of its box below which a thing's pseudo labels are replaced by the whole box (SDI); 0 replaces none."""
     grabcut: bool = True
     """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
-    core: float = 0.35
-    """Depth inside of a cut, or of what it leaves, from which it is settled, in halves of its box's smaller side."""
+    core: float = 0.0
+    """Depth inside of what was cut out from which it is settled, in halves of its box's smaller side; 0 settles all."""
 
     def __post_init__(self) -> None:
         require(0 <= self.loosen <= 1, "loosen", "must lie in [0, 1]", self.loosen)

@@ -59,7 +59,10 @@ def cut_boxes(image: Image, boxes: Int64[Tensor, "N 5"]) -> UInt8[Tensor, "H W"]
 
 
 def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> LabelMap:
-    """Keep of what was cut out of boxes what lies deep inside of it: cuts are wrong at their borders first.
+    """Keep of what was cut out of boxes what lies deep inside of the things: cuts are wrong at their borders first.
+
+    Of the background between things and their boxes nothing is kept: what a cut leaves over is a thing more often than
+    what it takes is none.
 
     Args:
         cut: What ``cut_boxes`` found.
@@ -67,17 +70,16 @@ def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> La
         depth: How far a pixel must lie from all pixels of another label, in halves of its box's smaller side.
 
     Returns:
-        Labels of the pixels that are deep enough, the background between things and their boxes among them; ``IGNORE``
-        elsewhere, outside of boxes too.
+        Labels of the pixels of things that are deep enough; ``IGNORE`` elsewhere.
     """
     labels = cut.numpy()
     cores = np.full_like(labels, IGNORE)
-    for own in np.unique(labels).tolist():
+    for own in np.unique(labels[labels != BACKGROUND]).tolist():
         mine = labels == own
         # what is beyond the image is no other label
         away = distance_transform_edt(np.pad(mine, 1, constant_values=True))[1:-1, 1:-1]
         for label, top, left, bottom, right in boxes.tolist():
-            if own in (BACKGROUND, label):
+            if own == label:
                 inside = np.s_[top:bottom, left:right]
                 deep = mine[inside] & (away[inside] > depth * min(bottom - top, right - left) / 2)
                 cores[inside][deep] = own
