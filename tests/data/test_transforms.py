@@ -42,6 +42,17 @@ def test_pixels_without_weights_count_one_and_the_margin_nothing() -> None:
     assert torch.equal(margin, torch.tensor(MEAN_COLOUR)[:, None].expand_as(margin))
 
 
+@pytest.mark.parametrize("factor", [0.6, 0.75, 1.5, 2.0])
+def test_labels_are_resized_about_the_middles_of_pixels_as_images_are(factor: float) -> None:
+    image = coded(100, 100)
+    settings = TransformSettings(crop=40, scale=(factor, factor), flip=False, jitter=0.0)
+    view = random_view(image, image[1], None, settings, seed=5)
+    assert view.labels is not None
+    ahead = view.labels - view.image[1] * 255
+    # away from the edge of the picture, where columns are averaged with what is beyond
+    assert abs(float(ahead[:, 4:-4].mean())) < 0.3
+
+
 def test_without_labels_there_is_only_an_image() -> None:
     view = random_view(coded(9, 9), None, None, STILL, seed=0)
     assert (view.labels, view.weights) == (None, None)

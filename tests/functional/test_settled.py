@@ -1,7 +1,7 @@
 import torch
 
 from tests.drawing import picture
-from wsss.functional.settled import CERTAINTY, confine_cams, keep_labels, keep_scores
+from wsss.functional.settled import CERTAINTY, coarse_labels, confine_cams, keep_labels, keep_scores
 from wsss.types import IGNORE
 
 
@@ -51,11 +51,33 @@ def test_labels_are_forgotten_where_ruled_out_and_taken_over_where_settled() -> 
     assert keep_labels(labels, None, allowed).dtype == torch.uint8
 
 
-def test_cams_are_confined_to_their_class_and_reach_one_again() -> None:
+def test_cams_are_confined_to_their_class_and_as_high_as_before() -> None:
     cams = torch.tensor([[[1.0, 0.4, 0.2]], [[0.5, 1.0, 0.0]]])
     kept = confine_cams(cams, allow(("111",), ("011",), ("001",)))
     torch.testing.assert_close(kept, torch.tensor([[[0.0, 1.0, 0.5]], [[0.0, 0.0, 0.0]]]))
     assert confine_cams(cams, None) is cams
+    # one that was quiet, for it may not be there at all, stays so
+    torch.testing.assert_close(confine_cams(0.1 * cams, allow(("111",), ("011",), ("001",))), 0.1 * kept)
+
+
+def test_a_cell_has_the_label_of_most_of_its_labelled_pixels() -> None:
+    labels = picture("..1.", "....", "0012", ".012", "....")[None]
+    assert torch.equal(coarse_labels(labels, (3, 2), classes=3)[0], picture(".1", "01", "01"))
+    # pixels lie in the cell that their middle lies in, whatever the ratio
+    assert torch.equal(coarse_labels(picture("01220")[None], (1, 2), classes=3)[0], picture("02"))
+    assert torch.equal(coarse_labels(labels, (5, 4), classes=3), labels)
+    assert coarse_labels(labels[:0], (3, 2), classes=3).shape == (0, 3, 2)
+
+
+def test_no_click_is_lost_on_a_coarse_grid() -> None:
+    g = torch.Generator().manual_seed(0)
+    labels = torch.full((2, 64, 64), IGNORE)
+    places = torch.randperm(2 * 64 * 64, generator=g)[:40]
+    labels.view(-1)[places] = torch.randint(21, (40,), generator=g)
+    coarse = coarse_labels(labels, (8, 8), classes=21)
+    for image, row, column in (labels != IGNORE).nonzero().tolist():
+        cell = labels[image, row // 8 * 8 : row // 8 * 8 + 8, column // 8 * 8 : column // 8 * 8 + 8]
+        assert coarse[image, row // 8, column // 8] == cell[cell != IGNORE].mode().values
 
 
 def test_labels_beyond_all_channels_are_nobody_s() -> None:

@@ -52,6 +52,18 @@ def test_a_pixel_weighs_its_best_score(tmp_path: Path) -> None:
     torch.testing.assert_close(weights, torch.tensor(step).expand(SIZE), atol=0.003, rtol=0)
 
 
+def test_where_two_sure_labels_meet_neither_is_sure(tmp_path: Path) -> None:
+    left = torch.tensor([[1.0, 1.0, 0.0, 0.0]]).expand(2, 4)
+    scores = given_scores("scores", {"one": torch.stack([left, 1 - left, 0 * left])})
+    seeds, labels = (given_labels(name, {"one": LABELS}) for name in ("seeds", "crf"))
+    _, weights = made(tmp_path, PseudoLabelSettings(), trail_of(scores, seeds, labels))
+    assert weights is not None
+    # halfway between cells of one label all, towards one of the other 7/8 and 5/8
+    torch.testing.assert_close(
+        weights[0, 4:12], torch.tensor([1, 1, 0.875, 0.625, 0.625, 0.875, 1, 1]), atol=5e-3, rtol=0
+    )
+
+
 def test_without_confidence_there_are_no_weights(tmp_path: Path) -> None:
     labels, weights = made(tmp_path, PseudoLabelSettings(confidence_weights=False, ignore_below=0.7), stages())
     assert weights is None

@@ -64,7 +64,7 @@ class Boxes(WeakLabel):
         return frozenset(box.label for box in self.boxes)
 
     def seeds(self, image: Image) -> LabelMap | None:
-        """Background outside of all boxes, and things or their cores that GrabCut finds inside; smaller boxes on top."""
+        """Background outside of all boxes, and what GrabCut cuts out inside; smaller boxes on top."""
         return self.settle(image)[0]
 
     def settle(self, image: Image) -> tuple[LabelMap | None, LabelMap | None]:

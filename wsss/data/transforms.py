@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import Mask
 
@@ -121,7 +122,11 @@ def _span(length: int, side: int, crop: int, draw: float) -> _Span:
 def _resized(picture: Tensor, rows: _Span, columns: _Span) -> Tensor:
     """Cut the window out and resize it, an image smoothly and a mask to the nearest pixel."""
     part = functional.crop(picture, rows.start, columns.start, rows.length, columns.length)
-    resized: Tensor = functional.resize(part, [rows.extent, columns.extent], antialias=True)
+    size = [rows.extent, columns.extent]
+    if isinstance(picture, Mask):
+        # torchvision's nearest pixel is the one above and to the left, which moves a mask against its image
+        return interpolate(part.as_subclass(Tensor)[None], size, mode="nearest-exact")[0]
+    resized: Tensor = functional.resize(part, size, antialias=True)
     return resized.as_subclass(Tensor)
 
 

@@ -13,9 +13,10 @@ from torch.nn.functional import interpolate
 from wsss.errors import require
 from wsss.functional.dense_crf import CrfSettings, dense_crf
 from wsss.functional.region_growing import grow_regions
+from wsss.types import BACKGROUND
 
 Crop = tuple[np.ndarray, np.ndarray]
-"""What the CRF sees of an image: RGB bytes (3, h, w), and the scores (k, h, w) of its possible labels."""
+"""What the CRF sees of an image: RGB bytes (3, h, w), and the scores (k, h, w) of all labels."""
 
 Spread = Callable[[Callable[[Crop], np.ndarray], Sequence[Crop]], Iterable[np.ndarray]]
 """Applies a picklable function to each crop, in order: ``map``, or that of a pool of workers."""
@@ -59,6 +60,9 @@ def grow_online(
 ) -> tuple[Float[Tensor, "B K h w"], Integer[Tensor, "B h w"]]:
     """Refine a network's probabilities by the CRF, and grow seeds into what is confident then.
 
+    The CRF weighs all labels, also those that the image can't have: among the few that it can, a network that knows
+    nothing yet would be sure of one. Only what grows is chosen among them.
+
     Args:
         probabilities: Of the network, on a coarse grid; no gradient is asked for.
         seeds: Labels on the same grid, ``IGNORE`` where nothing is known: those that were given, not grown ones.
@@ -68,16 +72,17 @@ def grow_online(
         spread: How the images are shared out to the CRF.
 
     Returns:
-        Refined probabilities that sum to 1, zero for impossible labels (all of them, where no label is possible), and
-        the grown seeds.
+        Refined probabilities that sum to 1, zero for a background that no image may show, and for all labels of an
+        image that may show none; and the grown seeds.
     """
     pictures = interpolate(images.float(), probabilities.shape[2:], mode="area").mul(255).round().byte().cpu().numpy()
     scores, marks = probabilities.detach().float().cpu(), possible.cpu()
     seen = marks.any(dim=1).nonzero().flatten().tolist()
-    crops = [(pictures[place], scores[place, marks[place]].numpy()) for place in seen]
+    first = int(not marks[:, BACKGROUND].any())
+    crops = [(pictures[place], scores[place, first:].numpy()) for place in seen]
     refined = torch.zeros_like(scores)
     for place, found in zip(seen, spread(partial(_refine_crop, settings.crf), crops), strict=True):
-        refined[place, marks[place]] = torch.from_numpy(found)
+        refined[place, first:] = torch.from_numpy(found)
     refined = refined.to(probabilities.device)
     grown = grow_regions(
         refined,
@@ -90,7 +95,7 @@ def grow_online(
 
 
 def _refine_crop(settings: CrfSettings, crop: Crop) -> np.ndarray:
-    """Refine the scores of possible labels; arrays travel between processes more cheaply than tensors."""
+    """Refine the scores of an image; arrays travel between processes more cheaply than tensors."""
     image, scores = crop
     refined = dense_crf(torch.from_numpy(image), torch.from_numpy(scores), settings, labels=range(len(scores)))
     return refined.numpy()

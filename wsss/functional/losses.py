@@ -88,7 +88,7 @@ def balanced_seed_loss(probabilities: Float[Tensor, "B K h w"], labels: Integer[
         Sum over the images of the mean cross entropy of background seeds plus that of foreground seeds, a mean of
         nothing being 0, and the number of images with a seed.
     """
-    known = labels != IGNORE
+    probabilities, known = at_least_single(probabilities), labels != IGNORE
     each = -probabilities.log().gather(1, labels.long().where(known, 0)[:, None])[:, 0]
     background = known & (labels == BACKGROUND)
     total = _mean_of_each(each, background) + _mean_of_each(each, known & ~background)
@@ -109,7 +109,7 @@ def constrain_loss(
         Sum over the images of the mean divergence of the network from the CRF at the pixels that count, and the number
         of images with such a pixel. The ratio of the two is clipped to [0.05, 20], as in DSRG.
     """
-    refined = refined.detach()
+    probabilities, refined = at_least_single(probabilities), at_least_single(refined.detach())
     ratios = (refined / probabilities).clamp(LEAST_RATIO, MOST_RATIO)
     total = _mean_of_each((refined * ratios.log()).sum(dim=1), mask)
     return total.sum(), mask.flatten(1).any(dim=1).sum().to(total.dtype)
@@ -164,6 +164,7 @@ def pixel_entropy_loss(probabilities: Float[Tensor, "B K h w"], mask: Bool[Tenso
     Returns:
         Sum of the entropies of those pixels in nats, and their number.
     """
+    probabilities = at_least_single(probabilities)
     entropies = -(probabilities * _finite_logarithm(probabilities)).sum(dim=1)
     return entropies.where(mask, 0).sum(), mask.sum().to(entropies.dtype)
 

@@ -50,13 +50,36 @@ def confine_cams(cams: Float[Tensor, "C h w"], allowed: Bool[Tensor, "K H W"] | 
         allowed: Labels that are possible at each pixel, K = C + 1; None rules nothing out.
 
     Returns:
-        Maps whose highest value is 1 again, or that are 0 everywhere.
+        Maps as high as they were, at another place if need be, or that are 0 everywhere.
     """
     if allowed is None:
         return cams
     kept = cams * adaptive_max_pool2d(allowed[None, 1:].float(), (cams.shape[1], cams.shape[2]))[0]
-    most = kept.amax(dim=(1, 2), keepdim=True)
-    return torch.where(most > 0, kept / most, 0)
+    peaks, left = (maps.amax(dim=(1, 2), keepdim=True) for maps in (cams, kept))
+    return torch.where(left > 0, kept * (peaks / left), 0)
+
+
+def coarse_labels(
+    labels: Integer[Tensor, "B H W"], size: tuple[int, ...], *, classes: int
+) -> Integer[Tensor, "B height width"]:
+    """Find the label that most labelled pixels of each cell carry, so that a single one is not lost.
+
+    Args:
+        labels: Labels below K, ``IGNORE`` where nothing is known.
+        size: Rows and columns of the cells.
+        classes: Number K of labels.
+
+    Returns:
+        A label for each cell, the lowest of equals; ``IGNORE`` where no pixel is labelled.
+    """
+    (batch, *sides), cells = labels.shape, size[0] * size[1]
+    image, *places = (labels != IGNORE).nonzero(as_tuple=True)
+    # the cell that the middle of a pixel lies in
+    row, column = ((2 * place + 1) * cut // (2 * side) for place, cut, side in zip(places, size, sides, strict=True))
+    codes = ((image * cells + row * size[1] + column) * classes) + labels[image, *places].long()
+    counts = torch.bincount(codes, minlength=batch * cells * classes).view(batch, *size, classes)
+    most, found = counts.max(dim=-1)
+    return found.where(most > 0, IGNORE).to(labels.dtype)
 
 
 def keep_labels(

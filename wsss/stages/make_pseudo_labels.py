@@ -25,7 +25,7 @@ def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: T
     reads = {"labels": trail.labels} | ({} if sparse else {"scores": trail.scores}) | reads_of(trail.annotations)
     return Stage(
         name="pseudo_labels",
-        version=1,
+        version=2,
         work=work,
         settings=science(settings) | dataset.label_use,
         reads=reads,
@@ -47,8 +47,10 @@ def _label_portion(
             chosen = settled.mend(image, labels.read_labels(image))
             confidence = torch.ones(chosen.shape)
             if scores is not None:
-                best = scores.read_scores(image, len(dataset.classes) + 1).amax(0, keepdim=True)
-                confidence = settled.confidence(image, resize_scores(best, dataset.size(image))[0].clamp(0, 1))
+                found = scores.read_scores(image, len(dataset.classes) + 1)
+                # where cells of two labels meet, neither is sure
+                best = resize_scores(found, dataset.size(image)).amax(0)
+                confidence = settled.confidence(image, best.clamp(0, 1))
             unit.write_labels(image, torch.where(confidence < settings.ignore_below, IGNORE, chosen))
             if settings.confidence_weights:
                 write_weights(unit, image, confidence)

@@ -72,8 +72,8 @@ def make_seeds(
 def _annotated_version(settings: SeedSettings) -> int:
     """The version of what tags alone know nothing of."""
     # settled labels spread otherwise than at first; then thresholds of the training set were taken over the CAMs that
-    # they judge, which annotations confine
-    return 3 if settings.background == "quantile" and settings.quantile_pixels == "training" else 2
+    # they judge, which annotations confine; then confined CAMs stayed as loud as they were
+    return 4 if settings.background == "quantile" and settings.quantile_pixels == "training" else 3
 
 
 @dataclass(frozen=True)

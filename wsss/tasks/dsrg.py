@@ -7,6 +7,7 @@ from torch.nn.functional import interpolate
 
 from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
 from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax
+from wsss.functional.settled import coarse_labels
 from wsss.tasks.base import ImageTask
 from wsss.tasks.segmentation import middles, without_background
 from wsss.tasks.settings import SegmenterSettings
@@ -50,7 +51,7 @@ class DsrgTask(ImageTask):
         probabilities = floored_softmax(logits if self.background else without_background(logits))
         # of a network that has lost its numbers the loss tells in better words than the CRF
         shown = probabilities.detach().nan_to_num()
-        seeds = middles(batch["labels"], size)
+        seeds = coarse_labels(batch["labels"], size, classes=logits.shape[1])
         refined, grown = grow_online(shown, seeds, images, self._possible(batch), self.dsrg, spread=self.spread)
         inside = middles(batch["weights"], size) > 0
         grown = grown.where(inside, IGNORE)

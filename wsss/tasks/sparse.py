@@ -20,6 +20,7 @@ from wsss.functional.losses import (
     pixel_cross_entropy,
     pixel_entropy_loss,
 )
+from wsss.functional.settled import coarse_labels
 from wsss.functional.size_loss import bounds_of_tags, size_loss
 from wsss.functional.tree_energy import tree_energy_loss
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
@@ -80,7 +81,8 @@ def _balanced_seed(seen: Seen) -> SumAndCount:
 def _constrain(seen: Seen) -> SumAndCount:
     size = tuple(-(-side // seen.dsrg.stride) for side in seen.images.shape[2:])
     shares = interpolate(seen.probabilities, size, mode="bilinear", align_corners=False)
-    shown, labels = shares.detach().nan_to_num(), middles(seen.labels, size)
+    shown = shares.detach().nan_to_num()
+    labels = coarse_labels(seen.labels, size, classes=shown.shape[1])
     refined, _ = grow_online(shown, labels, seen.images, seen.possible.cpu(), seen.dsrg, spread=seen.spread)
     return constrain_loss(shares, refined, middles(seen.inside, size))
 
@@ -190,7 +192,7 @@ class SparseTask(ImageTask):
             features=features.detach().float(),
             images=images,
             labels=batch["labels"],
-            coarse=middles(batch["labels"], size),
+            coarse=coarse_labels(batch["labels"], size, classes=logits.shape[1]),
             inside=middles(batch["weights"], size) > 0,
             possible=possible,
             boxes=batch.get("boxes"),
