@@ -451,6 +451,27 @@ def test_an_opened_run_gives_its_artefacts(toy: Run) -> None:
     assert toy.artefact("sedes") is None
 
 
+def test_a_run_that_has_ended_knows_what_it_made_whatever_became_of_data_and_code(
+    toy: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root / toy.folder.name
+    values = yaml.safe_load((folder / "run.yaml").read_text())
+    # as a run that was started beside its folder, and is opened from elsewhere
+    values["store"]["root"] = "runs"
+    values["crf"]["iterations"] += 1
+    (folder / "run.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path / "runs")
+    opened = Run(folder)
+    made = opened.artefact("crf", 1)
+    assert made is not None
+    assert made.folder.is_relative_to(root)
+    assert made.folder.name == next(row["key"] for row in toy.summary["work"] if row["name"] == "crf" and row["round"])
+    opened.show(count=1, out=tmp_path / "shown.png")
+    assert "crf, pseudo_labels, segmenter" in capsys.readouterr().err
+    Run(toy.folder).show(count=1, out=tmp_path / "shown.png")
+    assert "made by another version" not in capsys.readouterr().err
+
+
 def test_a_run_reports_every_stage_as_text_and_to_a_notebook(toy: Run) -> None:
     expected = [[name, str(turn)] for name, turn in STAGES]
     expected = [*expected[:2], ["cams_oracle", "0"], *expected[2:]]

@@ -117,13 +117,40 @@ class Run:
             self.config, self.dataset, resolve_precision(self.config.trainer.precision, self.config.trainer.accelerator)
         )
 
+    @cached_property
+    def store(self) -> Store:
+        """Where its artefacts lie; a relative store.root is the folder that the run lies in."""
+        root = Path(self.config.store.root)
+        return Store(root if root.is_absolute() else self.folder.parent)
+
     def artefact(self, stage: str, turn: int = 0) -> Artefact | None:
-        """What a stage has written; None if the plan has no such stage or it is not finished."""
-        store = Store(Path(self.config.store.root))
-        for step in self.plan:
-            if (step.stage.name, step.stage.round) == (stage, turn) and is_done(store, step.stage):
-                return store.artefact(stage, step.stage.key)
-        return None
+        """What a stage has written; None if the run has no such stage or it is not finished.
+
+        A run that has ended knows what it has made, whatever became of its data and of the code since.
+        """
+        key = self._keys.get((stage, turn))
+        if key is None:
+            key = next((s.stage.key for s in self.plan if (s.stage.name, s.stage.round) == (stage, turn)), None)
+        if key is None:
+            return None
+        found = self.store.artefact(stage, key)
+        return found if found.complete else None
+
+    @property
+    def _keys(self) -> dict[tuple[str, int], str]:
+        """The key of each stage and round, as the run noted them; none before it has ended."""
+        rows = self.summary.get("work", []) if self.ended else []
+        return {(row["name"], row["round"]): row["key"] for row in rows}
+
+    def _note_other_keys(self) -> None:
+        """Say which of its stages the code or the data of today would make anew."""
+        planned = {(step.stage.name, step.stage.round): step.stage.key for step in self.plan}
+        other = [name for (name, turn), key in self._keys.items() if planned.get((name, turn), key) != key]
+        if other:
+            console.note(
+                f"run '{self.folder}' was made by another version of the code, or its data have changed: "
+                f"{', '.join(dict.fromkeys(other))} may not be shown; run it again to make them anew"
+            )
 
     def show(
         self,
@@ -165,7 +192,8 @@ class Run:
         if not chosen:
             raise DataError(f"data set '{self.dataset.name}' has no image to show; choose another split or class")
         path = Path(out) if out else self.folder / "figures" / f"show_{name}.png"
-        draw_images(path, self.dataset, self.plan, Store(Path(self.config.store.root)), chosen, remarks)
+        self._note_other_keys()
+        draw_images(path, self.dataset, self.plan, self.store, chosen, remarks)
         return Drawing(path)
 
     def _chosen(
@@ -186,9 +214,8 @@ class Run:
         return ranked, {image: f"{'' if of is None else of} IoU {100 * ious[image]:.1f}".strip() for image in ranked}
 
     def _ious(self, split: str, label: int | None) -> Mapping[str, float]:
-        store = Store(Path(self.config.store.root))
-        step = last_measured(self.plan, store, split, self.final_round if self.ended else None)
-        ious = {} if step is None else image_ious(self.dataset, store, step, label)
+        step = last_measured(self.plan, self.store, split, self.final_round if self.ended else None)
+        ious = {} if step is None else image_ious(self.dataset, self.store, step, label)
         if not ious:
             raise StageError(
                 f"run '{self.folder}' has measured no labels of {split} images, so none is the worst; "
