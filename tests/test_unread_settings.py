@@ -106,7 +106,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "labels.cost.further_click": {"labels.kinds": ("points",), "labels.points.background": 20} | PAID,
     "labels.cost.stroke": {"labels.kinds": ("scribbles",), "labels.budget_seconds": 150.0},
     "labels.cost.box": {"labels.kinds": ("boxes",)} | PAID,
-    "labels.cost.outline": {"labels.masks": 9, "labels.budget_seconds": 500.0},
+    "labels.cost.outline": {"labels.masks": 2, "labels.budget_seconds": 320.0},
     "sparse.dense.xy": {"sparse.dense_crf": 0.1},
     "sparse.dense.rgb": {"sparse.dense_crf": 0.1},
     "sparse.dense.side": {"sparse.dense_crf": 0.1},

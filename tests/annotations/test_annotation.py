@@ -11,6 +11,7 @@ from tests.annotations.drawn_labels import CLASSES, RANDOM_CHECKS, SIZE, annotat
 from tests.drawing import picture
 from tests.stages.workshop import enlarged
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
+from wsss.annotations.cost import CostSettings, annotation_seconds
 from wsss.errors import DataError
 from wsss.types import IGNORE, Image
 
@@ -30,6 +31,38 @@ def test_classes_of_a_complete_annotation_rule_the_others_out() -> None:
     present, known = Annotation(points=Points((Point(2, 0, 0),)), tags_complete=True).presence(3)
     assert present.tolist() == [False, True, False]
     assert known.all()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "decided"),
+    [
+        (Annotation(boxes=Boxes((Box(2, 0, 0, 1, 1),))), True),
+        (Annotation(boxes=Boxes((Box(2, 0, 0, 1, 1),), complete=False)), False),
+        (Annotation(masks=Mask.of(picture("02", ".."))), True),
+        (Annotation(masks=Mask.of(picture("..", ".."))), False),
+        (Annotation(points=Points((Point(2, 0, 0),))), False),
+        (Annotation(points=Points((Point(2, 0, 0),)), tags_complete=True), True),
+    ],
+)
+def test_complete_boxes_and_masks_decide_of_every_class_whether_it_is_there(
+    annotation: Annotation, decided: bool
+) -> None:
+    present, known = annotation.presence(3)
+    assert annotation.decided == decided
+    assert known.tolist() == ([True] * 3 if decided else present.tolist())
+    # what is paid for is what is known: whoever decided of all three classes drew one of them, or none
+    price = annotation_seconds(annotation, 3, CostSettings(first_click=0, box=0, outline=0))
+    assert price == known.sum() - present.sum()
+
+
+def test_complete_boxes_decide_of_every_class_without_a_background_too() -> None:
+    whole, part = (Annotation(boxes=Boxes((Box(1, 0, 0, 1, 1),), complete=complete)) for complete in (True, False))
+    assert whole.without_background().presence(2)[1].tolist() == [True, True]
+    assert part.without_background().presence(2)[1].tolist() == [True, False]
+    # a mask of nothing but background knows nothing where 0 is no class
+    ground = Annotation(masks=Mask.of(picture("00", "0.")))
+    assert ground.presence(2)[1].all()
+    assert not ground.without_background().presence(2)[1].any()
 
 
 def test_unknown_is_not_empty() -> None:

@@ -85,6 +85,7 @@ def test_an_image_that_is_known_to_be_empty_costs_a_second_a_class() -> None:
     assert annotation_seconds(Annotation(tags=ImageTags(()), tags_complete=True), 7, COSTS) == 7
     assert annotation_seconds(Annotation(boxes=Boxes(())), 7, COSTS) == 7
     assert annotation_seconds(Annotation(masks=Mask.of(picture("000", "000"))), 7, COSTS) == 7
+    assert annotation_seconds(Annotation(masks=Mask.of(picture("...", "..."))), 7, COSTS) == 0
 
 
 def test_the_background_is_clicked_and_drawn_but_never_decided() -> None:

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 import wsss
 from tests.checks.broken import make_broken, make_sound, smooth_photo
 from tests.data.toys import write
-from wsss.annotations import Annotation, Box, Boxes
+from wsss.annotations import Annotation, Box, Boxes, ImageTags, Point, Points
 from wsss.checks.data import check_data
 from wsss.checks.looks import Finding
 from wsss.checks.report import DataReport
@@ -96,7 +96,7 @@ def test_sizes_are_ordered_by_area(tmp_path: Path) -> None:
         ("duplicate image", "same.png", "of split train have the same pixels", "keep one"),
         ("image in two splits", "leak.png", "b.png' of split train and", "take one away"),
         ("look-alike in two splits", "near.jpg", "c.png' of split train and", "take one away"),
-        ("class without a training image", "'cow'", "tagged in no training image", "tag some"),
+        ("class without a training image", "'cow'", "has no tag or other label in any training image", "tag some"),
     ],
 )
 def test_every_fault_is_one_line_with_file_rule_and_cure(
@@ -179,7 +179,7 @@ def test_a_folder_with_a_table_is_checked_line_by_line(tmp_path: Path) -> None:
         "line 5, has the split 'test'",
         "line 6, names the image 'a' once more",
         "a_mask.png' is the mask of no image",
-        "class 'dog' (label 2) is tagged in no training image",
+        "class 'dog' (label 2) has no tag or other label in any training image",
         "b.png' is to be learnt from and has no tags",
     ):
         assert len([text for text in texts if part in text]) == 1, part
@@ -291,3 +291,41 @@ def test_labels_are_checked_too_where_they_are_given(tmp_path: Path) -> None:
     (outside,) = faults()
     assert names[2] in outside
     assert "(0, 0, 50, 2)" in outside
+
+
+def test_what_a_manifest_names_is_neither_untagged_nor_without_an_image(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for seed, id in enumerate("abcv"):
+        smooth_photo(root / "images" / f"{id}.png", seed)
+    write(root / "tags.csv", "image,tags,split", "v,cat,val")
+    write(root / "classes.txt", "cat", "dog", "cow")
+    labels = root / "labels.json"
+    annotations = {
+        "a": Annotation(tags=ImageTags((1,)), tags_complete=True),
+        "b": Annotation(points=Points((Point(2, 3, 4),))),
+    }
+    write_manifest(labels, annotations, ("cat", "dog", "cow"))
+
+    def told(*settings: str) -> list[tuple[str, str]]:
+        findings = check(root, *settings, kind="folder").findings
+        kinds = ("untagged image", "class without a training image", "labels")
+        return [(finding.kind, finding.text.partition(";")[0]) for finding in findings if finding.kind in kinds]
+
+    def unlearnt(*names: str) -> list[tuple[str, str]]:
+        labelled = {name: f"class '{name}' (label {label})" for label, name in enumerate(("cat", "dog", "cow"), 1)}
+        rule = "has no tag or other label in any training image"
+        return [("class without a training image", f"{labelled[name]} {rule}") for name in names]
+
+    def untagged(*ids: str) -> list[tuple[str, str]]:
+        rule = "is to be learnt from and has no tags or other labels"
+        return [("untagged image", f"'{root / 'images' / id}.png' {rule}") for id in ids]
+
+    given = ("labels.source=manifest", f"labels.manifest={labels}")
+    assert told() == unlearnt("cat", "dog", "cow") + untagged("a", "b", "c")
+    assert told("labels.kinds=[tags,points]", *given) == unlearnt("cow") + untagged("c")
+    assert told(*given) == unlearnt("dog", "cow") + untagged("b", "c")
+    # what lies outside is told once, and is no image without labels
+    write_manifest(labels, annotations | {"c": Annotation(points=Points((Point(3, 99, 0),)))}, ("cat", "dog", "cow"))
+    *rest, (kind, text) = told("labels.kinds=[tags,points]", *given)
+    assert rest == unlearnt("cow")
+    assert (kind, "row 99" in text) == ("labels", True)

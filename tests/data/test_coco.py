@@ -61,13 +61,25 @@ def test_a_folder_in_the_coco_layout_is_read(tmp_path: Path) -> None:
     assert dataset.size("both") == (4, 6)
 
 
-def test_tags_are_the_categories_of_objects_and_unknown_where_there_are_only_crowds(tmp_path: Path) -> None:
-    dataset = data(make_default(tmp_path))
+def test_tags_are_the_categories_of_objects_and_unknown_where_only_a_crowd_shows_one(tmp_path: Path) -> None:
+    brush = {**CAR_LEFT, "category_id": BRUSH}
+    root = make_coco(
+        tmp_path,
+        train={
+            "both": [CAR_LEFT, CAT_ABOVE],
+            "crowd": [CROWD],
+            "a crowd too": [CROWD, CAT_ABOVE],
+            "one of the crowd": [CROWD, brush],
+            "nothing": [],
+        },
+    )
+    dataset = data(root, val="")
     tags = {id: dataset.tags(id) for id in dataset.ids("train")}
     assert {id: None if tag is None else tag.tolist() for id, tag in tags.items()} == {
         "both": [True, True, False],
-        "a crowd too": [False, True, False],
         "crowd": None,
+        "a crowd too": None,
+        "one of the crowd": [False, False, True],
         "nothing": [False, False, False],
     }
 

@@ -22,8 +22,9 @@ def photo(height: int = 20, width: int = 30) -> PillowImage.Image:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photograph_is_turned_upright_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
-    path = tmp_path / "photo.jpg"
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_a_photograph_is_turned_upright_as_pillow_turns_it(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"photo.{suffix}"
     exif = PillowImage.Exif()
     exif[0x0112] = orientation
     photo().save(path, exif=exif)
@@ -33,7 +34,7 @@ def test_a_photograph_is_turned_upright_as_pillow_turns_it(tmp_path: Path, orien
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_the_size_is_known_before_decoding_whatever_shrinks_and_turns_the_image(
     tmp_path: Path, orientation: int, suffix: str
 ) -> None:

@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.data.toys import save_photo, write
+from tests.drawing import picture
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
 from wsss.annotations.cost import annotation_seconds
 from wsss.annotations.settings import BoxSettings, LabelSettings, NoiseSettings, PointSettings
 from wsss.data import open_dataset
-from wsss.data.labelled import with_labels
+from wsss.data.folder import FolderDataset, FolderSettings
+from wsss.data.labelled import LabelledDataset, with_labels
 from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticDataset, SyntheticSettings
 from wsss.errors import DataError
@@ -127,6 +130,18 @@ def test_images_beyond_the_budget_are_not_there_and_a_larger_budget_adds_to_a_sm
     assert kept.fingerprint("train") != SOURCE.fingerprint("train")
 
 
+def test_a_budget_that_does_not_pay_for_all_masks_is_refused() -> None:
+    whole = LabelledDataset(SOURCE, LabelSettings(masks=3))
+    masked = [name for name in NAMES if whole.annotation(name).masks]
+    total = sum(whole.seconds(name) for name in masked)
+    kept = with_labels(SOURCE, LabelSettings(masks=3, budget_seconds=total))
+    assert {*masked} <= {*kept.ids("train")}
+    with pytest.raises(
+        DataError, match=r"^labels\.masks=3, but labels\.budget_seconds=.* pays for 2 of them; raise the"
+    ):
+        with_labels(SOURCE, LabelSettings(masks=3, budget_seconds=total - 1))
+
+
 def test_labels_come_from_a_manifest_and_images_that_it_lacks_are_unknown(tmp_path: Path) -> None:
     given = {
         NAMES[0]: Annotation(points=Points((Point(2, 3, 4),))),
@@ -163,6 +178,44 @@ def test_labels_of_a_larger_picture_come_to_lie_where_the_shrunk_one_shows_them(
     assert found.points.points == (Point(1, size[0] - 1, 4),)
     assert found.boxes is not None
     assert found.boxes.boxes == (Box(2, 1, 1, 5, 6),)
+
+
+def test_labels_without_a_size_lie_in_pixels_of_the_file_whatever_shrinks_the_image(tmp_path: Path) -> None:
+    save_photo(tmp_path / "images" / "a.png", 8, 12)
+    write(tmp_path / "tags.csv", "image,tags", "a,1")
+    mask = Mask.of(picture(*["001111001111"] * 8))
+    given = Annotation(points=Points((Point(1, 7, 9),)), boxes=Boxes((Box(1, 2, 3, 8, 11),)), masks=mask)
+    write_manifest(tmp_path / "labels.json", {"a": given}, ("1",))
+    settings = LabelSettings(
+        kinds=("points", "boxes"), source="manifest", manifest=str(tmp_path / "labels.json"), masks=1
+    )
+    native, shrunk = (
+        with_labels(FolderDataset(FolderSettings(root=str(tmp_path), max_side=side)), settings) for side in (12, 6)
+    )
+    assert (shrunk.size("a"), shrunk.native_size("a")) == ((4, 6), (8, 12))
+    assert native.annotation("a").masks == mask
+    found = shrunk.annotation("a")
+    assert found.points is not None
+    assert found.points.points == (Point(1, 3, 4),)
+    assert found.boxes is not None
+    assert found.boxes.boxes == (Box(1, 1, 1, 4, 6),)
+    assert found.masks == Mask.of(picture(*["011011"] * 4))
+    # a mask of another size than the file is refused, not cut
+    write_manifest(tmp_path / "labels.json", {"a": Annotation(masks=Mask.of(picture(*["111111"] * 4)))}, ("1",))
+    again = with_labels(FolderDataset(FolderSettings(root=str(tmp_path), max_side=6)), settings)
+    with pytest.raises(DataError, match=r"the mask has 4 × 6 pixels .* the image has 8 × 12; give its own mask"):
+        again.annotation("a")
+
+
+def test_complete_boxes_of_a_manifest_say_which_classes_are_there(tmp_path: Path) -> None:
+    given = {NAMES[0]: Annotation(boxes=Boxes((Box(2, 0, 0, 4, 4),)))}
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes)
+    settings = LabelSettings(kinds=("boxes",), source="manifest", manifest=str(tmp_path / "labels.json"))
+    for background in (True, False):
+        untagged = Untagged(SyntheticSettings(train=8, val=2, size=32, background=background))
+        tags = with_labels(untagged, settings).tags(NAMES[0])
+        assert tags is not None
+        assert tags.nonzero().flatten().tolist() == [1]
 
 
 def test_a_manifest_that_leaves_its_image_is_refused_by_name(tmp_path: Path) -> None:

@@ -152,6 +152,38 @@ def test_sizes_of_the_images_are_noted_and_checked_against(tmp_path: Path) -> No
         import_labels(tmp_path / "points.json", images=tmp_path / "images")
 
 
+def test_images_that_the_folder_lacks_are_counted_and_a_folder_without_any_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image in ("one", "two"):
+        save_photo(tmp_path / "images" / f"{image}.png", 6, 8)
+    save_photo(tmp_path / "others" / "img_001.png", 6, 8)
+    click = [{"x": 7, "y": 5, "cls": 1, "rank": 1}]
+    write(tmp_path / "points.json", json.dumps({"one": click, "two": click}))
+    import_labels(tmp_path / "points.json", images=tmp_path / "images")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(
+        DataError,
+        match=r"others' holds no image that '.*points.json' labels, .* like 'one', .* like 'img_001'; set --im",
+    ):
+        import_labels(tmp_path / "points.json", images=tmp_path / "others")
+    write(tmp_path / "points.json", json.dumps({"one": click, "gone": click, "two": click}))
+    assert set(import_labels(tmp_path / "points.json", images=tmp_path / "images").sizes) == {"one", "two"}
+    told = capsys.readouterr().err
+    assert told.startswith("1 of 3 labelled images are not in '")
+    assert "the first is 'gone'" in told
+
+
+@pytest.mark.parametrize(("option", "value"), [("ids", Path("ids.txt")), ("grid", 41)])
+def test_options_of_cues_are_refused_with_other_labels(option: str, value: object, tmp_path: Path) -> None:
+    write(tmp_path / "labels.txt", "one dog")
+    for named in (None, "tags"):
+        with pytest.raises(
+            DataError, match=rf"--{option} is for cues only, '.*labels.txt' is of the format 'tags'; leave"
+        ):
+            import_labels(tmp_path / "labels.txt", named, **{option: value})  # type: ignore[arg-type]
+
+
 def test_cues_become_points_of_the_images_that_their_list_names(tmp_path: Path, cues: dict[str, Any]) -> None:
     path = tmp_path / "cues.pickle"
     path.write_bytes(pickle.dumps(good_cues()))

@@ -66,6 +66,19 @@ def test_tags_derived_from_masks_are_unknown_where_there_is_no_mask(tmp_path: Pa
     assert dataset.tags("unsaid") is None
 
 
+def test_tags_derived_from_a_mask_that_knows_no_pixel_are_unknown(tmp_path: Path) -> None:
+    masks = {"blank": picture("....", "...."), "ground": picture("00..", "...."), "sea": picture("0..2", "....")}
+    root = make_voc(tmp_path, train=masks, val={"unseen": MASK}, classes=("sky", "sea"))
+
+    def tags(**settings: Any) -> dict[str, list[bool] | None]:
+        dataset = voc(root, tags="masks", **settings)
+        found = {id: dataset.tags(id) for id in masks}
+        return {id: None if entry is None else entry.tolist() for id, entry in found.items()}
+
+    assert tags() == {"blank": None, "ground": [False, False], "sea": [False, True]}
+    assert tags(background=False) == {"blank": None, "ground": None, "sea": [False, True]}
+
+
 def test_tags_are_read_from_xml_by_name(tmp_path: Path) -> None:
     root = make_default(tmp_path)
     write(root / "Annotations" / "cats.xml", "<annotation><object><name> dog </name></object></annotation>")

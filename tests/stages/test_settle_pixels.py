@@ -231,7 +231,7 @@ def test_the_core_of_a_cut_is_settled_and_the_rest_of_the_box_likely(cut: Annota
     assert truth is not None
     assert torch.eq(both, truth).float().mean() > 0.97
     assert ((settled == IGNORE) != (likely == IGNORE)).all()
-    assert stage.version == 3
+    assert stage.version == 4
 
 
 def test_what_is_cut_out_is_settled_and_what_is_left_of_the_box_likely_unless_told_otherwise() -> None:

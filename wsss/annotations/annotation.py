@@ -31,7 +31,7 @@ class Annotation:
         scribbles: Strokes.
         masks: The label of every pixel.
         tags_complete: Whether the classes that are named, by whatever kind, are all there are. If not they are lower
-            bounds: they are there, and of the others nothing is known.
+            bounds: they are there, and of the others nothing is known, unless boxes or a mask say it (``decided``).
     """
 
     tags: ImageTags | None = None
@@ -70,11 +70,20 @@ class Annotation:
         """Foreground labels that any kind says are there."""
         return frozenset().union(*(label.labels() for label in self.given())) - {BACKGROUND}
 
+    @property
+    def decided(self) -> bool:
+        """Whether it is known of every class whether it is there.
+
+        So say complete tags, boxes around every thing, and a mask that knows some pixel.
+        """
+        masked = self.masks is not None and bool(self.masks.labels())
+        return self.tags_complete or self._boxed or masked
+
     def presence(self, classes: int) -> tuple[Bool[Tensor, " C"], Bool[Tensor, " C"]]:
         """Which of the C classes are there, and of which of them it is known whether they are."""
         present = torch.zeros(classes, dtype=torch.bool)
         present[[label - 1 for label in self.named()]] = True
-        return present, torch.ones_like(present) if self.tags_complete else present.clone()
+        return present, torch.ones_like(present) if self.decided else present.clone()
 
     def seeds(self, image: Image, classes: int) -> LabelMap:
         """Label the pixels that are settled, (H, W) uint8, ``IGNORE`` elsewhere.
@@ -131,9 +140,12 @@ class Annotation:
         return tuple(dict.fromkeys(name for label in self.given() for name in label.losses))
 
     def without_background(self) -> "Annotation":
-        """What is left in a data set whose label 0 is no class."""
+        """What is left in a data set whose label 0 is no class.
+
+        Boxes say no more of what lies outside, but where every thing had one the classes stay all there are.
+        """
         given: dict[str, Any] = {label.kind: label.without_background() for label in self.given()}
-        return replace(self, **given)
+        return replace(self, **given, tags_complete=self.tags_complete or self._boxed)
 
     def resized(self, old: Size, new: Size) -> "Annotation":
         """The same labels for an image that was shrunk or enlarged."""
@@ -150,3 +162,7 @@ class Annotation:
         """
         for label in self.given():
             label.check(size, classes)
+
+    @property
+    def _boxed(self) -> bool:
+        return self.boxes is not None and self.boxes.complete

@@ -64,8 +64,8 @@ def annotation_seconds(annotation: Annotation, classes: int, costs: CostSettings
     """Count the seconds that a person spent on the labels of one image.
 
     What was drawn adds up over kinds. To it comes one decision for each class that was decided and not drawn: for all
-    classes where it is known of each whether it is there (complete tags, complete boxes, a mask), otherwise only for
-    those that were named. So tags beside points cost nothing more than points that are complete.
+    classes where it is known of each whether it is there (complete tags, complete boxes, a mask that knows a pixel),
+    otherwise only for those that were named. So tags beside points cost nothing more than points that are complete.
 
     The background is clicked and drawn like any class, but nobody decides about it, and masks and boxes leave it over.
 
@@ -88,7 +88,7 @@ def annotation_seconds(annotation: Annotation, classes: int, costs: CostSettings
     if annotation.masks is not None:
         drawn |= annotation.masks.labels()
         seconds += costs.outline * count_outlines(annotation.masks)
-    decided = frozenset(range(1, classes + 1)) if _all_decided(annotation) else annotation.named()
+    decided = frozenset(range(1, classes + 1)) if annotation.decided else annotation.named()
     return seconds + costs.class_decision * len(decided - drawn)
 
 
@@ -113,8 +113,3 @@ def count_outlines(mask: Mask) -> int:
 def _clicking(points: Points, costs: CostSettings) -> float:
     first = len(points.labels())
     return costs.first_click * first + costs.further_click * (len(points.points) - first)
-
-
-def _all_decided(annotation: Annotation) -> bool:
-    boxed = annotation.boxes is not None and annotation.boxes.complete
-    return annotation.tags_complete or boxed or annotation.masks is not None

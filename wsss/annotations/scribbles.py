@@ -20,7 +20,8 @@ class Stroke:
     Attributes:
         label: What was drawn on; 0 for the background.
         path: Corners of the stroke as (row, column), in pixels from 0.
-        width: How wide the pen is, in pixels, at least 1.
+        width: How wide the pen is, in pixels, at least 1. The path runs through the middles of pixels; that of an even
+            pen lies half a pixel further down and to the right, so that as many pixels are under it.
     """
 
     label: int
@@ -32,7 +33,14 @@ class Stroke:
         ink = np.zeros(size, dtype=bool)
         for start, end in zip(self.path, self.path[1:] or self.path, strict=False):
             ink[line(*start, *end)] = True
-        return ink if self.width <= 1 or not ink.any() else distance_transform_edt(~ink) <= (self.width - 1) / 2
+        if self.width <= 1 or not ink.any():
+            return ink
+        if self.width % 2:
+            return distance_transform_edt(~ink) <= (self.width - 1) / 2
+        # in halves of pixels: middles of pixels have even places, corners between them odd ones
+        corners = np.zeros((2 * size[0], 2 * size[1]), dtype=bool)
+        corners[1::2, 1::2] = ink
+        return distance_transform_edt(~corners)[::2, ::2] <= np.sqrt((self.width - 1) ** 2 + 1)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ Truth is read here to be counted and compared; nothing that trains sees what com
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wsss.annotations.settings import LabelSettings
-from wsss.checks.looks import Finding, Look, finding_of, look_at_all
+from wsss.checks.looks import Finding, Look, finding_of, labels_of, look_at_all
 from wsss.checks.report import DataReport, Row
 from wsss.checks.sheet import draw_sheet
 from wsss.config import Config, load, written
@@ -24,6 +24,9 @@ from wsss.data.labelled import with_labels
 from wsss.errors import DataError, SettingsError, StoreError
 from wsss.functional.lookalikes import SIDE, find_lookalikes
 from wsss.types import BACKGROUND, IGNORE
+
+Named = Mapping[str, frozenset[int] | None]
+"""Labels of the classes that are named in each image to learn from; None where nothing is known."""
 
 
 def check_data(
@@ -56,9 +59,12 @@ def check_data(
     looks = look_at_all(dataset)
     findings += [finding for look in looks for finding in look.findings]
     findings += [finding_of(stray, "stray file") for stray in dataset.strays()]
-    findings += list(_findings_of_lists(dataset, looks, findings))
+    named, mislabelled = _labels_seen(dataset, config.labels, looks)
+    findings += list(_findings_of_lists(dataset, looks, named, findings))
     findings += list(_findings_of_copies(looks))
-    findings += list(_findings_of_labels(dataset, config.labels, {finding.text for finding in findings}))
+    told = {finding.text for finding in findings}
+    # a mask that can't be read is told already
+    findings += [finding for finding in mislabelled if finding.text not in told]
     path = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
     sheet = _drawn(dataset, looks, path, findings)
     return DataReport(
@@ -127,7 +133,9 @@ def _class_rows(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Row]:
             yield row
 
 
-def _findings_of_lists(dataset: Dataset, looks: Sequence[Look], known: Sequence[Finding]) -> Iterator[Finding]:
+def _findings_of_lists(
+    dataset: Dataset, looks: Sequence[Look], named: Named, known: Sequence[Finding]
+) -> Iterator[Finding]:
     """What is to be said of splits and classes."""
     empty = "empty list"
     if not dataset.ids("train") and not any(finding.kind == empty for finding in known):
@@ -137,36 +145,44 @@ def _findings_of_lists(dataset: Dataset, looks: Sequence[Look], known: Sequence[
     elif not any(look.pixels for look in looks if look.split == "val"):
         text = f"no validation image of '{dataset.name}' has a mask that can be read; without one nothing is scored"
         yield Finding("no truth", text, fault=False)
-    learnt = {label for look in looks if look.split == "train" for label in look.tags or ()}
+    learnt = {label for labels in named.values() for label in labels or ()}
     for label, name in enumerate(dataset.classes, start=1):
         if label not in learnt and dataset.ids("train"):
-            text = f"class '{name}' (label {label}) is tagged in no training image; tag some, or no image will get it"
+            cure = "tag some, or no image will get it"
+            text = f"class '{name}' (label {label}) has no tag or other label in any training image; {cure}"
             yield Finding("class without a training image", text)
-    for look in looks:
-        if (
-            look.split == "train"
-            and look.tags is None
-            and not any(item.kind == "unreadable tags" for item in look.findings)
-        ):
-            text = f"{look.place} is to be learnt from and has no tags; tag it, or take it off the list"
+    for image, labels in named.items():
+        if labels is None:
+            cure = "tag it, or take it off the list"
+            text = f"{dataset.place(image)} is to be learnt from and has no tags or other labels; {cure}"
             yield Finding("untagged image", text, fault=False)
 
 
-def _findings_of_labels(dataset: Dataset, settings: LabelSettings, told: Collection[str]) -> Iterator[Finding]:
-    """What is wrong with labels beyond tags, where the settings ask for some."""
+def _labels_seen(dataset: Dataset, settings: LabelSettings, looks: Sequence[Look]) -> tuple[Named, list[Finding]]:
+    """Which classes training sees named in each image, by tags or by what the settings ask for, and what is wrong."""
+    tagged = {
+        look.id: look.tags
+        for look in looks
+        if look.split == "train" and not any(item.kind == "unreadable tags" for item in look.findings)
+    }
     try:
         seen = with_labels(dataset, settings)
     except DataError as error:
-        yield finding_of(error, "labels")
-        return
-    for image in seen.ids("train") if seen is not dataset else ():
+        return tagged, [finding_of(error, "labels")]
+    if seen is dataset:
+        return tagged, []
+    named: dict[str, frozenset[int] | None] = {}
+    wrong: list[Finding] = []
+    for image in seen.ids("train"):
         try:
-            seen.annotation(image)
+            tags = seen.named(image)
         except DataError as error:
-            finding = finding_of(error, "labels")
-            # a mask that can't be read is told already
-            if finding.text not in told:
-                yield finding
+            wrong.append(finding_of(error, "labels"))
+            # its labels are there once they are mended
+            named[image] = tagged.get(image) or frozenset()
+        else:
+            named[image] = None if tags is None else labels_of(tags)
+    return named, wrong
 
 
 def _findings_of_copies(looks: Sequence[Look]) -> Iterator[Finding]:

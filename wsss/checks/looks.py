@@ -143,7 +143,12 @@ def _tags(dataset: Dataset, id: str, findings: list[Finding]) -> frozenset[int] 
     except DataError as error:
         findings.append(finding_of(error, "unreadable tags"))
         return None
-    return None if tags is None else frozenset((tags.nonzero().flatten() + 1).tolist())
+    return None if tags is None else labels_of(tags)
+
+
+def labels_of(tags: Tags) -> frozenset[int]:
+    """Labels of the classes that tags name."""
+    return frozenset((tags.nonzero().flatten() + 1).tolist())
 
 
 def _truth(dataset: Dataset, id: str, findings: list[Finding]) -> LabelMap | None:

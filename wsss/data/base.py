@@ -154,6 +154,10 @@ class Dataset(ABC):
     def size(self, id: str) -> tuple[int, int]:
         """Height and width of an image, without decoding it."""
 
+    def native_size(self, id: str) -> tuple[int, int]:
+        """Height and width of an image before anything shrinks it: what labels by hand are drawn on."""
+        return self.size(id)
+
     @abstractmethod
     def image(self, id: str) -> Image:
         """Read an image, (3, H, W) uint8."""

@@ -48,9 +48,10 @@ class CocoDataset(FileDataset):
     """A folder in the COCO layout.
 
     The classes are the categories in the order of their ids, which have gaps. Tags are the categories of an image's
-    objects; an image without annotations is known to be empty, and one of which only crowds are annotated is unknown,
-    since a crowd shows its class and nobody has said what else there is. In a truth, crowds and objects without outline
-    are ``IGNORE`` where no other object lies; where outlines overlap, the smaller object is on top.
+    objects; an image without annotations is known to be empty, and one where a crowd shows a class that no single
+    object shows is unknown, since that class is not absent and no pixel of the truth shows it. In a truth, crowds and
+    objects without outline are ``IGNORE`` where no other object lies; where outlines overlap, the smaller object is on
+    top.
 
     Args:
         settings: Where it lies and how it is read.
@@ -85,7 +86,7 @@ class CocoDataset(FileDataset):
         index, place = self._entries[id]
         claims = index.claims(place)
         labels = {claim.label for claim in claims if not claim.crowd}
-        if claims and not labels:
+        if any(claim.label not in labels for claim in claims):
             return None
         return torch.tensor([label in labels for label in range(1, len(self.classes) + 1)])
 

@@ -65,6 +65,10 @@ class FileDataset(Dataset):
         """Height and width of an image after EXIF rotation and ``max_side``, from its header."""
         return image_size(self._images[id], self._max_side)
 
+    def native_size(self, id: str) -> tuple[int, int]:
+        """Height and width of the upright image in its file."""
+        return image_size(self._images[id])
+
     def image(self, id: str) -> Image:
         """Read an image, (3, H, W) uint8, upright and at most ``max_side`` long."""
         return read_image(self._images[id], self._max_side)
@@ -111,11 +115,12 @@ class FileDataset(Dataset):
         """Look the tags of one image up."""
 
     def _tags_of_mask(self, id: str) -> Tags | None:
-        """Derive tags from the classes that the mask shows."""
+        """Derive tags from the classes that the mask shows; a mask that knows no pixel knows no class either."""
         mask = self._read_mask(id)
         if mask is None:
             return None
-        return torch.from_numpy(_pixels_of_numbers(mask)[1 : len(self.classes) + 1] > 0)
+        pixels = _pixels_of_numbers(mask)
+        return torch.from_numpy(pixels[1 : len(self.classes) + 1] > 0) if pixels[:IGNORE].any() else None
 
     def _mask_path(self, id: str) -> Path:
         return self._masks / f"{id}.png"

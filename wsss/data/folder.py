@@ -154,7 +154,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]", images: dict[str, Path]) ->
     return list(rows.values())
 
 
-def _read_row(entry: dict[str, str], names: dict[str, str], where: str) -> _Row:
+def _read_row(entry: dict[str, str | None], names: dict[str, str], where: str) -> _Row:
     name = (entry["image"] or "").strip()
     if name not in names:
         raise DataError(
@@ -163,8 +163,15 @@ def _read_row(entry: dict[str, str], names: dict[str, str], where: str) -> _Row:
         )
     if None in entry:
         raise DataError(f"{where} has more cells than the first line; separate tags by semicolons or quote the cell")
+    if entry["tags"] is None:
+        columns = list(entry)
+        empty = ",".join(entry[column] or "" for column in columns[: columns.index("tags") + 1])
+        raise DataError(
+            f"{where} has no cell for tags; write '{empty}' where it is known to be empty, or drop the line where tags "
+            f"are unknown"
+        )
     id = names[name] or name
-    return _Row(id, (entry["tags"] or "").strip(), (entry.get("split") or "").strip().lower(), where)
+    return _Row(id, entry["tags"].strip(), (entry.get("split") or "").strip().lower(), where)
 
 
 def _split_cells(rows: list[_Row]) -> dict[str, list[str]]:

@@ -142,6 +142,9 @@ def _opened(path: Path) -> Iterator[PillowImage.Image]:
 
 
 def _orientation(picture: PillowImage.Image) -> int:
+    if picture.format == "TIFF":
+        # Pillow turns these itself: their size when they are opened, their pixels when they are decoded
+        return 1
     # the method of the base class: that of PNG files decodes the whole picture in search of a late entry
     return int(PillowImage.Image.getexif(picture).get(ORIENTATION, 1))
 

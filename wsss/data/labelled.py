@@ -27,7 +27,7 @@ def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
 
     Raises:
         DataError: If the manifest is missing or damaged, an image has no mask to draw labels from, or the budget does
-            not pay for one image.
+            not pay for one image and all masks.
     """
     noisy = settings.noise.missing_tags or settings.noise.wrong_tags
     limited = settings.masks or settings.budget_seconds is not None
@@ -50,7 +50,7 @@ class LabelledDataset(Dataset):
 
     Raises:
         DataError: If the manifest is missing or damaged or knows no training image, a label is wrong that the budget
-            pays for, or the budget pays for none.
+            pays for, or the budget pays for none or not for all masks.
     """
 
     def __init__(self, source: Dataset, settings: LabelSettings) -> None:
@@ -65,6 +65,7 @@ class LabelledDataset(Dataset):
         self._masked = self._first_masked(order)
         if settings.budget_seconds is not None:
             paid = frozenset(within_budget(order, self.seconds, settings.budget_seconds))
+            self._require_masks(paid)
             ids = tuple(id for id in ids if id in paid)
         super().__init__(
             source.name, source.classes, background=source.background, ids={"train": ids, "val": source.ids("val")}
@@ -83,9 +84,8 @@ class LabelledDataset(Dataset):
 
     @property
     def likely_labels(self) -> bool:
-        """Whether boxes are cut, and not all of the cut is settled."""
-        boxes = self.settings.boxes
-        return "boxes" in self.settings.kinds and boxes.grabcut and boxes.core > 0
+        """Whether boxes are cut, which settles what is cut out and makes the rest likely."""
+        return "boxes" in self.settings.kinds and self.settings.boxes.grabcut
 
     @property
     def label_use(self) -> dict[str, object]:
@@ -123,6 +123,10 @@ class LabelledDataset(Dataset):
     def size(self, id: str) -> tuple[int, int]:
         """Height and width of an image."""
         return self.source.size(id)
+
+    def native_size(self, id: str) -> tuple[int, int]:
+        """Height and width of an image before anything shrinks it."""
+        return self.source.native_size(id)
 
     def image(self, id: str) -> Image:
         """Read an image, (3, H, W) uint8."""
@@ -171,6 +175,14 @@ class LabelledDataset(Dataset):
             )
         return frozenset(chosen)
 
+    def _require_masks(self, paid: frozenset[str]) -> None:
+        """Refuse a budget that does not pay for all masks."""
+        if not self._masked <= paid:
+            raise DataError(
+                f"labels.masks={self.settings.masks}, but labels.budget_seconds={self.settings.budget_seconds:g} pays "
+                f"for {len(self._masked & paid)} of them; raise the budget or lower labels.masks"
+            )
+
     def _simulated(self, id: str) -> Annotation:
         settings = self.settings
         truth = self.source.truth(id) if settings.kinds == ("tags",) else self._truth(id)
@@ -188,7 +200,7 @@ class LabelledDataset(Dataset):
 
     def _from_manifest(self, id: str, manifest: Manifest) -> Annotation:
         """Look an image up; where the manifest has no tags for it, those of the data set stand."""
-        settings, size = self.settings, self.source.size(id)
+        settings = self.settings
         found = manifest.annotations.get(id, Annotation())
         tags = self.source.tags(id)
         if found.tags is None and tags is not None and "tags" in settings.kinds:
@@ -196,8 +208,10 @@ class LabelledDataset(Dataset):
             found = replace(found, tags=named, tags_complete=True)
         try:
             kinds = (*settings.kinds, "masks") if id in self._masked else settings.kinds
-            found = found.only(kinds).resized(manifest.sizes.get(id, size), size)
-            found.check(size, len(self.source.classes))
+            found = found.only(kinds)
+            drawn = manifest.sizes.get(id) or self.source.native_size(id)
+            found.check(drawn, len(self.source.classes))
+            found = found.resized(drawn, self.source.size(id))
         except DataError as error:
             raise DataError(f"'{settings.manifest}', {self.source.place(id)}: {error}", error.kind) from None
         return found if self.source.background else found.without_background()

@@ -1,8 +1,9 @@
 """Files of labels: the manifest of a data set, and what was published in other formats."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from wsss import console
 from wsss.annotations.annotation import Annotation
 from wsss.annotations.base import Size
 from wsss.annotations.codec import decode, encode
@@ -61,7 +62,7 @@ def import_labels(
     classes: Classes | None = None,
     images: Path | None = None,
     ids: Path | None = None,
-    grid: int = GRID,
+    grid: int | None = None,
 ) -> Manifest:
     """Read labels in any of the published formats.
 
@@ -70,18 +71,23 @@ def import_labels(
         format: One of ``FORMATS``; found out by what is in the file if not given.
         classes: Names of the foreground classes, for files that don't name them; VOC's where the format implies them.
         images: Folder of the images, whose sizes are checked against and kept; only images in it are read of cues.
-        ids: The list that says which cues are whose.
-        grid: Points along a side of the cues' grid.
+        ids: The list that says which cues are whose; for cues only.
+        grid: Points along a side of the cues' grid, 41 if not given; for cues only.
 
     Raises:
-        DataError: If the file is missing or wrong, or its format can't be told.
+        DataError: If the file is missing or wrong, its format can't be told or has no use for an option, or none of its
+            images is in the folder.
     """
-    if grid < 2:
+    if grid is not None and grid < 2:
         raise DataError(f"a grid of cues has {grid} points along its side, it must have at least 2; mend --grid")
     name = _known(format) if format is not None else _recognised(path)
+    for option, value in {"--ids": ids, "--grid": grid}.items():
+        if value is not None and name != "cues":
+            raise DataError(f"{option} is for cues only, '{path}' is of the format '{name}'; leave {option} out")
     sizes = _sizes(images)
     if name == "cues":
-        sources = _cue_sources(CueFiles(path, _given(path, ids), grid, CUE_OPTIONS), sizes, classes or VOC_CLASSES)
+        files = CueFiles(path, _given(path, ids), GRID if grid is None else grid, CUE_OPTIONS)
+        sources = _cue_sources(files, sizes, classes or VOC_CLASSES)
     elif FORMATS[name].per_image:
         sources = _image_sources(path, FORMATS[name].suffix, sizes)
     else:
@@ -89,6 +95,8 @@ def import_labels(
     manifest = FORMATS[name].read(sources, classes)
     if not manifest.annotations:
         raise DataError(f"'{path}' has labels of no image; give a file or a folder that has some")
+    if images is not None:
+        _compare(list(manifest.annotations), sizes, path, images)
     known = dict(manifest.sizes) | {image: sizes[image] for image in manifest.annotations if image in sizes}
     whole = Manifest(classes=manifest.classes, annotations=manifest.annotations, sizes=known)
     whole.check(f"'{path}'")
@@ -127,6 +135,21 @@ def export_labels(manifest: Manifest, format: str, out: Path) -> dict[str, int]:
     for path, text in files.items():
         write_atomically(path, text.encode())
     return same_but_for(manifest.annotations, back.annotations)
+
+
+def _compare(labelled: Sequence[str], sizes: Mapping[str, Size], path: Path, folder: Path) -> None:
+    """Refuse a folder without any of the labelled images, and tell how many it lacks."""
+    missing = [image for image in labelled if image not in sizes]
+    if len(missing) == len(labelled):
+        raise DataError(
+            f"'{folder}' holds no image that '{path}' labels, they are called like '{labelled[0]}', those in the "
+            f"folder like '{next(iter(sizes))}'; set --images to the folder of the labelled images"
+        )
+    if missing:
+        console.note(
+            f"{len(missing)} of {len(labelled)} labelled images are not in '{folder}', the first is '{missing[0]}'; "
+            f"their labels are not checked against it"
+        )
 
 
 def _given(path: Path, ids: Path | None) -> Path:

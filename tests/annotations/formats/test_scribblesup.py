@@ -24,6 +24,18 @@ def test_short_names_of_the_published_files_are_known() -> None:
     assert own.annotations["one"].named() == {2}
 
 
+def test_short_names_stay_where_the_files_are_none_of_voc() -> None:
+    both = read_text("scribblesup", SCRIBBLES.replace("background", "tree").replace("cat", "plant"), None)
+    assert both.classes == ("plant", "tree")
+    beside = read_text("scribblesup", SCRIBBLES.replace("background", "dog").replace("cat", "plant"), None)
+    assert beside.classes == VOC_CLASSES
+    assert beside.annotations["one"].named() == {12, 16}
+    listed = read_text("scribblesup", SCRIBBLES.replace("cat", "plant"), VOC_CLASSES)
+    assert listed.annotations["one"].named() == {16}
+    with pytest.raises(DataError, match=r"polygon\[0\].tag, is 'plant', it must be one of the classes"):
+        read_text("scribblesup", SCRIBBLES.replace("cat", "plant"), ("tree", "bush"))
+
+
 def test_strokes_that_leave_the_image_are_brought_back_to_its_edge() -> None:
     read = read_text("scribblesup", SCRIBBLES.replace("<X>7</X><Y>5</Y>", "<X>9</X><Y>-2</Y>"))
     strokes = read.annotations["one"].scribbles

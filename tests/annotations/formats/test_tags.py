@@ -29,6 +29,11 @@ def test_names_of_voc_need_no_list_of_classes_and_numbers_do() -> None:
         (
             Annotation(tags=ImageTags((1,)), boxes=Boxes((Box(2, 0, 0, 1, 1),)), tags_complete=True),
             "one",
+            r"image 'one' has boxes of 'dog' and no tag of it, .*; add 'dog' to its tags in the manifest or take",
+        ),
+        (
+            Annotation(tags=ImageTags((1,)), boxes=Boxes((Box(2, 0, 0, 1, 1),))),
+            "one",
             "image 'one' has tags that are not complete",
         ),
         (Annotation(tags=ImageTags((1,)), tags_complete=True), "one two", "image 'one two' has a blank or one of"),

@@ -5,19 +5,20 @@
       <polygon><tag>plane</tag><point><X>12</X><Y>30</Y></point><point>…</point></polygon>
 
 Each polygon is an open stroke along its points; X is the column and Y the row. The published files call five classes
-shorter than VOC does, and let strokes run out of the image, which are brought back to its edge. They don't say how wide
+shorter than VOC does; these names mean VOC's classes where all others do, or where the classes are given and have the
+long name alone. The files let strokes run out of the image, which are brought back to its edge. They don't say how wide
 the pen is: 3 pixels, as they are commonly drawn. Readers of the files disagree whether coordinates count from 0 or 1;
 here they count from 0. Strokes on some classes rule out no other class, so what is read is not ``tags_complete``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from xml.sax.saxutils import escape
 
 from wsss.annotations.annotation import Annotation
 from wsss.annotations.base import Size
 from wsss.annotations.entries import LARGEST, MEND
-from wsss.annotations.formats.base import Format, Source, carriers, finished, number_classes
+from wsss.annotations.formats.base import VOC_CLASSES, Format, Source, carriers, finished, number_classes
 from wsss.annotations.formats.markup import Node, parse_xml, read_size, write_annotation
 from wsss.annotations.manifest import BACKGROUND_NAME, Classes, Manifest
 from wsss.annotations.scribbles import Scribbles, Stroke
@@ -59,12 +60,12 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
         paths[source.image] = []
         for polygon in root.nodes("polygon"):
             tag = polygon.node("tag")
-            known = _long_name(tag.text(), classes)
-            names.setdefault(known, tag.where)
-            paths[source.image].append((known, _path(polygon, size)))
-    numbers = number_classes(names, classes)
+            names.setdefault(tag.text(), tag.where)
+            paths[source.image].append((tag.text(), _path(polygon, size)))
+    known = _meant(names, classes)
+    numbers = number_classes({known[name]: where for name, where in names.items()}, classes)
     annotations = {
-        image: Annotation(scribbles=Scribbles(tuple(Stroke(numbers[tag], path, WIDTH) for tag, path in strokes)))
+        image: Annotation(scribbles=Scribbles(tuple(Stroke(numbers[known[tag]], path, WIDTH) for tag, path in strokes)))
         for image, strokes in paths.items()
     }
     return finished(numbers, annotations, sizes, "the strokes", places)
@@ -84,8 +85,12 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield image, write_annotation(image, manifest.sizes.get(image), elements)
 
 
-def _long_name(tag: str, classes: Classes | None) -> str:
-    return tag if classes is not None and tag in classes else SHORT_NAMES.get(tag, tag)
+def _meant(names: Collection[str], classes: Classes | None) -> Mapping[str, str]:
+    """Find the class that each name means: VOC's long one for a short one that is no class itself, if that is one."""
+    long = {name: SHORT_NAMES.get(name, name) for name in names}
+    if classes is not None:
+        return {name: meant if name not in classes and meant in classes else name for name, meant in long.items()}
+    return long if set(long.values()) <= {*VOC_CLASSES, BACKGROUND_NAME} else {name: name for name in names}
 
 
 def _path(polygon: Node, size: Size | None) -> Path:

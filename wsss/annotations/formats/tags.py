@@ -47,9 +47,10 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Write the tags by number, as data sets in the layout of VOC have them.
 
     Raises:
-        DataError: If the tags of an image are not complete, which the format can't say, or its name has a blank.
+        DataError: If the tags of an image are not complete, which the format can't say, or lack a class that another
+            kind names, or its name has a blank.
     """
-    yield "", "".join(_line(image, annotation) for image, annotation in carriers(manifest, "tags"))
+    yield "", "".join(_line(image, annotation, manifest) for image, annotation in carriers(manifest, "tags"))
 
 
 def _fits(image: str) -> bool:
@@ -71,7 +72,16 @@ def _tags(words: list[str], labels: dict[str, int], where: str) -> ImageTags:
     return ImageTags(tuple(sorted(tags)))
 
 
-def _line(image: str, annotation: Annotation) -> str:
+def _line(image: str, annotation: Annotation, manifest: Manifest) -> str:
+    whole = manifest.annotations[image]
+    untagged = sorted(whole.named() - annotation.named())
+    if whole.tags_complete and untagged:
+        name = manifest.classes[untagged[0] - 1]
+        kind = next(label.kind for label in whole.given() if untagged[0] in label.labels())
+        raise DataError(
+            f"image '{image}' has {kind} of '{name}' and no tag of it, a line of the format 'tags' must name all "
+            f"classes of its image; add '{name}' to its tags in the manifest or take the image out"
+        )
     if not annotation.tags_complete:
         raise DataError(
             f"image '{image}' has tags that are not complete, the format 'tags' can't say so and means that no other "
