@@ -177,7 +177,7 @@ def test_only_quantiles_of_annotated_training_sets_have_a_version_of_their_own()
         )
         for settings in (SeedSettings(), replace(ranked, quantile_pixels="image"), ranked)
     }
-    assert list(versions.values()) == [(1, 2), (1, 2), (1, 3)]
+    assert list(versions.values()) == [(1, 3), (1, 3), (1, 4)]
 
 
 def test_spreading_changes_scores_and_key_only_where_pixels_are_settled(tmp_path: Path) -> None:
