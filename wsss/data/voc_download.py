@@ -7,6 +7,7 @@ it is complete. An archive that has arrived stays there until then, so whoever i
 import contextlib
 import fcntl
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TextIO
 from urllib.request import urlopen
+from uuid import uuid4
 
 import torch
 
@@ -100,21 +102,31 @@ def _workshop(root: Path) -> Iterator[Path]:
     """A folder beside the data set, for one process at a time; it goes when the work is done."""
     work = root.parent / f".{root.name}.download"
     try:
-        with _lock_file(work) as lock:
-            # another process of this run may be at it; the lock goes with its holder, however that ends
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(work):
             yield work
+            # at once and under the lock, or it would be taken from under the process that comes next
+            done = work.with_name(f"{work.name}.{uuid4().hex}")
+            work.rename(done)
     except OSError as error:
         raise DataError(f"'{work}' can't be written ({error}); make room or set data.root elsewhere") from error
-    shutil.rmtree(work, ignore_errors=True)
+    # one that was about to open the lock may still have made a file in it
+    for _ in range(2):
+        shutil.rmtree(done, ignore_errors=True)
 
 
-def _lock_file(work: Path) -> TextIO:
+def _locked(work: Path) -> TextIO:
+    """Wait until no other process works in the folder; the lock goes with its holder, however that ends."""
+    work.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        work.mkdir(parents=True, exist_ok=True)
-        # another process, done this moment, may have removed the folder again
-        with contextlib.suppress(FileNotFoundError):
-            return (work / "lock").open("w")
+        # another process, done this moment, may have taken the folder away, or have done so while this one waited
+        with contextlib.suppress(FileExistsError):
+            work.mkdir()
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as closing:
+            lock = closing.enter_context((work / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock.fileno()), (work / "lock").stat()):
+                closing.pop_all()
+                return lock
 
 
 def _fetch(url: str, name: str, md5: str, work: Path) -> Path:
