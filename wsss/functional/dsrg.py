@@ -60,20 +60,51 @@ def grow_online(
 ) -> tuple[Float[Tensor, "B K h w"], Integer[Tensor, "B h w"]]:
     """Refine a network's probabilities by the CRF, and grow seeds into what is confident then.
 
-    The CRF weighs all labels, also those that the image can't have: among the few that it can, a network that knows
-    nothing yet would be sure of one. Only what grows is chosen among them.
-
     Args:
         probabilities: Of the network, on a coarse grid; no gradient is asked for.
         seeds: Labels on the same grid, ``IGNORE`` where nothing is known: those that were given, not grown ones.
         images: RGB in [0, 1]; averaged over each cell of the grid.
-        possible: Labels that the tags of each image allow.
+        possible: Labels that the tags of each image allow; seeds grow into no others.
         settings: Thresholds and CRF.
         spread: How the images are shared out to the CRF.
 
     Returns:
-        Refined probabilities that sum to 1, zero for a background that no image may show, and for all labels of an
-        image that may show none; and the grown seeds.
+        What ``refine_online`` gives, and the grown seeds.
+    """
+    refined = refine_online(probabilities, images, possible, settings, spread=spread)
+    grown = grow_regions(
+        refined,
+        seeds,
+        possible[:, 1:].cpu(),
+        foreground_threshold=settings.foreground_threshold,
+        background_threshold=settings.background_threshold,
+    )
+    return refined, grown
+
+
+def refine_online(
+    probabilities: Float[Tensor, "B K h w"],
+    images: Float[Tensor, "B 3 H W"],
+    possible: Bool[Tensor, "B K"],
+    settings: DsrgSettings,
+    *,
+    spread: Spread = map,
+) -> Float[Tensor, "B K h w"]:
+    """Refine a network's probabilities by the CRF.
+
+    The CRF weighs all labels, also those that the image can't have: among the few that it can, a network that knows
+    nothing yet would be sure of one.
+
+    Args:
+        probabilities: Of the network, on a coarse grid; no gradient is asked for.
+        images: RGB in [0, 1]; averaged over each cell of the grid.
+        possible: Labels that the tags of each image allow.
+        settings: The CRF.
+        spread: How the images are shared out to it.
+
+    Returns:
+        Probabilities that sum to 1, zero for a background that no image may show, and for all labels of an image that
+        may show none.
     """
     pictures = interpolate(images.float(), probabilities.shape[2:], mode="area").mul(255).round().byte().cpu().numpy()
     scores, marks = probabilities.detach().float().cpu(), possible.cpu()
@@ -83,15 +114,7 @@ def grow_online(
     refined = torch.zeros_like(scores)
     for place, found in zip(seen, spread(partial(_refine_crop, settings.crf), crops), strict=True):
         refined[place, first:] = torch.from_numpy(found)
-    refined = refined.to(probabilities.device)
-    grown = grow_regions(
-        refined,
-        seeds,
-        marks[:, 1:],
-        foreground_threshold=settings.foreground_threshold,
-        background_threshold=settings.background_threshold,
-    )
-    return refined, grown
+    return refined.to(probabilities.device)
 
 
 def _refine_crop(settings: CrfSettings, crop: Crop) -> np.ndarray:

@@ -61,8 +61,7 @@ def cut_boxes(image: Image, boxes: Int64[Tensor, "N 5"]) -> UInt8[Tensor, "H W"]
 def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> LabelMap:
     """Keep of what was cut out of boxes what lies deep inside of the things: cuts are wrong at their borders first.
 
-    Of the background between things and their boxes nothing is kept: what a cut leaves over is a thing more often than
-    what it takes is none.
+    Of the background between things and their boxes nothing is kept.
 
     Args:
         cut: What ``cut_boxes`` found.
@@ -76,8 +75,8 @@ def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> La
     cores = np.full_like(labels, IGNORE)
     for own in np.unique(labels[labels != BACKGROUND]).tolist():
         mine = labels == own
-        # what is beyond the image is no other label
-        away = distance_transform_edt(np.pad(mine, 1, constant_values=True))[1:-1, 1:-1]
+        # what is beyond the image is no other label; depth 0 asks for no distance
+        away = distance_transform_edt(np.pad(mine, 1, constant_values=True))[1:-1, 1:-1] if depth else mine
         for label, top, left, bottom, right in boxes.tolist():
             if own == label:
                 inside = np.s_[top:bottom, left:right]

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from wsss.functional.box_tightness import box_tightness_loss
 from wsss.functional.crf_loss import crf_loss
-from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
+from wsss.functional.dsrg import DsrgSettings, Spread, refine_online
 from wsss.functional.gated_crf import gated_crf_loss
 from wsss.functional.losses import (
     SumAndCount,
@@ -82,8 +82,7 @@ def _constrain(seen: Seen) -> SumAndCount:
     size = tuple(-(-side // seen.dsrg.stride) for side in seen.images.shape[2:])
     shares = interpolate(seen.probabilities, size, mode="bilinear", align_corners=False)
     shown = shares.detach().nan_to_num()
-    labels = coarse_labels(seen.labels, size, classes=shown.shape[1])
-    refined, _ = grow_online(shown, labels, seen.images, seen.possible.cpu(), seen.dsrg, spread=seen.spread)
+    refined = refine_online(shown, seen.images, seen.possible, seen.dsrg, spread=seen.spread)
     return constrain_loss(shares, refined, middles(seen.inside, size))
 
 
