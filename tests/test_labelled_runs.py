@@ -15,12 +15,20 @@ from wsss.data.images import image_size
 from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticSettings
 from wsss.runs import Run, load_run
+from wsss.tracking import read_metrics
 
 SIZE = 32
 SOURCE = open_dataset(SyntheticSettings(train=6, val=2, size=SIZE))
 NAMES = SOURCE.ids("train")
 DRAWN = ("data=synthetic", "data.train=6", "data.val=2", f"data.size={SIZE}")
-SMALL = ("rounds=1", "ceiling=false", "refine=[crf]", "classifier.epochs=2", "segmenter.epochs=1")
+SMALL = (
+    "rounds=1",
+    "ceiling=false",
+    "refine=[crf]",
+    "classifier.epochs=2",
+    "classifier.held_out=0",
+    "segmenter.epochs=1",
+)
 
 MIXED = {
     NAMES[0]: Annotation(points=Points((Point(1, 10, 10), Point(0, 1, 1)))),
@@ -38,7 +46,7 @@ RUNS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "scribbles": (["scribbles"], ("labels.kinds=[scribbles]", "labels.noise.stroke_jitter=1.0")),
     "boxes": (["boxes"], ("labels.kinds=[boxes]",)),
     "a few masks": (["tags", "masks"], ("labels.masks=2",)),
-    "a budget": (["points"], ("labels.kinds=[points]", "labels.budget_seconds=60")),
+    "a budget": (["points"], ("labels.kinds=[points]", "labels.budget_seconds=40", "refine=[growing,graph,crf]")),
     "sparse points": (["points"], ("labels.kinds=[points]", *SPARSE, "rounds=2")),
     "sparse boxes": (["tags", "boxes"], ("labels.kinds=[tags,boxes]", *SPARSE, "sparse.dense_crf=0.1")),
     "mixed": (["points", "scribbles", "boxes", "masks"], ("labels.kinds=[points,scribbles,boxes]", "labels.masks=1")),
@@ -83,6 +91,22 @@ def test_each_kind_goes_through_all_stages_and_a_second_call_computes_nothing(na
     again = run_labelled(root, name)
     assert all(row["cached"] for row in again.summary["work"])
     assert again.summary["annotation"] == told
+
+
+def test_a_budget_makes_no_training_shorter_unless_asked_to(root: Path) -> None:
+    paid = run_labelled(root, "a budget")
+    fewer = run_toy(root / "runs", *SMALL, *RUNS["a budget"][1], "labels.full_schedule=false", data=DRAWN)
+    runs = {"all": run_labelled(root, "points"), "paid": paid, "fewer": fewer}
+    assert len(fewer.dataset.ids("train")) == len(paid.dataset.ids("train")) < len(runs["all"].dataset.ids("train"))
+    for stage in ("classifier:0", "graph_fit:0", "segmenter:0"):
+        steps = {
+            name: max(row["step"] for row in read_metrics(run.folder) if row["stage"] == stage and "step" in row)
+            for name, run in runs.items()
+        }
+        assert steps["all"] == steps["paid"] > steps["fewer"]
+    # nothing but the schedule differs
+    keys = [{row["name"]: row["key"] for row in run.summary["work"]} for run in (paid, fewer)]
+    assert {name for name in keys[0] if keys[0][name] == keys[1][name]} >= {"annotations", "superpixels"}
 
 
 def test_tags_cost_a_second_for_each_class(root: Path) -> None:

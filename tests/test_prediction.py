@@ -86,6 +86,20 @@ def test_what_is_no_image_is_named(toy: Run, tmp_path: Path) -> None:
         toy.predict(tmp_path / "broken.png", out=tmp_path / "out")
 
 
+def test_photographs_are_labelled_where_the_data_of_the_run_are_not(
+    toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = save(tmp_path / "one.png", toy, toy.dataset.ids("val")[0])
+    (expected,) = toy.predict(image, out=tmp_path / "beside")
+
+    def gone(*_: object) -> None:
+        raise DataError("the data lie on another machine")
+
+    monkeypatch.setattr("wsss.runs.open_dataset", gone)
+    (written,) = Run(toy.folder).predict(image, out=tmp_path / "apart")
+    assert written.read_bytes() == expected.read_bytes()
+
+
 def test_a_run_without_a_segmenter_says_so(tmp_path: Path) -> None:
     run = run_toy(tmp_path, "until=seeds", "classifier.epochs=1")
     with pytest.raises(StageError, match="has no trained segmenter; run it to its end"):

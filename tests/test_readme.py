@@ -41,6 +41,9 @@ SHORT = (
 )
 """What makes a run of an experiment short and needs no download; everything else stays as the experiment has it."""
 
+FEW = ("data.train=12", "data.val=3", "data.size=32")
+"""So few images are drawn, so small."""
+
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
@@ -108,7 +111,7 @@ def test_the_lines_for_labels(desk: Path, capsys: pytest.CaptureFixture[str]) ->
             carry_out(line)
         else:
             # as long as they are, it shows when they are planned whether they can be carried out
-            assert main([*words, *(["--dry-run"] if words[0] in ("run", "study") else [])]) == 0
+            assert main([*words, *(["--dry-run", *FEW] if words[0] in ("run", "study") else [])]) == 0
     (run,) = (desk / "runs").glob("voc21-*")
     assert load_run(run).summary["annotation"]["kinds"] == ["tags", "points"]
     told = capsys.readouterr().out
@@ -129,8 +132,7 @@ def test_the_python_quick_start(desk: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_default_run_is_the_synthetic_experiment_and_ends(desk: Path) -> None:
-    data = ("data.train=8", "data.val=3", "data.size=32")
-    assert main(["run", *SHORT, *data]) == 0
+    assert main(["run", *SHORT, *FEW]) == 0
     (folder,) = (desk / "runs").glob("synthetic-*")
     summary = load_run(folder).summary
     assert summary["percent_of_full"] is not None

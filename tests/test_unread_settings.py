@@ -101,6 +101,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "labels.noise.stroke_jitter": {"labels.kinds": ("scribbles",)},
     "labels.noise.box_jitter": {"labels.kinds": ("boxes",)},
     # what labels cost decides how many a budget pays for
+    "labels.full_schedule": {"labels.budget_seconds": 5.0},
     "labels.cost.class_decision": {"labels.budget_seconds": 5.0},
     "labels.cost.first_click": {"labels.kinds": ("points",), "labels.budget_seconds": 20.0},
     "labels.cost.further_click": {"labels.kinds": ("points",), "labels.points.background": 20} | PAID,

@@ -226,11 +226,16 @@ class Method:
 
 def segmenter_plan(config: Config, dataset: Dataset, precision: str) -> SegmenterPlan:
     """How every segmenter of a run is made; without weights of its own it starts where the classifier started."""
-    weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
-    network = NetworkSettings(config.network, config.segmenter, weights)
+    network = segmenter_network(config)
     return SegmenterPlan(
         dataset, network, config.segmenter, config.self_training, config.rounds, config.seed, precision
     )
+
+
+def segmenter_network(config: Config) -> NetworkSettings:
+    """The backbone of every segmenter of a run, and where it starts."""
+    weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
+    return NetworkSettings(config.network, config.segmenter, weights)
 
 
 def plan(config: Config, dataset: Dataset, precision: str) -> Plan:

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss import console
+from wsss.config import Config
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.errors import DataError
 from wsss.functional.windows import merge_windows
 from wsss.memory import keep_freed_memory
+from wsss.pipeline import segmenter_network
 from wsss.plotting import write_overlay
 from wsss.stages.networks import load_segmenter, on_grid
-from wsss.stages.segmenters import SegmenterPlan
 from wsss.store import Artefact, encode_labels, write_atomically
-from wsss.tasks.devices import autocast
+from wsss.tasks.devices import autocast, choose_device, resolve_precision
 from wsss.types import BACKGROUND, Image, LabelMap
 
 WINDOW = 1024
@@ -34,23 +35,25 @@ class Predictor:
     """A trained segmenter that labels photographs of any size.
 
     Args:
-        plan: How the segmenter was made.
-        segmenter: Where its weights lie.
-        device: Where it computes.
+        config: Configuration of the run that trained the segmenter; its data are not needed.
+        segmenter: Where the weights lie.
+
+    Raises:
+        SettingsError: If it asks for CUDA, and there is none.
     """
 
-    def __init__(self, plan: SegmenterPlan, segmenter: Artefact, device: torch.device) -> None:
+    def __init__(self, config: Config, segmenter: Artefact) -> None:
         from wsss.tasks.segmentation import predict_scores
 
-        self.precision, self.device = plan.precision, device
-        self.labels = range(0 if plan.dataset.background else BACKGROUND + 1, len(plan.dataset.classes) + 1)
-        network = load_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1, segmenter, device)
+        trainer, settings, self.background = config.trainer, config.segmenter, config.data.background
+        self.precision = resolve_precision(trainer.precision, trainer.accelerator)
+        self.device = choose_device(trainer.accelerator)
         self._look = partial(
             predict_scores,
-            network,
-            scales=plan.settings.test_scales,
-            flip=plan.settings.test_flip,
-            background=plan.dataset.background,
+            load_segmenter(segmenter_network(config), settings, segmenter, self.device),
+            scales=settings.test_scales,
+            flip=settings.test_flip,
+            background=self.background,
         )
 
     def __call__(self, image: Image) -> LabelMap:
@@ -65,7 +68,8 @@ class Predictor:
         shown = on_grid([image], (image.shape[1], image.shape[2]), self.device)
         with torch.inference_mode(), autocast(self.precision, self.device):
             scores = merge_windows(self._look, shown, window=WINDOW, overlap=OVERLAP, stride=STRIDE)
-        return best_of_enlarged(scores, (image.shape[1], image.shape[2]), self.labels)
+        labels = range(0 if self.background else BACKGROUND + 1, len(scores))
+        return best_of_enlarged(scores, (image.shape[1], image.shape[2]), labels)
 
 
 def best_of_enlarged(scores: Tensor, size: tuple[int, int], labels: Sequence[int]) -> LabelMap:

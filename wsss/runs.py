@@ -22,7 +22,7 @@ from wsss.execution import Execution, Watcher, asked_for, summarise
 from wsss.figures import draw_images, draw_run
 from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
 from wsss.memory import keep_freed_memory
-from wsss.pipeline import Plan, plan, segmenter_plan
+from wsss.pipeline import Plan, plan
 from wsss.prediction import Predictor, predict_files
 from wsss.ranks import Pool
 from wsss.reports import html_report, text_report
@@ -30,7 +30,7 @@ from wsss.stages.base import Workbench, is_done
 from wsss.store import Artefact, Store, write_atomically
 from wsss.summary import FILE as SUMMARY
 from wsss.summary import write_summary
-from wsss.tasks.devices import choose_device, resolve_precision
+from wsss.tasks.devices import resolve_precision
 
 CONFIG = "run.yaml"
 
@@ -241,10 +241,9 @@ class Run:
         segmenter = self.artefact("segmenter", self.final_round)
         if segmenter is None:
             raise StageError(f"run '{self.folder}' has no trained segmenter; run it to its end, without until")
-        trainer = self.config.trainer
-        planned = segmenter_plan(self.config, self.dataset, resolve_precision(trainer.precision, trainer.accelerator))
         with _threads(self.config):
-            predictor = Predictor(planned, segmenter, choose_device(trainer.accelerator))
+            # neither planned nor opened: the data of the run may lie on another machine
+            predictor = Predictor(self.config, segmenter)
             return predict_files(predictor, [Path(image) for image in images], Path(out or self.folder / "predictions"))
 
     @property

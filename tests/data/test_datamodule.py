@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -62,17 +63,28 @@ def test_a_target_adds_labels_and_weights() -> None:
 
 
 def test_an_epoch_shows_each_image_and_fills_up_whole_batches_from_its_beginning() -> None:
-    order = [index for _, index in EpochSampler(10, 4, seed=0)]
+    order = [index for _, _, index in EpochSampler(10, 4, seed=0)]
     assert len(order) == 12
     assert sorted(order[:10]) == list(range(10))
     assert order[10:] == order[:2]
 
 
 def test_a_batch_larger_than_the_data_repeats_it() -> None:
-    order = [index for _, index in EpochSampler(3, 8, seed=0)]
+    order = [index for _, _, index in EpochSampler(3, 8, seed=0)]
     assert len(order) == 8
     assert order[3:6] == order[:3]
     assert max(Counter(order).values()) == 3
+
+
+def test_few_images_come_in_turns_until_an_epoch_is_as_long_as_asked() -> None:
+    dealt = list(EpochSampler(3, 4, seed=0, samples=10))
+    assert [turn for _, turn, _ in dealt] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 0, 0]
+    order = [index for _, _, index in dealt]
+    assert [sorted(order[start : start + 3]) for start in (0, 3, 6)] == [[0, 1, 2]] * 3
+    assert len({tuple(order[start : start + 3]) for start in (0, 3, 6)}) > 1
+    # what fills the last batch up is the beginning again
+    assert order[10:] == order[:2]
+    assert order[:3] == [index for _, _, index in EpochSampler(3, 4, seed=0)][:3]
 
 
 def test_each_epoch_has_its_own_order_and_the_same_again() -> None:
@@ -80,10 +92,10 @@ def test_each_epoch_has_its_own_order_and_the_same_again() -> None:
     orders = []
     for epoch in (0, 1, 0):
         sampler.set_epoch(epoch)
-        assert {told for told, _ in sampler} == {epoch}
-        orders.append([index for _, index in sampler])
+        assert {told for told, _, _ in sampler} == {epoch}
+        orders.append([index for _, _, index in sampler])
     assert orders[0] == orders[2] != orders[1]
-    assert orders[0] != [index for _, index in EpochSampler(20, 4, seed=1)]
+    assert orders[0] != [index for _, _, index in EpochSampler(20, 4, seed=1)]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -101,12 +113,12 @@ def test_any_number_of_processes_sees_the_same_global_batches(world_size: int) -
             assert torch.equal(torch.cat([part[step][name] for part in parts]), tensor)
 
 
-def test_a_view_changes_from_epoch_to_epoch_and_not_with_the_other_images() -> None:
+def test_a_view_changes_from_epoch_to_epoch_and_turn_to_turn_and_not_with_the_other_images() -> None:
     dataset = toys()
     few, all_ = module(dataset, train_ids=dataset.ids("train")[:1]), module(dataset)
-    views = [few.views[epoch, 0]["image"] for epoch in range(2)]
-    assert not torch.equal(*views)
-    assert torch.equal(all_.views[1, 0]["image"], views[1])
+    views = [few.views[epoch, turn, 0]["image"] for epoch, turn in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert not any(torch.equal(one, other) for one, other in combinations(views, 2))
+    assert torch.equal(all_.views[1, 0, 0]["image"], views[1])
 
 
 def test_loading_leaves_the_global_generator_alone() -> None:

@@ -128,6 +128,12 @@ def test_images_beyond_the_budget_are_not_there_and_a_larger_budget_adds_to_a_sm
     assert list(parts[1]) == sorted(parts[1])
     kept = with_labels(SOURCE, LabelSettings(kinds=("points",), budget_seconds=0.3 * total))
     assert kept.fingerprint("train") != SOURCE.fingerprint("train")
+    # as many samples as if all images had been paid for
+    part = len(kept.ids("train"))
+    assert (kept.samples(part), SOURCE.samples(7), dear.samples(7)) == (len(NAMES), 7, 7)
+    assert kept.samples(part - 1) == round((part - 1) * len(NAMES) / part)
+    settings = LabelSettings(kinds=("points",), budget_seconds=0.3 * total, full_schedule=False)
+    assert with_labels(SOURCE, settings).samples(part) == part
 
 
 def test_a_budget_that_does_not_pay_for_all_masks_is_refused() -> None:

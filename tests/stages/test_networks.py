@@ -84,7 +84,7 @@ def test_networks_of_every_house_come_back_as_they_were_kept(tmp_path: Path, nam
     with torch.inference_mode():
         found = (
             load_classifier(first, 2, kept[0], CPU)(images),
-            load_segmenter(second, SEGMENTER, 3, kept[1], CPU)(images),
+            load_segmenter(second, SEGMENTER, kept[1], CPU)(images),
         )
         torch.testing.assert_close(found, (classifier(images), segmenter(images)), rtol=1e-4, atol=1e-4)
 
@@ -111,7 +111,7 @@ def test_a_segmenter_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build_segmenter(settings, SEGMENTER, 3).eval()
     artefact = finished(bench_in(tmp_path), given_weights("segmenter", weights_of(network)))
-    loaded = load_segmenter(settings, SEGMENTER, 3, artefact, CPU)
+    loaded = load_segmenter(settings, SEGMENTER, artefact, CPU)
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(images), network(images), atol=1e-5, rtol=1e-4)

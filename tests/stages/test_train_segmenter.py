@@ -31,7 +31,7 @@ def test_a_segmenter_learns_from_pseudo_labels(tmp_path: Path) -> None:
     bench, plan = workbench(tmp_path, DATA), quick()
     found = finished(bench, train_on_pseudo_labels(plan, given_labels("pseudo_labels", PICTURES), 0))
     assert set(found.files) == {"network.safetensors", "history.json"}
-    network = load_segmenter(plan.network, plan.settings, 3, found, torch.device("cpu"))
+    network = load_segmenter(plan.network, plan.settings, found, torch.device("cpu"))
     assert network(torch.rand(1, 3, 64, 64)).shape == (1, 3, 16, 16)
     assert isinstance(bench.watcher, Quiet)
     learnt, _ = plan.split()

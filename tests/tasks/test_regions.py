@@ -221,3 +221,12 @@ def test_each_epoch_goes_once_through_all_graphs_in_an_order_of_its_own() -> Non
     assert len(loader) == 3
     assert sorted(orders[0]) == list(range(7))
     assert orders[0] == orders[2] != orders[1]
+
+
+def test_few_graphs_come_again_until_an_epoch_is_as_long_as_asked() -> None:
+    graphs = [Data(x=torch.tensor([[float(index)]])) for index in range(3)]
+    loader = GraphLoader(graphs, 4, seed=0, samples=10)
+    order = [int(value) for batch in loader for value in batch.x]
+    assert len(loader) == 3
+    assert [sorted(order[start : start + 3]) for start in (0, 3, 6)] == [[0, 1, 2]] * 3
+    assert len(order) == 10

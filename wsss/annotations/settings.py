@@ -108,6 +108,8 @@ class LabelSettings:
     """So many training images show their full mask, besides the kinds that all have; they are drawn from the seed."""
     budget_seconds: float | None = None
     """Seconds of work that may be spent on labels; images beyond it are not seen at all. null labels all images."""
+    full_schedule: bool = True
+    """Whether images within a budget are shown so often that trainings take as many steps as on all images."""
     seed: int = 0
     """Where simulated labels, their mistakes and the order of images within a budget come from."""
     points: PointSettings = field(default_factory=PointSettings)

@@ -75,6 +75,10 @@ class Dataset(ABC):
         """The data set with all its images and no labels but its own."""
         return self
 
+    def samples(self, images: int) -> int:
+        """How many samples an epoch on so many of the training images has; more than these where they are to repeat."""
+        return images
+
     @property
     def settles_pixels(self) -> bool:
         """Whether labels of training images say of single pixels what they show, or don't."""

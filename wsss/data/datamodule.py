@@ -34,6 +34,7 @@ class DataModule(pl.LightningDataModule):
         workers: Processes that prepare batches beside this one; they are spawned, so that they hold none of its locks.
         rank: This process.
         world_size: Number of processes.
+        samples: Samples in an epoch, for few images that are to be seen often; None takes each image once.
         outlined: Whether a batch has boxes too, (b, 32, 5) int64: label, top, left, bottom, right in pixels of the
             crop, filled up with rows of ``IGNORE``.
 
@@ -55,6 +56,7 @@ class DataModule(pl.LightningDataModule):
         workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        samples: int | None = None,
         outlined: bool = False,
     ) -> None:
         super().__init__()
@@ -63,7 +65,9 @@ class DataModule(pl.LightningDataModule):
         if not train_ids:
             raise DataError(f"data set '{dataset.name}' has no image to learn from; see the settings of data")
         self.views = TrainingViews(dataset, tuple(train_ids), target, transform, seed, outlined=outlined)
-        self.sampler = EpochSampler(len(train_ids), batch_size, seed=seed, rank=rank, world_size=world_size)
+        self.sampler = EpochSampler(
+            len(train_ids), batch_size, seed=seed, rank=rank, world_size=world_size, samples=samples
+        )
         self.held_out = WholeImages(dataset, tuple(held_out_ids))
         self.workers = workers
 

@@ -77,6 +77,12 @@ class LabelledDataset(Dataset):
         """The data set behind it."""
         return self.source
 
+    def samples(self, images: int) -> int:
+        """How many samples an epoch on so many of the training images has; as if a budget had paid for all of them."""
+        if not self.settings.full_schedule:
+            return images
+        return round(images * len(self.source.ids("train")) / len(self.ids("train")))
+
     @property
     def settles_pixels(self) -> bool:
         """Whether any kind but tags was asked for."""

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from wsss.data.base import Dataset
-from wsss.data.chance import seed_of
+from wsss.data.chance import repeated_order, seed_of
 from wsss.data.transforms import TransformSettings, Weights, random_view
 from wsss.types import IGNORE, LabelMap
 
@@ -21,11 +21,12 @@ MOST_BOXES = 32
 Batch = dict[str, Tensor]
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Deals the samples of an epoch out to the processes, as pairs (epoch, index).
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Deals the samples of an epoch out to the processes, as (epoch, turn, index); an image comes once a turn.
 
-    The order is a permutation drawn from (seed, epoch), filled up from its own beginning to whole global batches. Each
-    process takes its slice of each global batch, so the global batches are the same for any number of processes.
+    The order is drawn from (seed, epoch), a permutation a turn, and filled up from its own beginning to whole global
+    batches. Each process takes its slice of each global batch, so the global batches are the same for any number of
+    processes.
 
     Args:
         count: Number of training images.
@@ -33,10 +34,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: Where the orders come from.
         rank: This process.
         world_size: Number of processes.
+        samples: Samples in an epoch before it is filled up; None takes each image once.
     """
 
-    def __init__(self, count: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        samples: int | None = None,
+    ) -> None:
         self.count = count
+        self.samples = count if samples is None else samples
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -50,31 +62,30 @@ class EpochSampler(Sampler[tuple[int, int]]):
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return -(-self.count // self.batch_size)
+        return -(-self.samples // self.batch_size)
 
     def __len__(self) -> int:
         return self.steps * self.batch_size // self.world_size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        if not self.count:
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        if not self.samples:
             return
-        generator = torch.Generator().manual_seed(seed_of("order", self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator)
-        filled = order.repeat(-(-self.batch_size // self.count) + 1)[: self.steps * self.batch_size]
         epoch = self.epoch
-        for index in filled.view(self.steps, self.world_size, -1)[:, self.rank].flatten().tolist():
-            yield epoch, index
+        order = repeated_order(self.count, self.samples, seed_of("order", self.seed, epoch))
+        places = torch.arange(self.steps * self.batch_size) % self.samples
+        for place in places.view(self.steps, self.world_size, -1)[:, self.rank].flatten().tolist():
+            yield epoch, place // self.count, int(order[place])
 
 
 class TrainingViews(TorchDataset[Batch]):
-    """Random views of the training images, by (epoch, index).
+    """Random views of the training images, by (epoch, turn, index).
 
     Args:
         dataset: Where the images are.
         ids: The training images.
         target: Reads what to learn of an image; None where tags are all there is to learn.
         transform: How far views go.
-        seed: Where they are drawn from, with the epoch and the image's name.
+        seed: Where they are drawn from, with the epoch, the turn and the image's name.
         outlined: Whether boxes come along, for a training that learns from them.
     """
 
@@ -95,11 +106,12 @@ class TrainingViews(TorchDataset[Batch]):
         self.transform = transform
         self.seed = seed
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        epoch, index = place
+    def __getitem__(self, place: tuple[int, int, int]) -> Batch:
+        epoch, turn, index = place
         id = self.ids[index]
         labels, weights = (None, None) if self.target is None else self.target(id)
-        seed = seed_of("view", self.seed, epoch, id)
+        # a first turn is drawn as it was before there were others
+        seed = seed_of("view", self.seed, epoch, *([turn] if turn else []), id)
         boxes = self._boxes(id) if self.outlined else None
         view = random_view(self.dataset.image(id), labels, weights, self.transform, seed=seed, boxes=boxes)
         entry = {"image": view.image, "index": torch.tensor(index), **_tags(self.dataset, id)}

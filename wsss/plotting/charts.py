@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COUNTERS = ("epoch", "step")
 """What rows of metrics count along."""
 
+TITLES = {"held_out_map": "held-out mAP"}
+"""Names of metrics that are more than words."""
+
 WIDE = 10.0
 """From this ratio of the largest to the smallest place on, they are drawn on a logarithmic axis."""
 
@@ -63,7 +66,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "
     for place, (name, stages) in zip(places, lines.items(), strict=False):
         for stage, points in stages.items():
             place.plot(*zip(*sorted(points.items()), strict=True), marker=".", label=stage)
-        place.set_title(name.replace("_", " "), fontsize=9)
+        place.set_title(TITLES.get(name, name.replace("_", " ")), fontsize=9)
         place.set_xlabel(along, fontsize=8)
         place.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         place.tick_params(labelsize=7)

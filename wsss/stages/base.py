@@ -118,6 +118,13 @@ def science(settings: Any, *without: str) -> dict[str, Any]:  # noqa: ANN401 - a
     return {name: value for name, value in asdict(settings).items() if name not in without}
 
 
+def repeats(dataset: Dataset) -> dict[str, int]:
+    """What the key of a training is told of images that come more than once an epoch: nothing where none does."""
+    images = len(dataset.ids("train"))
+    samples = dataset.samples(images)
+    return {} if samples == images else {"samples": samples}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a stage went.

@@ -8,7 +8,7 @@ import torch
 
 from wsss.data.base import Dataset
 from wsss.refine.base import FittedRefiner
-from wsss.stages.base import Stage, Workbench
+from wsss.stages.base import Stage, Workbench, repeats
 from wsss.stages.materials import GraphStages, Material, Remembered, Trail, reads_of
 from wsss.stages.training import keep_network, steps_of, train
 from wsss.store import Artefact
@@ -70,15 +70,16 @@ def fit_refiner(
         described = DescribedGraphs(refiner, material, dataset.ids("train"))
         torch.manual_seed(seed)
         task = refiner.task(described, len(dataset.classes) + 1)
-        loader = GraphLoader(described, task.settings.batch_size, seed=seed)
-        train(task, loader, bench, out, steps=steps_of(len(described), task.settings), description=f"{name} network")
+        samples = dataset.samples(len(described))
+        loader = GraphLoader(described, task.settings.batch_size, seed=seed, samples=samples)
+        train(task, loader, bench, out, steps=steps_of(samples, task.settings), description=f"{name} network")
         keep_network(task, out)
 
     return Stage(
         name=f"{name}_fit",
         version=1,
         work=work,
-        settings=refiner.learns_from(trail.source) | {"seed": seed, "precision": precision},
+        settings=refiner.learns_from(trail.source) | repeats(dataset) | {"seed": seed, "precision": precision},
         reads={"scores": trail.scores, "seeds": trail.seeds, **graphs.reads, **reads_of(trail.annotations)},
         round=turn,
     )

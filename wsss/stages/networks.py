@@ -138,18 +138,19 @@ def _backbone(network: NetworkSettings, *, trained: bool) -> "Backbone":
 
 def load_classifier(network: NetworkSettings, classes: int, artefact: Artefact, device: torch.device) -> "Classifier":
     """Load a trained classifier for inference."""
-    return _ready(build_classifier(network, classes, trained=True), artefact, device)
+    return _ready(build_classifier(network, classes, trained=True), artefact.read_tensors(WEIGHTS_FILE), device)
 
 
 def load_segmenter(
-    network: NetworkSettings, settings: "SegmenterSettings", labels: int, artefact: Artefact, device: torch.device
+    network: NetworkSettings, settings: "SegmenterSettings", artefact: Artefact, device: torch.device
 ) -> "DeepLabV3Plus":
-    """Load a trained segmenter for inference."""
-    return _ready(build_segmenter(network, settings, labels, trained=True), artefact, device)
+    """Load a trained segmenter for inference; how many labels it knows is told by its weights."""
+    weights = artefact.read_tensors(WEIGHTS_FILE)
+    return _ready(build_segmenter(network, settings, len(weights["head.bias"]), trained=True), weights, device)
 
 
-def _ready(model: Network, artefact: Artefact, device: torch.device) -> Network:
-    model.load_state_dict(artefact.read_tensors(WEIGHTS_FILE))
+def _ready(model: Network, weights: dict[str, Tensor], device: torch.device) -> Network:
+    model.load_state_dict(weights)
     return model.eval().to(device).to(memory_format=torch.channels_last)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from wsss.data.base import Dataset
 from wsss.data.holdout import stratified_holdout
 from wsss.refine.base import best_labels
-from wsss.stages.base import Portion, Stage, Workbench, science
+from wsss.stages.base import Portion, Stage, Workbench, repeats, science
 from wsss.stages.networks import NetworkSettings, load_segmenter, on_grid
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import resize_scores
@@ -63,6 +63,7 @@ class SegmenterPlan:
         return (
             learning
             | self.network.fingerprint
+            | repeats(self.dataset)
             | {
                 "watched": watched,
                 "seed": self.seed,
@@ -92,8 +93,7 @@ class Seer:
         from wsss.tasks.segmentation import predict_scores
 
         self.plan, self.bench = plan, bench
-        classes = len(plan.dataset.classes) + 1
-        self.network = load_segmenter(plan.network, plan.settings, classes, bench.read(segmenter), bench.device)
+        self.network = load_segmenter(plan.network, plan.settings, bench.read(segmenter), bench.device)
         self._predict = partial(predict_scores, self.network, background=plan.dataset.background)
 
     def scores(

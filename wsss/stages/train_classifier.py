@@ -5,7 +5,7 @@ import torch
 from wsss.data.base import Dataset
 from wsss.data.holdout import stratified_holdout
 from wsss.errors import StageError
-from wsss.stages.base import Stage, Workbench, science
+from wsss.stages.base import Stage, Workbench, repeats, science
 from wsss.stages.networks import NetworkSettings, build_classifier
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
@@ -37,21 +37,24 @@ def train_classifier(
                 "see data.tags for where tags are read from"
             )
         kept, held_out = stratified_holdout(tags, settings.held_out, seed)
+        samples = dataset.samples(len(kept))
         torch.manual_seed(seed)
         task = ClassificationTask(build_classifier(network, len(dataset.classes)), settings)
         module = DataModule(
             dataset,
             [ids[index] for index in kept],
             held_out_ids=[ids[index] for index in held_out],
+            samples=samples,
             **loading(bench, settings),
         )
-        train(task, module, bench, out, steps=steps_of(len(kept), settings), description="classifier")
+        train(task, module, bench, out, steps=steps_of(samples, settings), description="classifier")
         keep_network(task, out)
 
+    learning = science(settings, "weights", "hidden") | network.fingerprint | repeats(dataset)
     return Stage(
         name="classifier",
         version=1,
         work=work,
-        settings=science(settings, "weights", "hidden") | network.fingerprint | {"seed": seed, "precision": precision},
+        settings=learning | {"seed": seed, "precision": precision},
         data={"train": dataset.fingerprint("train")},
     )

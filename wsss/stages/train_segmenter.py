@@ -160,8 +160,11 @@ def _train(
     torch.manual_seed(plan.seed)
     network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1)
     task = make_task(network, target)
-    module = DataModule(plan.dataset, ids, target=target, outlined=outlined, **loading(bench, plan.settings))
-    train(task, module, bench, out, steps=steps_of(len(ids), plan.settings), description=name)
+    samples = plan.dataset.samples(len(ids))
+    module = DataModule(
+        plan.dataset, ids, target=target, samples=samples, outlined=outlined, **loading(bench, plan.settings)
+    )
+    train(task, module, bench, out, steps=steps_of(samples, plan.settings), description=name)
     keep_network(task, out)
 
 

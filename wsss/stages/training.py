@@ -78,9 +78,9 @@ def loading(bench: Workbench, settings: ImageLearningSettings) -> dict[str, Any]
     }
 
 
-def steps_of(images: int, settings: LearningSettings) -> int:
+def steps_of(samples: int, settings: LearningSettings) -> int:
     """Steps of a schedule whose epochs are filled up to whole batches."""
-    return settings.epochs * -(-images // settings.batch_size)
+    return settings.epochs * -(-samples // settings.batch_size)
 
 
 def _counted(advance: Callable[[int], None]) -> Callable[[int, int], None]:

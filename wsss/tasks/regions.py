@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wsss.data.chance import seed_of
+from wsss.data.chance import repeated_order, seed_of
 from wsss.functional.losses import entropy_loss, laplacian_loss, node_cross_entropy, possible_softmax
 from wsss.functional.region_graph import EDGE_FEATURES
 from wsss.networks.region_gnn import RegionGNN
@@ -169,10 +169,14 @@ class GraphLoader:
         graphs: Where the graphs are; only one batch of them is held at a time.
         batch_size: Graphs in a step; the last batch of an epoch may hold fewer.
         seed: Where the orders come from.
+        samples: Graphs in an epoch, for few that are to be seen often; None takes each once.
     """
 
-    def __init__(self, graphs: Graphs | Sequence[Data], batch_size: int, *, seed: int) -> None:
+    def __init__(
+        self, graphs: Graphs | Sequence[Data], batch_size: int, *, seed: int, samples: int | None = None
+    ) -> None:
         self.graphs = graphs
+        self.samples = len(graphs) if samples is None else samples
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
@@ -182,11 +186,10 @@ class GraphLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self.graphs) / self.batch_size)
+        return math.ceil(self.samples / self.batch_size)
 
     def __iter__(self) -> Iterator[Data]:
-        generator = torch.Generator().manual_seed(seed_of("graphs", self.seed, self.epoch))
-        order = torch.randperm(len(self.graphs), generator=generator).tolist()
+        order = repeated_order(len(self.graphs), self.samples, seed_of("graphs", self.seed, self.epoch)).tolist()
         for start in range(0, len(order), self.batch_size):
             yield Batch.from_data_list([self.graphs[index] for index in order[start : start + self.batch_size]])
 
