@@ -26,6 +26,7 @@ from wsss.functional.losses import (
     pixel_cross_entropy,
     pixel_entropy_loss,
     possible_softmax,
+    recoverable_softmax,
     tag_loss,
 )
 from wsss.types import IGNORE
@@ -121,6 +122,26 @@ def test_every_label_has_some_probability_and_the_sunken_one_a_slope() -> None:
     shares[0, 0].log().sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad[0, 0] > 0
+
+
+def test_a_label_far_below_the_floor_is_pulled_up_as_if_there_were_none() -> None:
+    logits = torch.tensor([[0.0, 20.0, -30.0]])[..., None, None].requires_grad_()
+    shares = recoverable_softmax(logits, 1e-4)
+    torch.testing.assert_close(shares, floored_softmax(logits, 1e-4))
+    (slope,) = torch.autograd.grad(shares[0, 2].log().sum(), logits)
+    torch.testing.assert_close(slope, torch.tensor([[0.0, -1.0, 1.0]])[..., None, None], rtol=0, atol=1e-6)
+
+
+@given(seed=seeds)
+def test_logarithms_of_probabilities_have_the_slope_of_plain_ones(seed: int) -> None:
+    logits = (10 * torch.randn(2, 4, 3, 3, generator=generator_of(seed))).requires_grad_()
+    pull = torch.randn(2, 4, 3, 3, generator=generator_of(seed + 1))
+    shares = recoverable_softmax(logits)
+    torch.testing.assert_close(shares, floored_softmax(logits))
+    found, expected = (
+        torch.autograd.grad((pull * logs).sum(), logits)[0] for logs in (shares.log(), logits.log_softmax(dim=1))
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_seeds_are_judged_by_hand() -> None:

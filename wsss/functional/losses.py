@@ -77,11 +77,30 @@ def floored_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Fl
     return (logits.softmax(dim=1) + floor) / (1 + floor * logits.shape[1])
 
 
+def recoverable_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Float[Tensor, "B K h w"]:
+    """Give every label some probability, and its logarithm the slope that it has without the floor.
+
+    With that of :func:`floored_softmax` a label far below the floor is hardly pulled up any more. Where large first
+    steps push it there, a linear layer trained by the balanced seed loss on VOC images lost four of 20 classes for good
+    (mIoU 23.7 instead of 33.2).
+
+    Args:
+        logits: Of labels 0 … K-1, finite.
+        floor: See :func:`floored_softmax`.
+
+    Returns:
+        What ``floored_softmax`` gives.
+    """
+    logs = logits.log_softmax(dim=1)
+    # the factor is 1, and its slope that of the logarithm
+    return floored_softmax(logits.detach(), floor) * (logs - logs.detach()).exp()
+
+
 def balanced_seed_loss(probabilities: Float[Tensor, "B K h w"], labels: Integer[Tensor, "B h w"]) -> SumAndCount:
     """Judge seeds, those of the background and those of all other classes each by their own mean (DSRG).
 
     Args:
-        probabilities: Greater than 0, see :func:`floored_softmax`.
+        probabilities: Greater than 0, see :func:`recoverable_softmax`.
         labels: Seeds, ``IGNORE`` where there is none.
 
     Returns:

@@ -51,7 +51,7 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
     # the seeds' loss has a balance of its own
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"dsrg": science(dsrg)}
-    return Stage(name="segmenter", version=2, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
+    return Stage(name="segmenter", version=3, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
 
 
 def train_on_annotations(
@@ -85,8 +85,10 @@ def train_on_annotations(
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"losses": weights, **_steering(sparse, dsrg, weights)}
     data = {"annotations": plan.dataset.annotations_fingerprint()} if "box_tightness" in weights else {}
+    # what learns by the balanced seed loss is not what it was
+    version = 3 if "balanced_seed" in weights else 2
     return Stage(
-        name="segmenter", version=2, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
+        name="segmenter", version=version, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
-from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax
+from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax, recoverable_softmax
 from wsss.functional.settled import coarse_labels
 from wsss.tasks.base import ImageTask
 from wsss.tasks.segmentation import middles, without_background
@@ -48,7 +48,8 @@ class DsrgTask(ImageTask):
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         size = tuple(-(-side // self.dsrg.stride) for side in images.shape[2:])
         logits = interpolate(logits, size, mode="bilinear", align_corners=False)
-        probabilities = floored_softmax(logits if self.background else without_background(logits))
+        logits = logits if self.background else without_background(logits)
+        probabilities = floored_softmax(logits)
         # of a network that has lost its numbers the loss tells in better words than the CRF
         shown = probabilities.detach().nan_to_num()
         seeds = coarse_labels(batch["labels"], size, classes=logits.shape[1])
@@ -56,7 +57,7 @@ class DsrgTask(ImageTask):
         inside = middles(batch["weights"], size) > 0
         grown = grown.where(inside, IGNORE)
         seeded = (grown != IGNORE).flatten(1).any(dim=1)
-        total, count = balanced_seed_loss(probabilities, grown)
+        total, count = balanced_seed_loss(recoverable_softmax(logits), grown)
         pull, _ = constrain_loss(probabilities, refined, inside & seeded[:, None, None])
         return total + self.dsrg.constrain_weight * pull, count
 

@@ -19,6 +19,7 @@ from wsss.functional.losses import (
     floored_softmax,
     pixel_cross_entropy,
     pixel_entropy_loss,
+    recoverable_softmax,
 )
 from wsss.functional.settled import coarse_labels
 from wsss.functional.size_loss import bounds_of_tags, size_loss
@@ -75,7 +76,7 @@ def _partial_cross_entropy(seen: Seen) -> SumAndCount:
 
 
 def _balanced_seed(seen: Seen) -> SumAndCount:
-    return balanced_seed_loss(seen.probabilities, seen.coarse)
+    return balanced_seed_loss(recoverable_softmax(seen.logits), seen.coarse)
 
 
 def _constrain(seen: Seen) -> SumAndCount:
