@@ -44,6 +44,18 @@ def test_seeds_grow_into_what_is_sure_and_connected_by_hand() -> None:
     assert torch.equal(grown[0].byte(), picture("0011", "0011", "0000", "..00"))
 
 
+def test_seeds_do_not_grow_through_what_shows_no_part_of_the_image() -> None:
+    # the background left and right of a thing is joined by the padding above
+    seen = picture("0000", "0110", "0110")[None].long()
+    seeds = picture("....", "0...", "....")[None].long()
+    inside = torch.tensor([[[False], [True], [True]]]).expand(1, 3, 4)
+    images, possible = torch.zeros(1, 3, 3, 4), everything()
+    _, joined = grow_online(sure_of(seen[0], 0.999), seeds, images, possible, PLAIN)
+    assert torch.equal(joined[0], picture("0000", "0..0", "0..0").long())
+    _, apart = grow_online(sure_of(seen[0], 0.999), seeds, images, possible, PLAIN, inside=inside)
+    assert torch.equal(apart[0], picture("....", "0...", "0...").long())
+
+
 def test_an_absent_class_takes_part_in_the_crf_and_does_not_grow() -> None:
     seen, seeds = picture("0011", "2211"), picture("...1", "2...")[None].long()
     possible = torch.tensor([[True, True, False]])

@@ -145,6 +145,14 @@ def test_each_class_has_thresholds_of_its_own() -> None:
     assert torch.equal(planted_by_rank(cams, tags(1, 0)), picture("01.0"))
 
 
+def test_a_trace_of_a_class_that_is_hardly_ever_there_is_not_certain() -> None:
+    cams = row((0.0,), (0.0,), (0.0,), (0.0,), (0.0,), (0.0,), (0.001,), (0.95,))
+    scores = scored_by_rank(cams, tags(1))[1, 0]
+    assert scores[:6].tolist() == [0.0] * 6
+    assert scores[6] == pytest.approx(0.001 / 0.051)
+    assert scores[7] == pytest.approx(0.95)
+
+
 def test_thresholds_of_the_training_set_are_the_same_for_all_its_images() -> None:
     large, small = row((1.0,), (0.75,), (0.75,), (0.5,)), row((0.0,), (0.0,), (0.0,), (0.25,))
     counts = count_levels(large, None) + count_levels(small, None)
@@ -179,8 +187,8 @@ def test_a_background_by_quantile_is_a_constant_for_a_single_class() -> None:
 
 
 def test_where_no_class_is_active_the_background_by_quantile_has_it_all() -> None:
-    cams = row((0.0,), (0.0,), (0.0,), (0.125,))
-    assert torch.equal(scored_by_rank(cams, tags(1)), row(*[(1.0, 0.0)] * 3, (0.0, 1.0)))
+    scores = scored_by_rank(row((0.0,), (0.0,), (0.0,), (0.45,)), tags(1))
+    torch.testing.assert_close(scores, row(*[(1.0, 0.0)] * 3, (0.1, 0.9)))
 
 
 def test_a_background_by_quantile_without_thresholds_is_refused() -> None:

@@ -171,6 +171,19 @@ def test_a_segmenter_learns_whole_things_from_labels_of_a_fiftieth_of_the_pixels
         assert (found == batch["labels"])[batch["labels"] == label].float().mean() > 0.7
 
 
+@pytest.mark.parametrize("name", ["balanced_seed", "box_tightness"])
+def test_a_class_that_has_sunk_far_is_pulled_up(name: str) -> None:
+    task, batch = rigid_task(name), drawn("0000", "0000", "0000", "0000")
+    batch["labels"][:] = 1
+    scale = next(task.network.parameters())
+    scale.data.fill_(20.0)
+    total, count = task.losses(batch)
+    (total / count).sum().backward()
+    assert scale.grad is not None
+    # how far the background leads is the whole loss, so less of it is as much less loss
+    assert scale.grad.item() == pytest.approx(1, abs=1e-4)
+
+
 def test_a_training_without_labels_has_loss_0_and_moves_no_weight(tmp_path: Path) -> None:
     task = sparse_task(dict.fromkeys(("partial_cross_entropy", "balanced_seed"), 1.0))
     before = weights(task)

@@ -20,7 +20,7 @@ def box_tightness_loss(
     outside all boxes is, is for other losses to say.
 
     Args:
-        probabilities: Of each pixel, greater than 0, see :func:`wsss.functional.losses.floored_softmax`.
+        probabilities: Of each pixel, greater than 0, see :func:`wsss.functional.losses.recoverable_softmax`.
         boxes: Half-open (top, left, bottom, right) in pixels of the probabilities. One may reach beyond them, as it
             does in a view cut out of an image: only lines that lie inside from end to end are judged, for of the others
             the object may be met where nobody sees it.

@@ -56,6 +56,7 @@ def grow_online(
     possible: Bool[Tensor, "B K"],
     settings: DsrgSettings,
     *,
+    inside: Bool[Tensor, "B h w"] | None = None,
     spread: Spread = map,
 ) -> tuple[Float[Tensor, "B K h w"], Integer[Tensor, "B h w"]]:
     """Refine a network's probabilities by the CRF, and grow seeds into what is confident then.
@@ -66,6 +67,7 @@ def grow_online(
         images: RGB in [0, 1]; averaged over each cell of the grid.
         possible: Labels that the tags of each image allow; seeds grow into no others.
         settings: Thresholds and CRF.
+        inside: Cells that show a part of the image; nothing grows into the others, or through them. None: all do.
         spread: How the images are shared out to the CRF.
 
     Returns:
@@ -73,7 +75,7 @@ def grow_online(
     """
     refined = refine_online(probabilities, images, possible, settings, spread=spread)
     grown = grow_regions(
-        refined,
+        refined if inside is None else refined.where(inside[:, None], 0),
         seeds,
         possible[:, 1:].cpu(),
         foreground_threshold=settings.foreground_threshold,

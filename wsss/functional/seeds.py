@@ -109,6 +109,10 @@ class Thresholds:
     foreground: Float[Tensor, " C"]
 
 
+LEAST_BACKGROUND = 0.05
+"""Score that a background by quantile has at least: beside a threshold of 0, any trace of a class would be certain."""
+
+
 def rank_thresholds(counts: Int64[Tensor, "C levels"], settings: SeedSettings) -> Thresholds:
     """Read the thresholds of each class off counted activations; see :func:`wsss.functional.levels.count_levels`.
 
@@ -341,7 +345,7 @@ def _background_scores(
         return (1 - best).clamp(min=0) ** settings.power
     # a constant for one class; for several, as far above the best CAM as the nearest class is below its threshold
     lead = (cams - _bars(_given(thresholds).background, cams, tags)).amax(dim=0)
-    return torch.where(best == 0, 1, (best - lead).clamp(max=1))
+    return torch.where(best == 0, 1, (best - lead).clamp(LEAST_BACKGROUND, 1))
 
 
 def _given(thresholds: Thresholds | None) -> Thresholds:

@@ -59,7 +59,7 @@ def make_seeds(
 
     return Stage(
         name="seeds",
-        version=1 if annotations is None else _annotated_version(settings),
+        version=_version(settings, annotated=annotations is not None),
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
@@ -69,11 +69,14 @@ def make_seeds(
     )
 
 
-def _annotated_version(settings: SeedSettings) -> int:
-    """The version of what tags alone know nothing of."""
+def _version(settings: SeedSettings, *, annotated: bool) -> int:
+    # the background beside quantiles has got a floor
+    by_rank = settings.background == "quantile"
+    if not annotated:
+        return 1 + by_rank
     # settled labels spread otherwise than at first; then thresholds of the training set were taken over the CAMs that
     # they judge, which annotations confine; then confined CAMs stayed as loud as they were
-    return 4 if settings.background == "quantile" and settings.quantile_pixels == "training" else 3
+    return 3 + by_rank * (1 + (settings.quantile_pixels == "training"))
 
 
 @dataclass(frozen=True)

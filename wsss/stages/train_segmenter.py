@@ -85,8 +85,8 @@ def train_on_annotations(
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"losses": weights, **_steering(sparse, dsrg, weights)}
     data = {"annotations": plan.dataset.annotations_fingerprint()} if "box_tightness" in weights else {}
-    # what learns by the balanced seed loss is not what it was
-    version = 3 if "balanced_seed" in weights else 2
+    # labels that had sunk far were lost to these two
+    version = 3 if {"balanced_seed", "box_tightness"} & weights.keys() else 2
     return Stage(
         name="segmenter", version=version, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
     )

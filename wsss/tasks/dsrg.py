@@ -53,8 +53,10 @@ class DsrgTask(ImageTask):
         # of a network that has lost its numbers the loss tells in better words than the CRF
         shown = probabilities.detach().nan_to_num()
         seeds = coarse_labels(batch["labels"], size, classes=logits.shape[1])
-        refined, grown = grow_online(shown, seeds, images, self._possible(batch), self.dsrg, spread=self.spread)
         inside = middles(batch["weights"], size) > 0
+        refined, grown = grow_online(
+            shown, seeds, images, self._possible(batch), self.dsrg, inside=inside, spread=self.spread
+        )
         grown = grown.where(inside, IGNORE)
         seeded = (grown != IGNORE).flatten(1).any(dim=1)
         total, count = balanced_seed_loss(recoverable_softmax(logits), grown)

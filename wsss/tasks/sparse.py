@@ -123,7 +123,7 @@ def _box_tightness(seen: Seen) -> SumAndCount:
     given = boxes[:, 0] != IGNORE
     stride = seen.images.shape[2] / seen.logits.shape[2]
     corners = (boxes[given, 1:] / stride).round().long()
-    return box_tightness_loss(seen.probabilities, corners, boxes[given, 0], owners[given])
+    return box_tightness_loss(recoverable_softmax(seen.logits), corners, boxes[given, 0], owners[given])
 
 
 LOSSES: Mapping[str, Callable[[Seen], SumAndCount]] = {
