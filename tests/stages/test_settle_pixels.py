@@ -168,7 +168,7 @@ def test_quantiles_are_those_of_the_cams_that_annotations_leave(pixels: str, tmp
     assert seeds[:, [2, 14, 18, 21, 26, 30]].tolist() == picture("00..11").repeat(8, 1).tolist()
 
 
-def test_only_quantiles_of_annotated_training_sets_have_a_version_of_their_own() -> None:
+def test_quantiles_and_annotations_have_versions_of_their_own() -> None:
     cams, ranked = given_scores("cams", {}), SeedSettings(background="quantile")
     versions = {
         settings: (
@@ -177,7 +177,7 @@ def test_only_quantiles_of_annotated_training_sets_have_a_version_of_their_own()
         )
         for settings in (SeedSettings(), replace(ranked, quantile_pixels="image"), ranked)
     }
-    assert list(versions.values()) == [(1, 3), (1, 3), (1, 4)]
+    assert list(versions.values()) == [(1, 3), (2, 4), (2, 5)]
 
 
 def test_spreading_changes_scores_and_key_only_where_pixels_are_settled(tmp_path: Path) -> None:
