@@ -209,7 +209,9 @@ class Execution:
         if link.is_symlink() and link.readlink() == Path(target):
             return
         link.unlink(missing_ok=True)
-        link.symlink_to(target, target_is_directory=True)
+        # another process that carries out the same run may have been quicker
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(target, target_is_directory=True)
 
     def _note(self, step: Step, outcome: Outcome) -> None:
         """Add what is to be said of a stage to the report."""
