@@ -70,6 +70,19 @@ def test_a_pixel_takes_the_cell_of_a_map_of_another_size_that_its_centre_lies_in
     torch.testing.assert_close(pool_regions(values, segments), slow_means(at_centres(values, *size), segments))
 
 
+def test_a_pixel_takes_the_nearest_of_cells_that_are_centred_elsewhere_in_their_blocks() -> None:
+    values = torch.arange(3.0).view(1, 1, 3)
+    segments = torch.arange(12).view(1, 12)
+    # centred on pixels 0, 4 and 8; those as near to two cells take the latter
+    first = pool_regions(values, segments, anchor=1 / 8).flatten()
+    assert first.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]
+    last = pool_regions(values, segments, anchor=7 / 8).flatten()
+    assert last.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+    image = random_image(0, 1, 12)
+    graph = build_region_graph(image, segments, [values + 1, values + 1], anchors=[1 / 8, 0.5])
+    assert torch.equal(graph.x[:, :2], torch.ones(12, 2))
+
+
 def test_large_regions_are_read_on_a_lattice_as_if_everywhere() -> None:
     image = functional.interpolate(random_image(0, 6, 8)[None], scale_factor=16)[0]
     segments = slic_segments(image, SuperpixelSettings(count=12))

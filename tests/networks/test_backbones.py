@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 from torchvision import models
+from torchvision.ops import SqueezeExcitation
 from torchvision.transforms.functional import normalize
 
 from tests.networks.shared_weights import MOBILENET, needs_mobilenet
@@ -230,3 +232,35 @@ def test_weights_of_one_network_do_not_fit_another(resnet_file: Path) -> None:
         SettingsError, match=r"resnet18\.pth' does not fit mobilenet_v2: features\.0\.0\.weight is missing"
     ):
         build_backbone("mobilenet_v2", weights=str(resnet_file))
+
+
+def average(conv: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
+    assert isinstance(conv, nn.Conv2d)
+    weight = torch.full_like(conv.weight, 1 / conv.weight[0].numel())
+    return conv2d(inputs[0], weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
+
+
+def boxed(module: nn.Module) -> None:
+    """Leave only where a network looks: plain averages for convolutions and poolings, and nothing that sees it all."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Conv2d):
+            child.register_forward_hook(average)
+        elif isinstance(child, nn.MaxPool2d):
+            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+        elif isinstance(child, nn.BatchNorm2d | nn.GroupNorm | SqueezeExcitation | nn.ReLU6 | nn.Hardswish):
+            setattr(module, name, nn.Identity())
+        else:
+            boxed(child)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_are_centred_where_the_backbone_says(name: str) -> None:
+    backbone = build_backbone(name, output_stride=16)
+    boxed(backbone.stages)
+    image = torch.full((1, 3, 257, 257), 0.5).requires_grad_()
+    for level, stride in zip(backbone.levels(image)[1:], backbone.strides[1:], strict=True):
+        cell = level.shape[2] // 2
+        (seen,) = torch.autograd.grad(level[0, :, cell, cell].sum(), image, retain_graph=True)
+        weights = seen.sum(dim=(0, 1, 2))
+        centre = float((weights * torch.arange(257)).sum() / weights.sum())
+        assert centre == pytest.approx((cell + backbone.anchor(stride)) * stride - 0.5, abs=0.01)

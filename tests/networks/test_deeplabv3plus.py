@@ -1,10 +1,11 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy, interpolate
 
+from wsss.functional.resampling import read_between
 from wsss.networks import NETWORKS
-from wsss.networks.backbones import build_backbone
+from wsss.networks.backbones import Backbone, build_backbone
 from wsss.networks.deeplabv3plus import AtrousPyramid, DeepLabV3Plus, aspp_rates
 
 
@@ -54,6 +55,32 @@ def test_merging_by_a_sum_is_one_convolution_of_both_concatenated() -> None:
         torch.testing.assert_close(sooner + network.detail(low), wanted, rtol=1e-4, atol=1e-4)
 
 
+class Ruler(Backbone):
+    """A backbone whose features tell the pixel that they are centred on: the first of its block."""
+
+    def __init__(self) -> None:
+        super().__init__([], low_channels=1, channels=1, output_stride=16)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        across = torch.arange(float(images.shape[3])).expand(1, 1, images.shape[2], -1)
+        return across[:, :, ::4, ::4], across[:, :, ::16, ::16]
+
+
+def test_features_are_enlarged_to_where_they_belong() -> None:
+    network = DeepLabV3Plus(Ruler(), 1, width=1, rates=(1,)).eval()
+    network.pyramid = network.decoder = network.merge = nn.Identity()  # type: ignore[assignment]
+    for layer in (network.context, network.direct):
+        nn.init.ones_(layer.weight)
+    nn.init.zeros_(network.detail.weight)
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)  # type: ignore[arg-type]
+    logits, context = network.look(torch.zeros(1, 3, 16, 64))
+    # beyond the last feature, on pixel 48, there is nothing to read between
+    assert context[0, 0, 0, :13].tolist() == [4 * cell for cell in range(13)]
+    assert logits[0, 0, 0, :12].tolist() == [4 * cell + 1.5 for cell in range(12)]
+    assert logits[0, 0, 0, 12:].tolist() == [48] * 4
+
+
 def test_the_last_features_vote_directly_too() -> None:
     network = DeepLabV3Plus(build_backbone("tiny", output_stride=8), 3, width=32).eval()
     images = torch.rand(1, 3, 32, 32)
@@ -61,7 +88,8 @@ def test_the_last_features_vote_directly_too() -> None:
         network.head.weight.zero_()
         network.head.bias.zero_()  # type: ignore[union-attr]
         votes = network.direct(network.backbone(images)[1])
-        wanted = interpolate(votes, (8, 8), mode="bilinear", align_corners=False)
+        # the middle of 4 pixels, in steps of 8, from the first pixel on
+        wanted = read_between(votes, (8, 8), (0.5, 0.5), (1.5 / 8, 1.5 / 8))
         torch.testing.assert_close(network(images), wanted)
 
 

@@ -97,6 +97,21 @@ def test_the_tokens_of_a_transformer_become_a_grid_without_the_class_token(weigh
     torch.testing.assert_close(low, interpolate(first, (40, 40), mode="bilinear", align_corners=False))
 
 
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("timm/resnet10t", 0),
+        (EFFICIENTNET, 0),
+        (CONVNEXT, 1.5),
+        (VIT, 1.5),
+        # padded behind only, as TensorFlow does
+        ("timm/tf_mobilenetv3_small_minimal_100", 3),
+    ],
+)
+def test_it_is_known_on_which_pixel_the_first_feature_is_centred(name: str, first: float) -> None:
+    assert build_timm_backbone(name).anchor(4) * 4 - 0.5 == pytest.approx(first)
+
+
 def test_patches_of_14_pixels_become_a_stride_of_16() -> None:
     torch.manual_seed(0)
     backbone = build_timm_backbone("timm/eva02_tiny_patch14_224").eval()

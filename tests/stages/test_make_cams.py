@@ -2,14 +2,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, enlarged, finished, given_weights, workbench
+from wsss.functional.resampling import spread_over
 from wsss.stages.base import Stage
 from wsss.stages.make_cams import make_cams
 from wsss.stages.networks import NetworkSettings, build_classifier, weights_of
 from wsss.stages.settings import CamSettings
-from wsss.store import resize_scores, stride_size
+from wsss.store import stride_size
 from wsss.tasks.settings import ClassifierSettings
 
 NETWORK = NetworkSettings("tiny", ClassifierSettings(output_stride=8), "none")
@@ -33,6 +35,11 @@ def classifier() -> Stage:
     return given_weights("classifier", weights_of(network))
 
 
+def drawn(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps at a quarter of an image's size; their cells are centred on the first pixels of their blocks."""
+    return spread_over(maps, stride_size(size), size, stride=8, anchor=1 / 16)
+
+
 def cams_of(folder: Path, settings: CamSettings) -> dict[str, torch.Tensor]:
     found = finished(workbench(folder, DATA), make_cams(DATA, NETWORK, settings, classifier(), "32-true"))
     return {name: found.read_scores(name, 3) for name in DATA.ids("train")}
@@ -45,7 +52,7 @@ def test_a_map_is_what_the_classifier_answers_at_each_place(tmp_path: Path) -> N
     torch.nn.init.normal_(network.head.weight, std=1.0)
     with torch.inference_mode():
         maps = network.activation_maps(DATA.image("on the grid")[None].float() / 255)[0].relu()
-    expected = resize_scores(maps, (8, 16))
+    expected = drawn(maps[None], (32, 64))[0]
     expected = expected / (expected.amax((1, 2), keepdim=True) + 1e-5)
     torch.testing.assert_close(found["on the grid"][1:], expected, atol=2e-3, rtol=0)
     assert not found["on the grid"][0].any()
@@ -107,8 +114,8 @@ def test_what_the_classifier_answers_on_images_without_a_class_counts_as_none(tm
     maps = {}
     with torch.inference_mode():
         for name in data.ids("train"):
-            answer = network.activation_maps(data.image(name)[None].float() / 255)[0].relu()
-            maps[name] = resize_scores(answer, stride_size(data.size(name)))
+            answer = network.activation_maps(data.image(name)[None].float() / 255).relu()
+            maps[name] = drawn(answer, data.size(name))[0]
     # what nobody knows of "unknown" counts for neither class
     for label, names in enumerate([["none"], ["none", "first"]]):
         values = torch.cat([maps[name][label].flatten().quantile(torch.linspace(0, 1, 101)) for name in names])

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,6 +156,8 @@ def test_average_precision_is_torchmetrics(seed: int, images: int, classes: int,
 class Brightness(nn.Module):
     """Its one map is the red channel at half resolution, minus one half."""
 
+    backbone = SimpleNamespace(output_stride=2, anchor=lambda _: 0.5)
+
     def activation_maps(self, images: Tensor) -> Tensor:
         return interpolate(images[:, :1], scale_factor=0.5, mode="area") - 0.5
 
@@ -170,6 +173,23 @@ def test_cams_of_several_views_are_the_sum_of_what_one_at_a_time_gives() -> None
         slow += interpolate(maps, (8, 12), mode="bilinear") + interpolate(mirrored, (8, 12), mode="bilinear")
     torch.testing.assert_close(found, slow)
     assert (found >= 0).all()
+
+
+class Sampled(nn.Module):
+    """Its one map is every fourth pixel of the red channel, from the first on."""
+
+    backbone = SimpleNamespace(output_stride=4, anchor=lambda _: 1 / 8)
+
+    def activation_maps(self, images: Tensor) -> Tensor:
+        return images[:, :1, ::4, ::4]
+
+
+def test_cams_lie_where_the_features_were_computed_in_mirrored_views_too() -> None:
+    # the red of a pixel tells how far right it is, so that what is read between two features is the place itself
+    across = (torch.arange(48.0) / 48).expand(1, 3, 32, 48)
+    found = predict_cams(Sampled(), across, scales=(1.0, 2.0), flip=True)  # type: ignore[arg-type]
+    middles = (4 * torch.arange(12) + 1.5) / 48
+    torch.testing.assert_close(found[0, 0, :, 1:-1] / 4, middles[1:-1].expand(8, -1))
 
 
 def classifier(network: str, hidden: int = 0, classes: int = 3) -> Classifier:

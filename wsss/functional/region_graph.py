@@ -44,16 +44,17 @@ def region_areas(segments: Segments) -> Int64[Tensor, " S"]:
     return torch.from_numpy(_Regions(segments).areas.astype(np.int64))
 
 
-def pool_regions(values: Real[Tensor, "D h w"], segments: Segments) -> Float[Tensor, "S D"]:
+def pool_regions(values: Real[Tensor, "D h w"], segments: Segments, *, anchor: float = 0.5) -> Float[Tensor, "S D"]:
     """Average a map over each region.
 
-    A map coarser or finer than the segments is not resized: each pixel takes the cell that its centre lies in. Where
+    A map coarser or finer than the segments is not resized: each pixel takes the cell that is nearest to it. Where
     regions are large, not all pixels are asked but those on a lattice, at most a cell of the map and a sixth of the
     mean region's side apart; of a region that it misses, all.
 
     Args:
         values: The map, at any resolution.
         segments: Region of each pixel, 0 … S-1 without gaps.
+        anchor: Where in its block of pixels a cell is centred, as a share of the block; see ``Backbone.anchor``.
 
     Returns:
         Means; float64 when the map is, else float32.
@@ -61,7 +62,7 @@ def pool_regions(values: Real[Tensor, "D h w"], segments: Segments) -> Float[Ten
     Raises:
         ValueError: If the numbers of the regions leave a gap.
     """
-    return _Regions(segments).pool(values)
+    return _Regions(segments).pool(values, anchor)
 
 
 class _Regions:
@@ -89,7 +90,7 @@ class _Regions:
         self.areas = self.total(self.lengths)
         if not self.areas.all():
             raise ValueError(f"segments must be numbered without gaps, no pixel has {self.areas.argmin()}")
-        self._shares: dict[tuple[int, int], _Shares] = {}
+        self._shares: dict[tuple[int, int, float], _Shares] = {}
 
     def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Add up over each region what its runs have."""
@@ -100,23 +101,21 @@ class _Regions:
         """Where a pixel and the one below it are of two regions: the place of the upper one, counted row by row."""
         return np.flatnonzero(self.numbers[1:] != self.numbers[:-1])
 
-    def pool(self, values: Real[Tensor, "D h w"]) -> Float[Tensor, "S D"]:
+    def pool(self, values: Real[Tensor, "D h w"], anchor: float = 0.5) -> Float[Tensor, "S D"]:
         """Average a map over each region."""
         dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
-        size = (values.shape[1], values.shape[2])
-        if size not in self._shares:
-            self._shares[size] = self._share(*size)
-        cells, starts, shares = self._shares[size]
+        grid = (values.shape[1], values.shape[2], anchor)
+        if grid not in self._shares:
+            self._shares[grid] = self._share(*grid)
+        cells, starts, shares = self._shares[grid]
         features = values.flatten(1).T.to(dtype)
         return functional.embedding_bag(cells, features, starts, per_sample_weights=shares.to(dtype), mode="sum")
 
-    def _share(self, rows: int, columns: int) -> "_Shares":
+    def _share(self, rows: int, columns: int, anchor: float) -> "_Shares":
         """Find which cells of a map each region lies in, and how much of it in each."""
         numbers, regions, cells = self.numbers, len(self.areas), rows * columns
         height, width = numbers.shape
-        # the cell that the centre of a pixel lies in
-        row = (2 * np.arange(height) + 1) * rows // (2 * height) * columns
-        column = (2 * np.arange(width) + 1) * columns // (2 * width)
+        row, column = _nearest_cells(height, rows, anchor) * columns, _nearest_cells(width, columns, anchor)
         asked = self._lattice(height, rows), self._lattice(width, columns)
         codes = (numbers[asked] * np.int64(cells) + row[asked[0], None] + column[asked[1]]).ravel()
         missed = np.bincount(numbers[asked].ravel(), minlength=regions) == 0
@@ -134,6 +133,12 @@ class _Regions:
         side = math.sqrt(self.numbers.size / len(self.areas))
         step = max(1, min(int(side / 6), round(pixels / cells)))
         return slice(step // 2, None, step)
+
+
+def _nearest_cells(pixels: int, cells: int, anchor: float) -> NDArray[np.int64]:
+    """Find the cell nearest to each pixel of a row (or column)."""
+    places = (2 * np.arange(pixels) + 1) * cells / (2 * pixels) + (0.5 - anchor)
+    return places.astype(np.int64).clip(0, cells - 1)
 
 
 class _Shares(NamedTuple):
@@ -288,6 +293,7 @@ def build_region_graph(
     segments: Segments,
     levels: Sequence[Float[Tensor, "_ _ _"]],
     *,
+    anchors: Sequence[float] | None = None,
     neighbours: int = 8,
     adjacency: bool = True,
     similarity: bool = True,
@@ -298,6 +304,8 @@ def build_region_graph(
         image: RGB bytes.
         segments: Region of each pixel, 0 … S-1 without gaps.
         levels: Feature maps of a network, each at any resolution.
+        anchors: Where in its block of pixels a feature of each level is centred, as a share of the block; None takes
+            the middle.
         neighbours: Look-alikes that each region asks for, beyond its neighbours in the image.
         adjacency: Whether neighbours in the image are joined.
         similarity: Whether look-alikes are joined; the same ones with and without ``adjacency``.
@@ -313,9 +321,11 @@ def build_region_graph(
     """
     cut = _Regions(segments)
     regions = _describe(image, cut)
-    x = torch.cat([*(functional.normalize(cut.pool(level.float()), dim=1) for level in levels), regions], dim=1)
-    pooled, areas = x[:, :-REGION_FEATURES], regions[:, -1]
-    cosines = _cosines(pooled - areas @ pooled / areas.sum())
+    anchors = [0.5] * len(levels) if anchors is None else anchors
+    pooled = (cut.pool(level.float(), anchor) for level, anchor in zip(levels, anchors, strict=True))
+    x = torch.cat([*(functional.normalize(level, dim=1) for level in pooled), regions], dim=1)
+    seen, areas = x[:, :-REGION_FEATURES], regions[:, -1]
+    cosines = _cosines(seen - areas @ seen / areas.sum())
     near, shares = _adjacent(cut)
     alike = _nearest(cosines, neighbours, near) if similarity else near[:0]
     if not adjacency:

@@ -48,6 +48,7 @@ class Backbone(nn.Module):
         low_channels: Channels Dl of the features at stride 4.
         channels: Channels D of the features at the output stride.
         output_stride: Image pixels from one feature to the next: 32, 16 or 8.
+        lean: Which pixel of the first block the first feature is centred on: 0 the first, 1 the last.
         freeze_batchnorm: Whether the statistics of BatchNorm stay as they were loaded; scale and shift still learn.
         freeze_stages: So many of the first stages don't learn: they run without gradients, which also saves their
             backward pass.
@@ -69,12 +70,14 @@ class Backbone(nn.Module):
         freeze_stages: int = 0,
         mean: Sequence[float] = IMAGENET_MEAN,
         deviation: Sequence[float] = IMAGENET_DEVIATION,
+        lean: float = 0.0,
     ) -> None:
         super().__init__()
         require(output_stride in (8, 16, 32), "output_stride", "must be 8, 16 or 32", output_stride)
         require(0 <= freeze_stages <= STAGES, "freeze_stages", f"must lie in [0, {STAGES}]", freeze_stages)
         self.low_channels, self.channels, self.output_stride = low_channels, channels, output_stride
         self.freeze_batchnorm, self.freeze_stages = freeze_batchnorm, freeze_stages
+        self.lean = lean
         self.stages = nn.ModuleList(stages)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
@@ -82,6 +85,22 @@ class Backbone(nn.Module):
             if freeze_batchnorm or index < freeze_stages:
                 freeze_norms(stage)
             stage.requires_grad_(index >= freeze_stages)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels from one feature to the next, at each of the levels."""
+        return tuple(min(2 ** (index + 1), self.output_stride) for index in range(STAGES))
+
+    def anchor(self, stride: int) -> float:
+        """Where in the block of pixels that it stands for a feature is centred, as a share of the block.
+
+        Odd kernels with symmetric padding centre the feature of each block on its first pixel; patches without any
+        overlap, on its middle: 0.5.
+
+        Args:
+            stride: Pixels of a block's side.
+        """
+        return (self.lean * (stride - 1) + 0.5) / stride
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set the mode; stages that don't learn keep their statistics."""

@@ -47,6 +47,11 @@ class Classifier(nn.Module):
         """Compute the features of the last three stages: from what things are made of to what they are."""
         return self.backbone.levels(images)[-3:]
 
+    @property
+    def level_anchors(self) -> list[float]:
+        """Where in its block of pixels a feature of each of ``levels`` is centred; see ``Backbone.anchor``."""
+        return [self.backbone.anchor(stride) for stride in self.backbone.strides[-3:]]
+
     def activation_maps(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Compute the class activation maps at the output stride: logits, of either sign.
 

@@ -3,8 +3,8 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
+from wsss.functional.resampling import read_between
 from wsss.networks.backbones import Backbone
 from wsss.networks.convolution import DepthwiseConv2d
 from wsss.networks.tiny import group_norm
@@ -128,9 +128,14 @@ class DeepLabV3Plus(nn.Module):
         """Compute logits at stride 4, and the decoder's features that they are read from."""
         low, high = self.backbone(images)
         # the sum is one 1 × 1 convolution of both, concatenated; its larger half runs before the features are enlarged
-        context = interpolate(
-            self.context(self.pyramid(high)), size=low.shape[2:], mode="bilinear", align_corners=False
-        )
-        direct = interpolate(self.direct(high), size=low.shape[2:], mode="bilinear", align_corners=False)
+        context = self._enlarge(self.context(self.pyramid(high)), low, self.backbone.anchor(4))
+        # what is not convolved any more has to lie where logits are taken to lie: in the middle of each 4 × 4 pixels
+        direct = self._enlarge(self.direct(high), low, 0.5)
         features = self.decoder(self.merge(context + self.detail(low)))
         return self.head(features) + direct, features
+
+    def _enlarge(self, high: Tensor, low: Tensor, anchor: float) -> Tensor:
+        """Read features of the output stride where those of stride 4 lie, or at another place in their blocks."""
+        stride = self.backbone.output_stride
+        start = anchor * 4 / stride - self.backbone.anchor(stride)
+        return read_between(high, low.shape[2:], [4 / stride] * 2, [start] * 2)

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate, pad
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsss.errors import SettingsError, require
+from wsss.functional.resampling import read_between
 from wsss.networks.backbones import STAGES, Backbone
 from wsss.networks.weights import load_weights
 
@@ -77,6 +78,7 @@ class Layout:
             stride of 8, 16 or 32.
         strides: Image pixels from one feature to the next, for each of the features taken.
         channels: Channels of each.
+        lean: As in ``Backbone``, told from the first convolution that has a stride.
     """
 
     taken: tuple[int, ...]
@@ -84,6 +86,7 @@ class Layout:
     patch: int
     strides: tuple[int, ...] = ()
     channels: tuple[int, ...] = ()
+    lean: float = 0.5
 
     @property
     def low(self) -> int:
@@ -133,6 +136,7 @@ class TimmBackbone(Backbone):
             freeze_stages=freeze_stages,
             mean=mean,
             deviation=deviation,
+            lean=layout.lean,
         )
         self.network, self.layout = network, layout
         for name, parameter in network.named_parameters():
@@ -143,6 +147,11 @@ class TimmBackbone(Backbone):
             if freeze_batchnorm or any(f"{name}.{own}" in frozen for own, _ in norm.named_parameters())
         )
         self.train()
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels from one feature to the next, at each of the levels."""
+        return self.layout.strides
 
     def train(self, mode: bool = True) -> "TimmBackbone":
         """Set the mode; what is frozen or rests keeps its statistics."""
@@ -159,7 +168,9 @@ class TimmBackbone(Backbone):
         levels = self.levels(images)
         low, size = levels[self.layout.low], [-(-side // 4) for side in images.shape[2:]]
         if list(low.shape[2:]) != size:
-            low = interpolate(low, size, mode="bilinear", align_corners=False)
+            stride = self.layout.strides[self.layout.low]
+            start = self.anchor(4) * 4 / stride - self.anchor(stride)
+            low = read_between(low, size, [4 / stride] * 2, [start] * 2)
         return low, levels[-1]
 
     def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
@@ -298,7 +309,21 @@ def _explore(network: Any) -> Layout:  # noqa: ANN401 - see above
     taken, patch = network.prune_intermediate_layers(list(_taken(reductions))), reductions[-1]
     # a stride is a power of 2
     unit = 2 ** round(math.log2(patch)) if len(set(reductions)) == 1 else patch
-    return _measured(network, Layout(tuple(taken), unit, patch))
+    return _measured(network, Layout(tuple(taken), unit, patch, lean=_lean(network)))
+
+
+def _lean(network: nn.Module) -> float:
+    """Tell from the first convolution that has a stride which pixel of a block a feature is centred on."""
+    from timm.layers import Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
+
+    for conv in network.modules():
+        if isinstance(conv, nn.Conv2d) and conv.stride[0] > 1:
+            side, stride = conv.kernel_size[0], conv.stride[0]
+            # TensorFlow pads so that sizes are halved, and puts what is odd behind
+            padded = isinstance(conv, Conv2dSame | StdConv2dSame | ScaledStdConv2dSame) or isinstance(conv.padding, str)
+            before = max(side - stride, 0) // 2 if padded else int(conv.padding[0])
+            return ((side - 1) / 2 - before) / (stride - 1)
+    return 0.5
 
 
 def _measured(network: Any, layout: Layout) -> Layout:  # noqa: ANN401 - see above

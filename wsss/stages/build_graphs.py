@@ -50,7 +50,8 @@ def build_graphs(
             with out.unit(portion.name) as unit:
                 for image, pixels, *seen in zip(portion.ids, images, *levels, strict=True):
                     cut = read_segments(segments, image)
-                    graph = build_region_graph(pixels, cut, seen, neighbours=settings.neighbours)
+                    anchors = model.level_anchors
+                    graph = build_region_graph(pixels, cut, seen, anchors=anchors, neighbours=settings.neighbours)
                     path = out.path("graphs", image, ".safetensors").relative_to(out.folder).as_posix()
                     tensors = {
                         "x": graph.x.half(),
@@ -63,7 +64,7 @@ def build_graphs(
 
     graphs = Stage(
         name="graphs",
-        version=3,
+        version=4,
         work=work,
         settings={
             "neighbours": settings.neighbours,

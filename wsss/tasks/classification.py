@@ -10,6 +10,7 @@ from torch import Tensor, distributed
 from wsss.functional.cam import merge_views
 from wsss.functional.gradcam import grad_cam, grad_cam_plus_plus
 from wsss.functional.losses import tag_loss
+from wsss.functional.resampling import spread_over
 from wsss.networks.classifier import Classifier
 from wsss.tasks.base import ImageTask, Metrics
 from wsss.tasks.settings import ClassifierSettings
@@ -112,14 +113,16 @@ def predict_cams(
     """
     views: list[Tensor] = []
     flipped: list[bool] = []
+    size, stride = quarter(images), network.backbone.output_stride
     for shown, mirrored in views_of(images, scales, flip=flip):
         if method == "cam":
             maps = network.activation_maps(shown).relu()
         else:
             maps = gradient_maps(network, shown, method, None if wanted is None else wanted.repeat(len(mirrored), 1))
+        maps = spread_over(maps.float(), size, shown.shape[2:], stride=stride, anchor=network.backbone.anchor(stride))
         views += maps.chunk(len(mirrored))
         flipped += mirrored
-    return merge_views(views, flipped, quarter(images))
+    return merge_views(views, flipped, size)
 
 
 def gradient_maps(
