@@ -57,8 +57,7 @@ def test_a_region_is_described_by_the_features_of_the_classifier(tmp_path: Path,
     with torch.inference_mode():
         shown = interpolate(image[None].float() / 255, scale_factor=scale, mode="bilinear", antialias=True)
         levels = [level[0] for level in network.backbone.levels(shown)[2:]]
-    # of stride 8 each, centred on the first pixel of eight
-    expected = build_region_graph(image, SEGMENTS["on the grid"], levels, anchors=[1 / 16] * 3, neighbours=2)
+    expected = build_region_graph(image, SEGMENTS["on the grid"], levels, neighbours=2)
     graph = found.graph("on the grid")
     # kept as float16
     torch.testing.assert_close(graph.x, expected.x, atol=2e-3, rtol=2e-3)

@@ -36,8 +36,8 @@ def classifier() -> Stage:
 
 
 def drawn(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps at a quarter of an image's size; their cells are centred on the first pixels of their blocks."""
-    return spread_over(maps, stride_size(size), size, stride=8, anchor=1 / 16)
+    """Maps at a quarter of an image's size."""
+    return spread_over(maps, stride_size(size), size, stride=8, anchor=0.5)
 
 
 def cams_of(folder: Path, settings: CamSettings) -> dict[str, torch.Tensor]:

@@ -17,13 +17,14 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, kw_only=True)
 class GatedCrfSettings:
-    """Gated CRF loss; the defaults are the paper's for VOC, where the loss has a weight of 0.1."""
+    """Gated CRF loss; the defaults are the numbers of the paper for VOC, where the loss has a weight of 0.1."""
 
     xy: float = 6.0
     """Width of the kernel in space, in cells of the network's output."""
 
     rgb: float = 0.1
-    """Width of the kernel in colour, of a range from 0 to 1."""
+    """Width of the kernel in colour, of a range from 0 to 1. The paper's number; its code divides colours by ImageNet's
+    deviations before, where it means 0.0225 of this range."""
 
     radius: int = 5
     """How far a pixel looks in each direction, in cells of the network's output."""
