@@ -29,7 +29,7 @@ def test_a_segmenter_learns_whole_things_from_seeds_in_a_tenth_of_the_cells(tmp_
         scores = predict_scores(task.network, batch["image"])
     found = interpolate(scores, (32, 32), mode="bilinear").argmax(dim=1)
     for label in range(3):
-        assert (found == batch["labels"])[batch["labels"] == label].float().mean() > 0.7
+        assert (found == batch["labels"])[batch["labels"] == label].float().mean() > 0.65
 
 
 def test_the_loss_is_that_of_the_grown_seeds_and_the_pull_image_by_image() -> None:
