@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss.errors import require
+from wsss.functional.resampling import read_between
 from wsss.networks.convolution import freeze_norms
 from wsss.networks.tiny import tiny_stages
 from wsss.networks.weights import load_weights
@@ -103,6 +104,20 @@ class Backbone(nn.Module):
             stride: Pixels of a block's side.
         """
         return (self.lean * (stride - 1) + 0.5) / stride
+
+    def enlarge(
+        self, features: Float[Tensor, "B _ h w"], size: Sequence[int], *, stride: int, anchor: float
+    ) -> Float[Tensor, "B _ low_h low_w"]:
+        """Read features at stride 4.
+
+        Args:
+            features: Features of another stride, or what became of them.
+            size: Height and width at stride 4.
+            stride: Their stride.
+            anchor: Where in each 4 × 4 pixels they are read, as a share of the block.
+        """
+        step = 4 / stride
+        return read_between(features, size, (step, step), [anchor * step - self.anchor(stride)] * 2)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set the mode; stages that don't learn keep their statistics."""

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wsss.functional.resampling import read_between
 from wsss.networks.backbones import Backbone
 from wsss.networks.convolution import DepthwiseConv2d
 from wsss.networks.tiny import group_norm
@@ -136,6 +135,4 @@ class DeepLabV3Plus(nn.Module):
 
     def _enlarge(self, high: Tensor, low: Tensor, anchor: float) -> Tensor:
         """Read features of the output stride where those of stride 4 lie, or at another place in their blocks."""
-        stride = self.backbone.output_stride
-        start = anchor * 4 / stride - self.backbone.anchor(stride)
-        return read_between(high, low.shape[2:], [4 / stride] * 2, [start] * 2)
+        return self.backbone.enlarge(high, low.shape[2:], stride=self.backbone.output_stride, anchor=anchor)

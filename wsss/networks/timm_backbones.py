@@ -18,7 +18,6 @@ from torch.nn.functional import interpolate, pad
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsss.errors import SettingsError, require
-from wsss.functional.resampling import read_between
 from wsss.networks.backbones import STAGES, Backbone
 from wsss.networks.weights import load_weights
 
@@ -169,8 +168,7 @@ class TimmBackbone(Backbone):
         low, size = levels[self.layout.low], [-(-side // 4) for side in images.shape[2:]]
         if list(low.shape[2:]) != size:
             stride = self.layout.strides[self.layout.low]
-            start = self.anchor(4) * 4 / stride - self.anchor(stride)
-            low = read_between(low, size, [4 / stride] * 2, [start] * 2)
+            low = self.enlarge(low, size, stride=stride, anchor=self.anchor(4))
         return low, levels[-1]
 
     def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
