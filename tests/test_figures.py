@@ -38,7 +38,7 @@ def plan_of(*, rounds: int = 1, ceiling: bool = True) -> Plan:
         predictions = measured(renamed(given_labels("predictions", VAL), turn))
         turns.append(Round(turn, (*steps, fit, *labels, predictions), fit.stage, predictions, None, fit.stage))
     last = (Step(given("ceiling", lambda _: None)), measured(given_labels("ceiling_predictions", VAL)))
-    return Plan(tuple(turns), last if ceiling else ())
+    return Plan(tuple(turns), last if ceiling else (), MEASURED)
 
 
 def renamed(stage: Stage, turn: int) -> Stage:
@@ -137,7 +137,7 @@ def test_what_each_segmenter_mixes_up_is_drawn(tmp_path: Path, monkeypatch: pyte
     seen: list[tuple[Any, ...]] = []
     monkeypatch.setattr(figures, "draw_confusion", lambda *given: seen.append(given))
     monkeypatch.setattr(figures, "draw_images", lambda *_: None)
-    draw_run(tmp_path, DATA, Plan((Round(0, (step,), predictions, step, None, predictions),), ()), bench.store)
+    draw_run(tmp_path, DATA, Plan((Round(0, (step,), predictions, step, None, predictions),), (), scored), bench.store)
     ((confusion, path, names),) = seen
     # one half is of label 1 and called so, the other is background and called 2
     assert confusion.nonzero().tolist() == [[0, 2], [1, 1]]

@@ -6,6 +6,7 @@ import torch
 from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, finished, given_labels, workbench
 from wsss.annotations import Annotation, ImageTags, Point, Points
+from wsss.annotations.cost import CostSettings
 from wsss.annotations.settings import LabelSettings
 from wsss.data.labelled import with_labels
 from wsss.data.manifests import write_manifest
@@ -13,6 +14,7 @@ from wsss.errors import DataError
 from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
 from wsss.pipeline import Plan, Round, Step
 from wsss.stages.evaluate import evaluate
+from wsss.stages.price_annotations import price_annotations
 
 SHOWN = {"one": picture("0011"), "two": picture("2200"), "three": picture("0000"), "val 1": picture("1111")}
 
@@ -57,7 +59,7 @@ def planned(data: DrawnDataset, *labels: dict[str, torch.Tensor]) -> Plan:
         stage = given_labels("pseudo_labels", drawn, turn=str(turn))
         step = Step(stage, evaluate(data, stage, "train"))
         rounds.append(Round(turn, (step,), stage, step, None, stage))
-    return Plan(tuple(rounds), ())
+    return Plan(tuple(rounds), (), price_annotations(data, CostSettings()))
 
 
 def test_the_last_measured_labels_are_those_that_the_store_has(tmp_path: Path) -> None:

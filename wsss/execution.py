@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from wsss import console, ranks
-from wsss.annotations.cost import annotation_seconds
 from wsss.config import Config, unknown_name
 from wsss.data.base import Dataset
 from wsss.errors import StageError, require
@@ -23,6 +22,7 @@ from wsss.stages.base import Outcome, Stage, Workbench, carry_out, is_done
 from wsss.stages.evaluate import Counts, cam_labels, read_counts, read_pooled
 from wsss.stages.materials import training_thresholds
 from wsss.stages.measure_signal import Signal, read_signal
+from wsss.stages.price_annotations import Price, read_price
 from wsss.store import MANIFEST
 from wsss.summary import CLASS_COLUMNS, Row, class_rows, compare_with_ceiling, environment, label_rows, segmenter_row
 from wsss.tracking import Masked, Tracker, Tracking
@@ -104,13 +104,14 @@ class Execution:
         self._place = 0
 
     def run(self) -> Report:
-        """Carry out the rounds, then the ceiling."""
+        """Carry out the rounds, then the ceiling; count what the labels cost."""
         for turn in self.plan.rounds:
             if not self._round(turn):
                 break
         self._place = sum(len(turn.steps) for turn in self.plan.rounds)
         for step in self.plan.ceiling:
             self._step(step)
+        carry_out(self.plan.price, self.bench)
         return self.report
 
     def _round(self, turn: Round) -> bool:
@@ -272,7 +273,7 @@ def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:
     raise unknown_name(setting, wanted, [name for stage in stages for name in (stage.name, stage.title)])
 
 
-def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench) -> dict[str, Any]:
+def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench, price: Stage) -> dict[str, Any]:
     """Put together what the run says about itself."""
     weak = report.segmenters.get(report.final) if report.final is not None else None
     row = segmenter_row(weak, dataset.classes, background=dataset.background)
@@ -287,7 +288,7 @@ def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench
             "train": len(dataset.ids("train")),
             "val": len(dataset.ids("val")),
         },
-        "annotation": annotation_row(config, dataset),
+        "annotation": annotation_row(config, dataset, read_price(bench.read(price))),
         "environment": environment(bench.device, ranks.world().size, bench.precision),
         "stages": report.rows,
         "work": report.work,
@@ -297,16 +298,13 @@ def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench
     }
 
 
-def annotation_row(config: Config, dataset: Dataset) -> Row:
+def annotation_row(config: Config, dataset: Dataset, price: Price) -> Row:
     """What training saw of the labels, and what people need to make them: in all, and for an image."""
-    ids = dataset.ids("train")
-    classes, cost = len(dataset.classes), config.labels.cost
-    seconds = sum(annotation_seconds(dataset.annotation(image), classes, cost) for image in ids)
-    masked = any(dataset.annotation(image).masks for image in ids)
+    images = len(dataset.ids("train"))
     return {
-        "kinds": [*config.labels.kinds, *(["masks"] if masked else [])],
-        "seconds": round(seconds, 1),
-        "per_image_seconds": round(seconds / len(ids), 2) if ids else None,
+        "kinds": [*config.labels.kinds, *(["masks"] if price.masks else [])],
+        "seconds": round(price.seconds, 1),
+        "per_image_seconds": round(price.seconds / images, 2) if images else None,
     }
 
 

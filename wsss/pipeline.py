@@ -20,6 +20,7 @@ from wsss.stages.make_superpixels import make_superpixels
 from wsss.stages.materials import GraphStages, Trail
 from wsss.stages.measure_signal import measure_signal
 from wsss.stages.networks import NetworkSettings
+from wsss.stages.price_annotations import price_annotations
 from wsss.stages.refine import refine
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.settle_pixels import settle_pixels
@@ -81,10 +82,12 @@ class Plan:
     Attributes:
         rounds: The rounds, were none of them taken back.
         ceiling: Training on the truth, and its measured predictions.
+        price: The stage that counts what the labels cost; no step of the method reads it.
     """
 
     rounds: tuple[Round, ...]
     ceiling: tuple[Step, ...]
+    price: Stage
 
     def __iter__(self) -> Iterator[Step]:
         """All steps in the order in which they run."""
@@ -125,7 +128,8 @@ class Method:
         rounds = [first]
         for index in range(1, self.config.rounds):
             rounds.append(self.next_round(index, rounds[-1], first))
-        return Plan(tuple(rounds), self.ceiling() if self.config.ceiling else ())
+        ceiling = self.ceiling() if self.config.ceiling else ()
+        return Plan(tuple(rounds), ceiling, price_annotations(self.dataset, self.config.labels.cost))
 
     def first_round(self) -> Round:
         """Image tags → classifier → CAMs → seeds, of CAMs or published → refiners → pseudo labels → segmenter.

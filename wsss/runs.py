@@ -307,7 +307,7 @@ def take_part(config: Config) -> None:
     try:
         report = execution.run()
         if ranks.world().leads:
-            write_summary(config.folder, summarise(config, dataset, report, bench))
+            write_summary(config.folder, summarise(config, dataset, report, bench, planned.price))
             draw_run(config.folder, dataset, planned, bench.store, redraw=not all(row["cached"] for row in report.work))
     except WsssError:
         watcher.say(

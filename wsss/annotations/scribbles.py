@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
-from skimage.draw import line
 
 from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
 from wsss.errors import DataError
@@ -30,6 +28,10 @@ class Stroke:
 
     def covers(self, size: Size) -> NDArray[np.bool_]:
         """Mark the pixels under the pen, (H, W)."""
+        # slow to load, and most runs know no strokes
+        from scipy.ndimage import distance_transform_edt
+        from skimage.draw import line
+
         ink = np.zeros(size, dtype=bool)
         for start, end in zip(self.path, self.path[1:] or self.path, strict=False):
             ink[line(*start, *end)] = True

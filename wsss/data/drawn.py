@@ -4,7 +4,6 @@ from collections import OrderedDict
 
 from wsss.annotations import Annotation
 from wsss.annotations.settings import LabelSettings
-from wsss.annotations.simulate import simulate
 from wsss.data.base import digest
 from wsss.types import LabelMap, Tags
 
@@ -27,6 +26,9 @@ def draw_labels(
         seed: Where chance comes from.
         background: Whether label 0 is a class.
     """
+    # slow to load, and most runs draw no labels
+    from wsss.annotations.simulate import simulate
+
     # what the drawing doesn't see can't tell one drawing from another: budgets share theirs
     seen = LabelSettings(
         kinds=settings.kinds,

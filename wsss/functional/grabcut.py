@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
@@ -71,6 +70,9 @@ def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> La
     Returns:
         Labels of the pixels of things that are deep enough; ``IGNORE`` elsewhere.
     """
+    # takes a third of a second to load, and most runs know no boxes
+    from scipy.ndimage import distance_transform_edt
+
     labels = cut.numpy()
     cores = np.full_like(labels, IGNORE)
     for own in np.unique(labels[labels != BACKGROUND]).tolist():
@@ -136,7 +138,7 @@ def _cut_box(pixels: NDArray[np.uint8], box: tuple[int, int, int, int], alike: l
 
 def _cut_crop(crop: NDArray[np.uint8], marks: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Mark the pixels of the crop that go with the probable thing."""
-    # takes a quarter of a second to load, and most runs know no boxes
+    # as slow to load
     import cv2
 
     # its clusters are drawn at random, and sums of threads would depend on their number

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_gradient_magnitude
-from skimage.graph import MCP_Geometric
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
 
@@ -119,6 +117,9 @@ def agreed_seeds(seeds: Integer[Tensor, "H W"], scores: Float[Tensor, "K H W"], 
 
 def _costs(image: Image, grid: tuple[int, int], contrast: float) -> NDArray[np.float64]:
     """What a step on the grid costs: its length in longer sides, and the edge that it meets."""
+    # slow to load, and the settings above are read by every command
+    from scipy.ndimage import gaussian_gradient_magnitude
+
     colours = adaptive_avg_pool2d(image.double() / 255, grid).numpy()
     edges = np.sqrt(sum(gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in colours))
     return 1 / max(grid) + contrast * edges
@@ -126,5 +127,7 @@ def _costs(image: Image, grid: tuple[int, int], contrast: float) -> NDArray[np.f
 
 def _ways(costs: NDArray[np.float64], starts: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Length of the shortest way from each point to any start."""
+    from skimage.graph import MCP_Geometric
+
     ways, _ = MCP_Geometric(costs).find_costs(np.argwhere(starts).tolist())
     return ways

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from skimage.color import rgb2lab
-from skimage.segmentation import slic
 
 from wsss.errors import require
 from wsss.types import Image, Segments
@@ -46,6 +44,10 @@ def slic_segments(image: Image, settings: SuperpixelSettings) -> Segments:
         Segment of each pixel, numbered 0 … S-1 without gaps, int64. S is near ``settings.count``,
         and never more than there are pixels.
     """
+    # slow to load, and the settings above are read by every command
+    from skimage.color import rgb2lab
+    from skimage.segmentation import slic
+
     pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
     height, width = pixels.shape[:2]
     if min(settings.count, height * width) == 1:
