@@ -12,7 +12,7 @@ import torch
 
 from wsss import ranks
 from wsss.errors import StageError
-from wsss.ranks import Pool, World
+from wsss.ranks import LARGEST_CALL, Pool, World
 
 ROOT = Path(__file__).parents[1]
 START = subprocess.Popen
@@ -51,6 +51,22 @@ def start_other(command: list[str], **options: Any) -> "subprocess.Popen[bytes]"
     """Start the module ``other`` where ``wsss`` is asked for."""
     assert command[1:3] == ["-m", "wsss"]
     return START([command[0], "-m", "other", *command[3:]], **options)
+
+
+class Burdened:
+    """A function with much bound to it, which knows how often this process has read it."""
+
+    read = 0
+
+    def __init__(self) -> None:
+        self.burden = bytes(LARGEST_CALL)
+
+    def __setstate__(self, state: dict[str, bytes]) -> None:
+        self.__dict__ |= state
+        Burdened.read += 1
+
+    def __call__(self, number: int) -> tuple[int, int]:
+        return number + len(self.burden), Burdened.read
 
 
 def square(number: int) -> int:
@@ -118,6 +134,13 @@ def test_no_more_than_a_few_items_are_under_way(pool: Pool, tmp_path: Path) -> N
     assert 2 <= begun <= 5  # two a worker, and the one whose place the first result has made free
     assert len(list(results)) == 39
     assert len(list(tmp_path.iterdir())) == 40
+
+
+def test_what_much_is_bound_to_is_read_once_by_each_worker(pool: Pool) -> None:
+    for turn in (1, 2):
+        results = list(pool.map(Burdened(), range(20)))
+        assert [result for result, _ in results] == [number + LARGEST_CALL for number in range(20)]
+        assert {read for _, read in results} <= set(range(1, turn + 1))
 
 
 def test_an_interrupt_from_the_keyboard_is_left_to_the_process_that_leads(pool: Pool) -> None:

@@ -19,7 +19,7 @@ from tests.data.toys import box_outline, make_coco, make_voc
 from tests.toy_run import DRAWN, TOY, files_below, run_toy
 from wsss.cli import main
 from wsss.config import from_dict, load
-from wsss.errors import SettingsError, StageError, StoreError
+from wsss.errors import SettingsError, StageError, StoreError, WsssError
 from wsss.functional.confusion import confusion_matrix, mean_iou
 from wsss.pipeline import plan
 from wsss.runs import Run, dry_run, load_run
@@ -612,3 +612,23 @@ def test_a_data_set_without_a_background_goes_through_all_stages(tmp_path: Path)
     by_name = {row["name"]: row for row in run.summary["stages"] if row["round"] == 0}
     assert by_name["pseudo_labels"]["coverage"] == 100
     assert 0 < by_name["seeds"]["coverage"] < 100
+
+
+def test_a_refused_run_leaves_nothing_and_takes_nothing_from_a_run_of_its_name(toy: Run, root: Path) -> None:
+    before = files_below(root)
+    for wrong in (("data=voc", "data.root=/nowhere"), ("until=nothing",), ("segmenter.output_stride=1",)):
+        for name in (toy.folder.name, "new"):
+            with pytest.raises(WsssError):
+                run_toy(root, *wrong, f"run={name}")
+    assert files_below(root) == before
+
+
+def test_another_configuration_of_the_same_name_does_not_keep_what_the_first_came_to(tmp_path: Path) -> None:
+    first = run_toy(tmp_path, "run=mine", "until=classifier", "ceiling=false")
+    again = run_toy(tmp_path, "run=mine", "until=classifier", "ceiling=false")
+    assert again.summary["config"] == first.summary["config"]
+    with pytest.raises(StageError):  # stops after it has begun
+        run_toy(tmp_path, "run=mine", "seed=1", "start=seeds", "ceiling=false")
+    left = Run(tmp_path / "mine")
+    assert not left.ended
+    assert left.config.seed == 1

@@ -318,28 +318,33 @@ def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") ->
 
 def keys(kind: str) -> list[str]:
     """All names of settings that a data set of this kind has, ``section.name``."""
-    return [key for key, _, _ in describe(Config(data=DATASETS[kind].settings.__call__()))]
+    return [key for key, _, _ in _entries(Config(data=DATASETS[kind].settings.__call__()))]
 
 
 def describe(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Walk through the settings: full name, value, help."""
+    for key, value, cls in _entries(config):
+        yield key, value, help_of(cls)[key.rpartition(".")[2]]
+
+
+def _entries(config: Config) -> Iterator[tuple[str, Any, type]]:
+    """Walk through the settings, the name of the data set among them: full name, value, and the class that has it."""
     shown = False
-    for key, value, text in _describe(config, ""):
+    for key, value, cls in _fields(config, ""):
         if key.startswith("data.") and not shown:
             shown = True
-            yield "data", config.dataset, help_of(Config)["data"]
-        yield key, value, text
+            yield "data", config.dataset, Config
+        yield key, value, cls
 
 
-def _describe(settings: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:  # noqa: ANN401 - any settings dataclass
-    cls: type = type(settings)
-    helps = help_of(cls)
+def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, Any, type]]:  # noqa: ANN401 - any settings dataclass
+    """Walk through the fields of settings and of the settings in them."""
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if is_dataclass(value):
-            yield from _describe(value, f"{prefix}{entry.name}.")
+            yield from _fields(value, f"{prefix}{entry.name}.")
         else:
-            yield f"{prefix}{entry.name}", value, helps[entry.name]
+            yield f"{prefix}{entry.name}", value, type(settings)
 
 
 @cache

@@ -1,10 +1,12 @@
 """The processes of one run: how they start, who is who, and how they agree."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +32,9 @@ Result = TypeVar("Result")
 
 PARENT = "WSSS_PARENT"
 """Environment variable that tells a process which one has started it."""
+
+LARGEST_CALL = 1 << 15
+"""Bytes of a function that are sent to a worker with each item."""
 
 PATIENCE = 86_400
 """Seconds that a process waits for the others: long enough for the longest part that one of them does alone."""
@@ -246,13 +252,14 @@ class Pool:
             return
         executor = self._started()
         ahead = 2 * self.workers
-        with _without_main():
-            waiting = [executor.submit(function, item) for item in items[:ahead]]
-        for item in items[ahead:]:
-            yield waiting.pop(0).result()
-            waiting.append(executor.submit(function, item))
-        for future in waiting:
-            yield future.result()
+        with _handed_over(function) as called:
+            with _without_main():
+                waiting = [executor.submit(called, item) for item in items[:ahead]]
+            for item in items[ahead:]:
+                yield waiting.pop(0).result()
+                waiting.append(executor.submit(called, item))
+            for future in waiting:
+                yield future.result()
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -266,6 +273,38 @@ class Pool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
+
+
+@contextlib.contextmanager
+def _handed_over(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], Result]]:
+    """Send a function with each item if it is small; else lay it in a file, which each worker reads once.
+
+    What is bound to a function may be the labels of ten thousand images.
+    """
+    content = bytes(ForkingPickler.dumps(function))
+    if len(content) <= LARGEST_CALL:
+        yield function
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "function"
+        path.write_bytes(content)
+        yield _Filed(path)
+
+
+@dataclass(frozen=True)
+class _Filed:
+    """A function that lies in a file of the process that leads."""
+
+    path: Path
+
+    def __call__(self, item: Any) -> Any:  # noqa: ANN401 - whatever the function takes and gives
+        return _load(self.path)(item)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: Path) -> Callable[[Any], Any]:
+    loaded: Callable[[Any], Any] = ForkingPickler.loads(path.read_bytes())
+    return loaded
 
 
 def _start_worker(parent: int) -> None:

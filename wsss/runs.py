@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -279,19 +279,51 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
         raise SettingsError("config", "must be given alone, without other settings")
     if config is None:
         config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
-    write_atomically(config.folder / CONFIG, to_yaml(config).encode())
     others = ["join", os.fspath(config.folder / CONFIG)]
-    with _threads(config), ranks.gathered(config.trainer.devices, others, config.folder / "logs"):
-        take_part(config)
+    with _threads(config):
+        opened = _open(config)  # what can't be done is refused before anything is written
+        _claim(config)
+        with ranks.gathered(config.trainer.devices, others, config.folder / "logs"):
+            take_part(config, opened)
     return Run(config.folder)
 
 
-def take_part(config: Config) -> None:
-    """Do this process's part of a run."""
-    keep_freed_memory()
+class Opened(NamedTuple):
+    """A configuration with its images, its stages and the resolved precision."""
+
+    dataset: Dataset
+    plan: Plan
+    precision: str
+
+
+def _open(config: Config) -> Opened:
+    """Open the data and plan the stages; nothing is written.
+
+    Raises:
+        WsssError: If the data or the settings don't allow it.
+    """
     dataset = open_dataset(config.data, config.labels)
     precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
     planned = plan(config, dataset, precision)
+    asked_for(config, [step.stage for step in planned])
+    return Opened(dataset, planned, precision)
+
+
+def _claim(config: Config) -> None:
+    """Let the run's folder say what is run there; what another configuration of the same name came to is taken away."""
+    try:
+        same = Run(config.folder).summary.get("config") == config.hash
+    except StoreError:
+        same = False
+    if not same:
+        (config.folder / SUMMARY).unlink(missing_ok=True)
+    write_atomically(config.folder / CONFIG, to_yaml(config).encode())
+
+
+def take_part(config: Config, opened: Opened) -> None:
+    """Do this process's part of a run."""
+    keep_freed_memory()
+    dataset, planned, precision = opened
     watcher = Watcher()
     pool = Pool(max(1, (os.cpu_count() or 1) // ranks.world().size))
     bench = Workbench(
@@ -346,7 +378,7 @@ def join(path: Path) -> None:
     with console.quiet(), _threads(config):
         ranks.join()
         try:
-            take_part(config)
+            take_part(config, _open(config))
         finally:
             ranks.leave()
 
@@ -381,10 +413,8 @@ def dry_run(config: Config) -> str:
     Raises:
         SettingsError: If ``until`` or ``start`` names no stage.
     """
-    dataset = open_dataset(config.data, config.labels)
-    planned = plan(config, dataset, resolve_precision(config.trainer.precision, config.trainer.accelerator))
     store = Store(Path(config.store.root))
-    stages = [step.stage for step in planned]
+    stages = [step.stage for step in _open(config).plan]
     start, until = asked_for(config, stages)
     rows = [
         [

@@ -11,6 +11,7 @@ from tests.annotations.drawn_labels import CLASSES, RANDOM_CHECKS, SIZE, annotat
 from tests.drawing import picture
 from tests.stages.workshop import enlarged
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
+from wsss.annotations.base import same_shape
 from wsss.annotations.cost import CostSettings, annotation_seconds
 from wsss.errors import DataError
 from wsss.types import IGNORE, Image
@@ -190,7 +191,7 @@ def test_each_kind_comes_to_lie_where_the_resized_image_shows_it() -> None:
     assert half == Annotation(
         tags=ImageTags((1,)),
         points=Points((Point(1, 0, 0), Point(2, 2, 3)), radius=2),
-        scribbles=Scribbles((Stroke(1, ((0, 0), (2, 3)), width=4),)),
+        scribbles=Scribbles((Stroke(1, ((0, 0), (2, 3)), width=2),)),
         # the smaller one keeps the pixel that it touches
         boxes=Boxes((Box(1, 0, 0, 3, 4), Box(2, 1, 2, 2, 3)), complete=False, grabcut=False, reset_below=0.2),
         tags_complete=True,
@@ -222,3 +223,20 @@ def test_boxes_take_back_what_labels_lost_and_a_mended_label_stays_in_its_box() 
     assert torch.equal(Annotation(boxes=boxes).mend(labels), picture("1111", "1111", "2000").to(torch.uint8))
     assert torch.equal(Annotation(tags=ImageTags((1,))).mend(labels), labels)
     assert torch.equal(Annotation(boxes=replace(boxes, reset_below=0.0)).mend(labels), labels)
+
+
+def test_marks_on_a_thumbnail_lie_in_the_middle_of_what_each_of_its_pixels_shows() -> None:
+    small = Annotation(points=Points((Point(1, 0, 3),)), scribbles=Scribbles((Stroke(1, ((2, 0), (2, 3)), width=1),)))
+    large = small.resized((4, 4), (20, 20))
+    assert large.points == Points((Point(1, 2, 17),))
+    assert large.scribbles == Scribbles((Stroke(1, ((12, 2), (12, 17)), width=5),))
+    assert large.resized((20, 20), (4, 4)) == small
+
+
+def test_a_resized_image_keeps_its_shape_and_a_turned_one_does_not() -> None:
+    for height, width in ((366, 500), (500, 375), (1, 700), (64, 64)):
+        for side in (1, 40, 333, 999):
+            scale = side / max(height, width)
+            assert same_shape((height, width), (max(1, round(scale * height)), max(1, round(scale * width))))
+    assert not same_shape((366, 500), (500, 366))
+    assert not same_shape((100, 100), (200, 220))

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,13 +9,13 @@ from tests.data.toys import save_photo, write
 from tests.drawing import picture
 from wsss.annotations import Annotation, Box, Boxes, ImageTags, Mask, Point, Points, Scribbles, Stroke
 from wsss.annotations.cost import annotation_seconds
-from wsss.annotations.settings import BoxSettings, LabelSettings, NoiseSettings, PointSettings
+from wsss.annotations.settings import BoxSettings, LabelSettings, NoiseSettings, PointSettings, ScribbleSettings
 from wsss.data import open_dataset
 from wsss.data.folder import FolderDataset, FolderSettings
 from wsss.data.labelled import LabelledDataset, with_labels
 from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticDataset, SyntheticSettings
-from wsss.errors import DataError
+from wsss.errors import DataError, SettingsError
 from wsss.types import IGNORE, LabelMap, Tags
 
 SOURCE = SyntheticDataset(SyntheticSettings(train=8, val=2, size=32))
@@ -284,7 +285,7 @@ def test_a_data_set_without_a_background_hears_nothing_of_it(tmp_path: Path) -> 
         kinds=("points", "scribbles", "boxes"), source="manifest", manifest=str(tmp_path / "labels.json")
     )
     seen = with_labels(plain, settings)
-    masked = with_labels(plain, replace(settings, masks=8))
+    masked = with_labels(plain, replace(settings, masks=1))
     for shown, name, labels in ((seen, NAMES[0], {1, 2, IGNORE}), (masked, NAMES[1], {2, IGNORE})):
         settled = shown.annotation(name).seeds(plain.image(name), len(plain.classes))
         assert set(settled.unique().tolist()) == labels
@@ -292,3 +293,64 @@ def test_a_data_set_without_a_background_hears_nothing_of_it(tmp_path: Path) -> 
         assert allowed is None or allowed[1:].any(dim=0).all()
     # the same in a data set with a background
     assert 0 in with_labels(SOURCE, settings).annotation(NAMES[0]).seeds(SOURCE.image(NAMES[0]), len(SOURCE.classes))
+
+
+def test_masks_of_a_manifest_go_before_those_that_measure(tmp_path: Path) -> None:
+    drawn = Mask.of(torch.ones(SOURCE.size(NAMES[5]), dtype=torch.uint8))
+    write_manifest(tmp_path / "labels.json", {NAMES[5]: Annotation(masks=drawn)}, SOURCE.classes)
+    settings = LabelSettings(source="manifest", manifest=str(tmp_path / "labels.json"), masks=1)
+    seen = with_labels(SOURCE, settings)
+    assert {name: seen.annotation(name).masks for name in NAMES if seen.annotation(name).masks} == {NAMES[5]: drawn}
+    with pytest.raises(DataError, match=r"labels\.masks=2 asks for more masks than there are: 1 of"):
+        with_labels(SOURCE, replace(settings, masks=2))
+    # where none was given, those of the data set are shown
+    write_manifest(tmp_path / "labels.json", {NAMES[5]: Annotation(tags=ImageTags((1,)))}, SOURCE.classes)
+    seen = with_labels(SOURCE, replace(settings, masks=2))
+    assert sum(seen.annotation(name).masks is not None for name in NAMES) == 2
+
+
+def test_labels_of_a_turned_image_are_refused_by_name(tmp_path: Path) -> None:
+    name = next(name for name in NAMES if SOURCE.size(name)[0] != SOURCE.size(name)[1])
+    height, width = SOURCE.size(name)
+    given = {name: Annotation(points=Points((Point(1, 0, 0),)))}
+    settings = LabelSettings(kinds=("points",), source="manifest", manifest=str(tmp_path / "labels.json"))
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes, {name: (4 * height, 4 * width)})
+    assert with_labels(SOURCE, settings).annotation(name).points == Points((Point(1, 0, 0),), radius=2)
+    write_manifest(tmp_path / "labels.json", given, SOURCE.classes, {name: (4 * width, 4 * height)})
+    with pytest.raises(
+        DataError, match=rf"labels.json', image '{name}': its labels are of an image of {4 * width} rows and"
+    ):
+        with_labels(SOURCE, settings).annotation(name)
+
+
+def test_a_budget_is_a_fair_sample_of_the_classes_that_a_manifest_alone_names(tmp_path: Path) -> None:
+    untagged = Untagged(SyntheticSettings(train=8, val=2, size=32))
+    labels = [1 if name in NAMES[:6] else 2 for name in NAMES]
+    given = {
+        name: Annotation(tags=ImageTags((label,)), tags_complete=True)
+        for name, label in zip(NAMES, labels, strict=True)
+    }
+    write_manifest(tmp_path / "labels.json", given, untagged.classes)
+    settings = LabelSettings(source="manifest", manifest=str(tmp_path / "labels.json"))
+    for seed in range(5):
+        paid = with_labels(untagged, replace(settings, budget_seconds=4.0 * len(untagged.classes), seed=seed))
+        assert sorted(labels[NAMES.index(name)] for name in paid.ids("train")) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        {"noise": NoiseSettings(missed_clicks=0.1)},
+        {"points": PointSettings(background=3)},
+        {"scribbles": ScribbleSettings(width=5)},
+        {"boxes": BoxSettings(loosen=0.1)},
+    ],
+)
+def test_settings_of_drawn_labels_are_refused_where_labels_are_given(drawing: dict[str, Any]) -> None:
+    told = r"^\w+\.\w+ must be left alone with labels\.source=manifest, it is for drawn"
+    with pytest.raises(SettingsError, match=told):
+        LabelSettings(source="manifest", manifest="labels.json", **drawing)
+    # what says how given labels are used is not
+    LabelSettings(
+        source="manifest", manifest="labels.json", points=PointSettings(radius=1), boxes=BoxSettings(reset_below=0)
+    )

@@ -257,3 +257,39 @@ def test_the_published_clicks_fall_where_they_are_known_to_fall(tmp_path: Path) 
     assert ((truth == labels).sum(), (truth != IGNORE).sum()) == (682, 813)
     export_labels(clicks, "whats_the_point", tmp_path / "clicks.json")
     assert import_labels(tmp_path / "clicks.json").annotations == clicks.annotations
+
+
+@pytest.mark.parametrize("size", [(6, 8), (3, 4), (12, 16)])
+def test_places_are_those_of_the_image_that_was_labelled_whatever_its_size_is_now(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    save_photo(tmp_path / "images" / "one.png", *size)
+    files = {"voc/one.xml": BOXES, "scribblesup/one.xml": SCRIBBLES, "coco/labels.json": TEXTS["coco"]}
+    for name, text in files.items():
+        path, format = tmp_path / name, name.partition("/")[0]
+        write(path, text)
+        assert import_labels(path, format, images=tmp_path / "images") == import_labels(path, format)
+        assert import_labels(path, format).sizes["one"] == (6, 8)
+
+
+def test_labels_of_an_image_that_was_turned_since_are_refused(tmp_path: Path) -> None:
+    save_photo(tmp_path / "images" / "one.png", 80, 60)
+    write_manifest(tmp_path / "labels.json", MIXED, CLASSES, {"one": (60, 80)})
+    with pytest.raises(
+        DataError, match=r"labels image 'one' of 60 rows and 80 columns, in '.*images' it has 80 and 60.*set --images"
+    ):
+        import_labels(tmp_path / "labels.json", images=tmp_path / "images")
+
+
+@pytest.mark.parametrize("image", ["./q", "x//y", "b/", "."])
+def test_names_that_would_be_read_back_as_others_are_not_written(image: str, tmp_path: Path) -> None:
+    manifest = Manifest(classes=CLASSES, annotations={image: MIXED["folder/two"]}, sizes={image: (6, 8)})
+    with pytest.raises(DataError, match="can't be the name of a file"):
+        export_labels(manifest, "voc", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_an_image_without_a_name_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "points.json", json.dumps({"": [{"x": 5, "y": 7, "cls": 1, "rank": 1}]}))
+    with pytest.raises(DataError, match=r"points.json', image '', has no name; name it"):
+        import_labels(tmp_path / "points.json")

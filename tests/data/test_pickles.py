@@ -36,6 +36,12 @@ def saved(value: object) -> bytes:
     return stream.getvalue()
 
 
+def saved_npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
 def saved_by_numpy_1(value: object) -> bytes:
     """What ``numpy.save`` of NumPy 1 wrote: protocol 3, functions of ``numpy.core``."""
     header = {"descr": "|O", "fortran_order": False, "shape": ()}
@@ -170,6 +176,9 @@ def test_a_malicious_pickle_inside_of_a_tensor_is_not_run_either(tmp_path: Path,
         (pickle.dumps(np.zeros(1, dtype=[("a", "f4")])), "records"),
         (pickle.dumps(np.zeros(1, dtype="datetime64[s]")), "array of type datetime64"),
         (pickle.dumps(np.zeros(100))[:-40], "can't be read as a pickle"),
+        # headers of arrays are Python, which may be damaged in its own ways
+        (saved_npy().replace(b"'descr'", b"'de(cr'").replace(b"}", b"("), "can't be read as a pickle"),
+        (saved_npy().replace(b"{", b" "), "can't be read as a pickle"),
     ],
 )
 def test_what_is_damaged_or_more_than_plain_values_is_one_error(content: bytes, reason: str) -> None:

@@ -333,3 +333,36 @@ def test_published_tags_that_disagree_with_the_masks_are_kept() -> None:
     ids = [*said.ids("train"), *said.ids("val")]
     # the data set's notes count 21 of the 278 images
     assert sum(str(said.tags(id)) != str(shown.tags(id)) for id in ids) == 21
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "utf-32"])
+def test_xml_of_an_encoding_that_nobody_can_read_is_refused(tmp_path: Path, encoding: str) -> None:
+    root = make_default(tmp_path)
+    write(root / "Annotations" / "cats.xml", f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    with pytest.raises(DataError, match=r"cats\.xml' is no XML \(.*\); replace the file or delete it"):
+        voc(root, tags="xml").tags("cats")
+
+
+def test_a_folder_in_the_place_of_xml_is_refused(tmp_path: Path) -> None:
+    root = make_default(tmp_path)
+    (root / "Annotations" / "cats.xml").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cats\.xml' can't be read \(Is a directory\); replace the file or delete it"):
+        voc(root, tags="xml").tags("cats")
+
+
+def test_without_a_file_of_tags_boxes_say_what_is_there_as_in_voc_itself(tmp_path: Path) -> None:
+    root = make_default(tmp_path)
+    (root / "image_level_labels.txt").unlink()
+    things = ("<object><name>dog</name></object>", "")
+    for image, thing in zip(("cats", "nothing"), things, strict=True):
+        write(root / "Annotations" / f"{image}.xml", f"<annotation>{thing}</annotation>")
+    dataset = voc(root)
+    tags = {id: dataset.tags(id) for id in dataset.ids("train")}
+    assert {id: None if one is None else one.tolist() for id, one in tags.items()} == {
+        "cats": [False, True],
+        "nothing": [False, False],
+        "unsaid": None,
+        "two words": None,
+    }
+    write(root / "image_level_labels.txt", "cats 1")
+    assert voc(root).tags("cats").tolist() == [True, False]  # type: ignore[union-attr]

@@ -73,7 +73,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def voc(root: Path, **settings: Any) -> Dataset:
     with console.quiet():
-        return open_dataset(VocSettings(root=str(root), tags="xml", download=True, **settings))
+        return open_dataset(VocSettings(root=str(root), download=True, **settings))
 
 
 def left(folder: Path) -> list[str]:

@@ -86,8 +86,14 @@ class WeakLabel(ABC):
 
 
 def moved(place: int, old: int, new: int) -> int:
-    """Where a pixel comes to lie along a side that was resized."""
-    return min(place * new // old, new - 1)
+    """The pixel in which the middle of a pixel comes to lie, along a side that was resized."""
+    return min((2 * place + 1) * new // (2 * old), new - 1)
+
+
+def same_shape(one: Size, other: Size) -> bool:
+    """Whether two sizes are those of one image, resized to whole pixels; not those of one that was turned or cut."""
+    slack = max(sum(one), sum(other))
+    return abs(one[0] * other[1] - one[1] * other[0]) <= slack
 
 
 def nothing_known(size: Size) -> LabelMap:

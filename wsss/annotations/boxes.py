@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from wsss.annotations.base import Size, WeakLabel, moved, nothing_known
+from wsss.annotations.base import Size, WeakLabel, nothing_known
 from wsss.errors import DataError
 from wsss.functional.grabcut import cores_of_cut, cut_boxes, reset_shrunk_segments
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
@@ -111,9 +111,10 @@ class Boxes(WeakLabel):
         """The same boxes in an image that was shrunk or enlarged; each keeps a pixel."""
         boxes = []
         for box in self.boxes:
-            top, left = moved(box.top, old[0], new[0]), moved(box.left, old[1], new[1])
+            # all pixels that it touches, and so at least one
+            top, left = box.top * new[0] // old[0], box.left * new[1] // old[1]
             bottom, right = -(-box.bottom * new[0] // old[0]), -(-box.right * new[1] // old[1])
-            boxes.append(Box(box.label, top, left, max(top + 1, bottom), max(left + 1, right)))
+            boxes.append(Box(box.label, top, left, bottom, right))
         return replace(self, boxes=tuple(boxes))
 
     def check(self, size: Size, classes: int) -> None:

@@ -78,8 +78,6 @@ def decode(text: str, classes: Classes | None = None, *, name: str = "the manife
     numbers: Numbers = {BACKGROUND_NAME: BACKGROUND} | {label: labels.get(label) for label in own}
     annotations, sizes = {}, {}
     for image, entry in head["images"].table():
-        if not image.strip():
-            raise DataError(f"{name}, entry images, has an image without a name; name it as the data set does")
         members = entry.members((), KEYS)
         annotations[image] = _annotation(members, numbers)
         if "size" in members:

@@ -44,6 +44,8 @@ class Manifest:
         """
         check_classes(self.classes, name)
         for image, annotation in self.annotations.items():
+            if not image.strip():
+                raise DataError(f"{name}, image '{image}', has no name; name it as the data set does")
             try:
                 annotation.check(self._size(image, annotation), len(self.classes))
             except DataError as error:

@@ -82,12 +82,13 @@ class Scribbles(WeakLabel):
         return Scribbles(tuple(stroke for stroke in self.strokes if stroke.label != BACKGROUND))
 
     def resized(self, old: Size, new: Size) -> "Scribbles":
-        """The same strokes, as wide as before, in an image that was shrunk or enlarged."""
-        paths = [
-            tuple((moved(row, old[0], new[0]), moved(column, old[1], new[1])) for row, column in stroke.path)
-            for stroke in self.strokes
-        ]
-        return Scribbles(tuple(replace(stroke, path=path) for stroke, path in zip(self.strokes, paths, strict=True)))
+        """The same strokes in an image that was shrunk or enlarged; a pen is at least a pixel wide."""
+        scale = max(new) / max(old)
+        strokes = []
+        for stroke in self.strokes:
+            path = tuple((moved(row, old[0], new[0]), moved(column, old[1], new[1])) for row, column in stroke.path)
+            strokes.append(replace(stroke, path=path, width=max(1, round(scale * stroke.width))))
+        return Scribbles(tuple(strokes))
 
     def check(self, size: Size, classes: int) -> None:
         """Refuse strokes that leave the image, besides what no kind may name."""

@@ -1,6 +1,6 @@
 """What training may see of the labels, where they come from, what is wrong with them, and what they cost."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from wsss.annotations.base import KINDS
 from wsss.annotations.cost import CostSettings
@@ -105,7 +105,7 @@ class LabelSettings:
     manifest: str | None = None
     """File of labels to read, as `wsss data import` writes it."""
     masks: int = 0
-    """So many training images show their full mask, besides the kinds that all have; they are drawn from the seed."""
+    """So many training images show their full mask, one of the manifest if it has any; they are drawn from the seed."""
     budget_seconds: float | None = None
     """Seconds of work that may be spent on labels; images beyond it are not seen at all. null labels all images."""
     full_schedule: bool = True
@@ -137,14 +137,32 @@ class LabelSettings:
         one_of("source", self.source, SOURCES)
         told = (self.source == "manifest") == (self.manifest is not None)
         require(told, "manifest", "must be given exactly when labels.source=manifest", self.manifest)
-        mistaken = self.source == "manifest" and self.noise != NoiseSettings()
-        require(
-            not mistaken,
-            "noise",
-            "must be left alone with labels.source=manifest, it spoils drawn labels only",
-            "other",
-        )
+        if self.source == "manifest":
+            self._require_nothing_drawn()
         require(self.masks >= 0, "masks", "must not be negative", self.masks)
         paid = self.budget_seconds is None or self.budget_seconds > 0
         require(paid, "budget_seconds", "must be positive or null", self.budget_seconds)
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
+
+    def _require_nothing_drawn(self) -> None:
+        """Refuse settings of labels that are drawn where none are."""
+        plain = LabelSettings()
+        for section, names in DRAWN.items():
+            own, usual = getattr(self, section), getattr(plain, section)
+            for name in names:
+                value = getattr(own, name)
+                require(
+                    value == getattr(usual, name),
+                    f"{section}.{name}",
+                    "must be left alone with labels.source=manifest, it is for drawn labels only",
+                    value,
+                )
+
+
+DRAWN = {
+    "points": ("per", "spread", "background"),
+    "scribbles": tuple(entry.name for entry in fields(ScribbleSettings)),
+    "boxes": ("loosen",),
+    "noise": tuple(entry.name for entry in fields(NoiseSettings)),
+}
+"""What says how simulated labels are drawn, by section; of labels that were given nothing reads it."""

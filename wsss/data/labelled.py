@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from wsss.annotations import Annotation, ImageTags, Mask
-from wsss.annotations.base import nothing_known
+from wsss.annotations.base import nothing_known, same_shape
 from wsss.annotations.budget import labelling_order, within_budget
 from wsss.annotations.cost import annotation_seconds
 from wsss.annotations.manifest import Manifest
@@ -61,7 +63,7 @@ class LabelledDataset(Dataset):
         if self._manifest is not None and not any(id in self._manifest.annotations for id in ids):
             raise _strange(settings.manifest, self._manifest, ids)
         limited = settings.masks or settings.budget_seconds is not None
-        order = labelling_order(ids, [source.named(id) for id in ids], settings.seed) if limited else ids
+        order = labelling_order(ids, [self._stratum(id) for id in ids], settings.seed) if limited else ids
         self._masked = self._first_masked(order)
         if settings.budget_seconds is not None:
             paid = frozenset(within_budget(order, self.seconds, settings.budget_seconds))
@@ -166,14 +168,24 @@ class LabelledDataset(Dataset):
             given, masks=mask if self.source.background else mask.without_background(), tags_complete=complete
         )
 
+    def _stratum(self, id: str) -> Tags | None:
+        """The classes by which an image is placed in the order of labelling, whatever kinds training sees."""
+        named = self.source.named(id)
+        if named is not None or self._manifest is None or id not in self._manifest.annotations:
+            return named
+        given = self._manifest.annotations[id].named()
+        return torch.tensor([label in given for label in range(1, len(self.source.classes) + 1)])
+
     def _first_masked(self, order: Sequence[str]) -> frozenset[str]:
-        """Choose the images that show their mask: the first that have one, in the manifest or in the data set."""
+        """Choose the images that show their mask: the first that have one in the manifest, or else in the data set."""
         wanted, chosen = self.settings.masks, list[str]()
+        given = {} if self._manifest is None else self._manifest.annotations
+        # masks that were given are what is to be learnt from; the data set's are for measuring
+        listed = {id for id in order if id in given and given[id].masks is not None}
         for id in order:
             if len(chosen) == wanted:
                 break
-            listed = self._manifest.annotations.get(id, Annotation()).masks if self._manifest else None
-            chosen += [id] if listed is not None or self.source.truth(id) is not None else []
+            chosen += [id] if (id in listed if listed else self.source.truth(id) is not None) else []
         if len(chosen) < wanted:
             raise DataError(
                 f"labels.masks={wanted} asks for more masks than there are: {len(chosen)} of {len(order)} training "
@@ -215,7 +227,13 @@ class LabelledDataset(Dataset):
         try:
             kinds = (*settings.kinds, "masks") if id in self._masked else settings.kinds
             found = found.only(kinds)
-            drawn = manifest.sizes.get(id) or self.source.native_size(id)
+            native = self.source.native_size(id)
+            drawn = manifest.sizes.get(id, native)
+            if not same_shape(drawn, native):
+                raise DataError(
+                    f"its labels are of an image of {drawn[0]} rows and {drawn[1]} columns, the image has {native[0]} "
+                    f"and {native[1]}, which is another shape; label the image as it is shown, upright and whole"
+                )
             found.check(drawn, len(self.source.classes))
             found = found.resized(drawn, self.source.size(id))
         except DataError as error:

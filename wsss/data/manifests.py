@@ -1,11 +1,11 @@
 """Files of labels: the manifest of a data set, and what was published in other formats."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from wsss import console
 from wsss.annotations.annotation import Annotation
-from wsss.annotations.base import Size
+from wsss.annotations.base import Size, same_shape
 from wsss.annotations.codec import decode, encode
 from wsss.annotations.formats import FORMATS, VOC_CLASSES, Source, recognise
 from wsss.annotations.formats.cues import GRID
@@ -70,7 +70,8 @@ def import_labels(
         path: The file, or the folder of the files of a format that has one for each image.
         format: One of ``FORMATS``; found out by what is in the file if not given.
         classes: Names of the foreground classes, for files that don't name them; VOC's where the format implies them.
-        images: Folder of the images, whose sizes are checked against and kept; only images in it are read of cues.
+        images: Folder of the images; their shapes are checked against, and their sizes kept where the file has none.
+            Only images in it are read of cues.
         ids: The list that says which cues are whose; for cues only.
         grid: Points along a side of the cues' grid, 41 if not given; for cues only.
 
@@ -96,8 +97,9 @@ def import_labels(
     if not manifest.annotations:
         raise DataError(f"'{path}' has labels of no image; give a file or a folder that has some")
     if images is not None:
-        _compare(list(manifest.annotations), sizes, path, images)
-    known = dict(manifest.sizes) | {image: sizes[image] for image in manifest.annotations if image in sizes}
+        _compare(manifest, sizes, path, images)
+    # what was labelled may have been smaller or larger than the images are now; places are those of what was labelled
+    known = {image: sizes[image] for image in manifest.annotations if image in sizes} | dict(manifest.sizes)
     whole = Manifest(classes=manifest.classes, annotations=manifest.annotations, sizes=known)
     whole.check(f"'{path}'")
     return whole
@@ -137,8 +139,17 @@ def export_labels(manifest: Manifest, format: str, out: Path) -> dict[str, int]:
     return same_but_for(manifest.annotations, back.annotations)
 
 
-def _compare(labelled: Sequence[str], sizes: Mapping[str, Size], path: Path, folder: Path) -> None:
-    """Refuse a folder without any of the labelled images, and tell how many it lacks."""
+def _compare(manifest: Manifest, sizes: Mapping[str, Size], path: Path, folder: Path) -> None:
+    """Refuse a folder without any of the labelled images or with others of their names; tell how many it lacks."""
+    for image, told in manifest.sizes.items():
+        shown = sizes.get(image, told)
+        if not same_shape(told, shown):
+            raise DataError(
+                f"'{path}' labels image '{image}' of {told[0]} rows and {told[1]} columns, in '{folder}' it has "
+                f"{shown[0]} and {shown[1]}, which is another shape; set --images to the images that were labelled, or "
+                f"mend the size"
+            )
+    labelled = list(manifest.annotations)
     missing = [image for image in labelled if image not in sizes]
     if len(missing) == len(labelled):
         raise DataError(
@@ -219,7 +230,9 @@ def _sizes(folder: Path | None) -> dict[str, Size]:
 def _target(folder: Path, image: str, suffix: str) -> Path:
     """The file of an image, inside of the folder whatever the image is called."""
     parts = PurePosixPath(image)
-    if parts.is_absolute() or ".." in parts.parts or "\0" in image:
+    odd = parts.is_absolute() or ".." in parts.parts or "\0" in image
+    # `./a`, `a//b` and `a/` would be read back under other names
+    if odd or not parts.name or parts.as_posix() != image:
         raise DataError(f"image '{image}' can't be the name of a file in '{folder}'; rename it in the manifest")
     return folder / f"{image}{suffix}"
 

@@ -7,6 +7,7 @@ refused.
 
 import io
 import pickle  # noqa: TID251 - only its parser is used; see find_class, which looks nothing up
+import tokenize
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +26,15 @@ PLAIN_KINDS = "biufcSU"
 DAMAGES = (
     pickle.UnpicklingError,
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     ImportError,
     LookupError,
     MemoryError,
     RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
     TypeError,
     ValueError,
 )

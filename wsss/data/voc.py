@@ -30,8 +30,8 @@ class VocSettings(DatasetSettings):
     root: str = "data/voc"
     """Folder of the data set."""
     tags: str = "file"
-    """Where image tags come from: file (image_level_labels.txt), xml (Annotations), masks (uses the truth), or a file
-    in the root that ends in .npy: {image: C zeros and ones}."""
+    """Where image tags come from: file (image_level_labels.txt; without one, Annotations), xml (Annotations), masks
+    (uses the truth), or a file in the root that ends in .npy: {image: C zeros and ones}."""
     train_list: str = "train"
     """List in ImageSets/Segmentation of the images to learn from, such as train_aug, also found as trainaug."""
     val_list: str = "val"
@@ -82,19 +82,22 @@ class VocDataset(FileDataset):
         self._annotations = root / "Annotations"
         self._more_masks = root / (SBD_MASKS if settings.masks == VocSettings.masks else settings.masks)
         finders: dict[str, Callable[[str], Tags | None]] = {"xml": self._tags_of_xml, "masks": self._tags_of_mask}
-        self._finder = finders.get(settings.tags, self._tags_of_table)
-        self._require_tags(root, settings)
+        # VOC itself says in the boxes alone what is in its images
+        boxed = settings.tags == "file" and not (root / TAG_FILE).exists() and self._annotations.is_dir()
+        source = "xml" if boxed else settings.tags
+        self._finder = finders.get(source, self._tags_of_table)
+        self._require_tags(root, settings, source)
 
-    def _require_tags(self, root: Path, settings: VocSettings) -> None:
-        if settings.tags == "file":
+    def _require_tags(self, root: Path, settings: VocSettings, source: str) -> None:
+        if source == "file":
             with stepping_over():
                 self._tags = _read_tag_file(root / TAG_FILE, set(self._images), len(self.classes))
-        elif settings.tags.endswith(TAG_ARRAY):
+        elif source.endswith(TAG_ARRAY):
             with stepping_over():
-                self._tags = read_tag_array(root / settings.tags, self._images, len(self.classes))
-        elif settings.tags == "xml":
+                self._tags = read_tag_array(root / source, self._images, len(self.classes))
+        elif source == "xml":
             require_folder(self._annotations, "data.tags")
-        if settings.tags == "masks" or settings.masks != VocSettings.masks:
+        if source == "masks" or settings.masks != VocSettings.masks:
             require_folder(self._masks, "data.masks")
 
     def _find_tags(self, id: str) -> Tags | None:
@@ -113,7 +116,11 @@ class VocDataset(FileDataset):
             return None
         try:
             names = {(entry.findtext("name") or "").strip() for entry in ElementTree.parse(path).iter("object")}
-        except ElementTree.ParseError as error:
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"'{path}' can't be read ({reason}); replace the file or delete it") from error
+        except (ElementTree.ParseError, LookupError, ValueError) as error:
+            # the last two are about encodings that Python or its parser doesn't know
             raise DataError(f"'{path}' is no XML ({error}); replace the file or delete it") from error
         unknown = sorted(names - set(self.classes))
         if unknown:

@@ -25,7 +25,7 @@ class Source:
         path: The file, as messages name it.
         image: The image that it is about, where a format has a file for each.
         content: What is in it: text, or what a reader of the format's bytes made of them.
-        size: Height and width of that image, where they were found elsewhere.
+        size: Height and width of that image, where they were found elsewhere; what the file says goes before it.
         sizes: The same of all images, where a format has one file for all.
     """
 

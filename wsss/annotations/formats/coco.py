@@ -122,7 +122,10 @@ def _images(entry: Entry) -> tuple[dict[int, str], dict[str, Size]]:
     sizes: dict[str, Size] = {}
     for one in entry.entries():
         held = one.members(("id", "file_name", "height", "width"), others=True)
-        id, name = held["id"].whole(0, LAST_ID), PurePosixPath(held["file_name"].text()).with_suffix("").as_posix()
+        id, file = held["id"].whole(0, LAST_ID), PurePosixPath(held["file_name"].text())
+        if file.name in ("", ".."):
+            raise held["file_name"].wrong("must name a file")
+        name = file.with_suffix("").as_posix()
         if id in names or name in sizes:
             raise one.wrong("must be the only image of its id and of its name", "rename or delete one of the two")
         names[id] = name

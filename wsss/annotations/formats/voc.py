@@ -33,7 +33,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
     for source in sources:
         places[source.image] = source.name
         root = parse_xml(source.content, source.name, "annotation")
-        size = source.size or read_size(root)
+        size = read_size(root) or source.size
         if size is not None:
             sizes[source.image] = size
         found[source.image] = []
