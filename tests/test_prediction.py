@@ -43,6 +43,8 @@ def test_photographs_of_any_kind_and_folders_of_them(
     PillowImage.new("L", (1, 1)).save(folder / "dot.png")
     PillowImage.new("CMYK", (40, 30)).save(folder / "print.jpg")
     (folder / "notes.txt").write_text("no image")
+    (folder / "._print.jpg").write_bytes(b"what macOS knows about print.jpg")
+    (folder / "folder.png").mkdir()
     single = tmp_path / "wide.bmp"
     PillowImage.new("RGB", (90, 20)).save(single)
     assert main(["predict", str(toy.folder), str(folder), str(single), "--out", str(tmp_path / "out")]) == 0
@@ -84,6 +86,24 @@ def test_what_is_no_image_is_named(toy: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match=r"broken\.png' can't be decoded"):
         toy.predict(tmp_path / "broken.png", out=tmp_path / "out")
+
+
+def test_no_image_is_labelled_before_all_are_known_to_be_there(toy: Run, tmp_path: Path) -> None:
+    first = save(tmp_path / "a.png", toy, toy.dataset.ids("val")[0])
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    for second, message in {"broken.png": "can't be decoded", "gone.png": "is missing"}.items():
+        with pytest.raises(DataError, match=message):
+            toy.predict(first, tmp_path / second, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_above_the_limit_of_pillow_is_labelled(
+    toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = save(tmp_path / "a.png", toy, toy.dataset.ids("val")[0])
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)
+    (written,) = toy.predict(image, out=tmp_path / "out")
+    assert tuple(read_label_png(written).shape) == toy.dataset.size(toy.dataset.ids("val")[0])
 
 
 def test_photographs_are_labelled_where_the_data_of_the_run_are_not(

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from wsss import console
 from wsss.config import Config
-from wsss.data.images import IMAGE_SUFFIXES, read_image
+from wsss.data.images import IMAGE_SUFFIXES, image_size, read_image
 from wsss.errors import DataError
 from wsss.functional.windows import merge_windows
 from wsss.memory import keep_freed_memory
@@ -101,9 +101,12 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path) -> lis
         The palette PNGs.
 
     Raises:
-        DataError: If there is no image, two have the same name, or one can't be read; those before it are written.
+        DataError: If there is no image, two have the same name, or one is missing or no image, before any is labelled;
+            or if one is damaged behind its header, when those before it are written.
     """
     images = dict(_named(paths))
+    for path in images.values():
+        image_size(path)
     keep_freed_memory()
     written = []
     with console.progress("predictions", len(images)) as advance:
@@ -140,4 +143,8 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 def _images(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+    )

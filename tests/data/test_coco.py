@@ -150,8 +150,12 @@ def test_run_lengths_are_decoded_as_the_tools_of_coco_encode_them() -> None:
         ({"segmentation": {"size": [4, 6], "counts": [30, -6]}}, "run lengths that do not fill"),
         ({"segmentation": {"size": [4, 6], "counts": "10"}}, "run lengths that do not fill"),
         ({"segmentation": {"size": [4, 6]}}, "run lengths that do not fill"),
+        ({"segmentation": {"size": 24, "counts": [24]}}, "annotation 5 has run lengths that do not fill"),
+        ({"segmentation": {"size": None, "counts": [24]}}, "annotation 5 has run lengths that do not fill"),
+        ({"segmentation": {"size": [4, 6], "counts": [[1], [2, 3]]}}, "annotation 5 has run lengths that do not fill"),
         ({"segmentation": [[1, 1, 2, 2, 3]]}, "annotation 5 has a polygon that is no list x, y"),
         ({"segmentation": [[1, 1, 2, 2, 3, 1e9]]}, "a polygon that is no list"),
+        ({"segmentation": [[1, 1, 2, 2, 3, 10**400]]}, "annotation 5 has a polygon that is no list"),
         ({"segmentation": [[1, 1, 2, 2, 3, float("nan")]]}, "a polygon that is no list"),
         ({"segmentation": [1, 1, 2, 2]}, "a polygon that is no list"),
         ({"segmentation": [["a", 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
@@ -159,6 +163,8 @@ def test_run_lengths_are_decoded_as_the_tools_of_coco_encode_them() -> None:
         ({"segmentation": [[[1, 2], 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
         ({"segmentation": "none"}, "neither a list of polygons nor run lengths"),
         ({"segmentation": [], "bbox": [1, 2, 3]}, "annotation 5 has a box that is not x, y, width, height"),
+        ({"segmentation": [], "bbox": {"a": 1}}, "annotation 5 has a box that is not x, y, width, height"),
+        ({"segmentation": [], "bbox": [1, 2, "c", 4]}, "annotation 5 has a box that is not x, y, width, height"),
     ],
 )
 def test_an_outline_that_is_none_is_an_error_that_names_its_annotation(
@@ -240,6 +246,9 @@ IMAGE = {"id": 1, "file_name": "both.png", "height": 4, "width": 6}
         ({"images": [IMAGE, {**IMAGE, "id": 2}]}, "differ by their ending alone"),
         ({"images": []}, "lists no image"),
         ({"images": [{"id": 1}]}, r"the entry of images at byte \d+: KeyError"),
+        ({"images": [{**IMAGE, "height": 2**70}]}, r"the entry of images at byte \d+: OverflowError"),
+        ({"images": [{**IMAGE, "height": 4.5}]}, r"the entry of images at byte \d+: TypeError"),
+        ({"categories": [{"id": 2**70, "name": "car"}]}, r"the entry of categories at byte \d+: OverflowError"),
         (
             {"categories": [{"id": 3, "name": "car"}]},
             r"instances_val2017\.json' has other categories than '.*train2017",

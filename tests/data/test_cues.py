@@ -55,6 +55,13 @@ def test_an_entry_may_be_three_arrays_and_may_be_empty(tmp_path: Path) -> None:
     assert found["folder/two"].tolist() == [[2, 2], [0, 1], [0, 0]]
 
 
+@pytest.mark.parametrize("empty", [[[], [], []], np.array([[], [], []]), np.empty((3, 0), dtype=np.int64)])
+def test_an_image_without_cues_may_have_empty_rows_of_any_type(empty: object, tmp_path: Path) -> None:
+    found = files(tmp_path, HELD | {"7_cues": empty}).read(DATA)
+    assert found["one"].shape == (3, 0)
+    assert found["one"].dtype == torch.int64
+
+
 def test_a_file_that_wants_to_run_something_is_refused(tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[object, ...]:

@@ -1,3 +1,5 @@
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,37 @@ def test_images_are_found_below_a_folder_by_their_path_without_the_ending(tmp_pa
     found = find_images(tmp_path)
     assert list(found) == ["a", "b", "sea/calm/c", "sea/d.e"]
     assert found["sea/calm/c"] == tmp_path / "sea/calm/c.jpeg"
+
+
+def test_links_to_folders_are_followed_once_and_not_in_circles(tmp_path: Path) -> None:
+    images, pool = tmp_path / "data" / "images", tmp_path / "pool"
+    for path in (images / "sea" / "a.jpg", tmp_path / "data" / "masks" / "a.png", pool / "deep" / "b.jpg"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for link, target in {
+        images / "pool": pool,
+        # what is found already, by its own name or by an earlier link
+        images / "again": images / "sea",
+        images / "second": pool,
+        images / "sea" / "circle": images,
+        pool / "deep" / "circle": pool,
+        # what the folder itself lies in
+        images / "up": images.parent,
+        pool / "up": tmp_path,
+    }.items():
+        link.symlink_to(target, target_is_directory=True)
+    assert find_images(images) == {"pool/deep/b": images / "pool/deep/b.jpg", "sea/a": images / "sea/a.jpg"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names of any bytes")
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(DataError, match=r"caf\\xe9\.jpg' has a name that is not UTF-8, .*; rename it") as caught:
+        find_images(tmp_path)
+    assert str(caught.value).encode()
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -70,3 +103,6 @@ def test_a_missing_folder_names_its_setting(tmp_path: Path) -> None:
     require_folder(tmp_path, "data.root")
     with pytest.raises(DataError, match=r"set data.root to where the data lie"):
         require_folder(tmp_path / "away", "data.root")
+    (tmp_path / "list.txt").touch()
+    with pytest.raises(DataError, match=r"list\.txt' is a file, it must be a folder; set data.root to where"):
+        require_folder(tmp_path / "list.txt", "data.root")

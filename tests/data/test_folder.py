@@ -63,6 +63,51 @@ def test_tags_are_names_or_numbers_between_semicolons_commas_or_blanks(tmp_path:
     assert (named["a"], named["b"]) == (["cat", "traffic light"], ["cat"])
 
 
+@pytest.mark.parametrize(
+    ("cell", "named"),
+    [
+        ("traffic light", ["traffic light"]),
+        ("cat car", ["cat", "car"]),
+        ("2 car", ["car"]),
+        ("cup, black", ["cup, black"]),
+        ("", []),
+    ],
+)
+def test_blanks_separate_listed_classes_and_numbers_unless_the_cell_is_a_class(
+    tmp_path: Path, cell: str, named: list[str]
+) -> None:
+    root = make_folder(tmp_path, "image,tags", f'a,"{cell}"', "b,cat")
+    write(root / "classes.txt", "cat", "car", "traffic light", "cup, black")
+    assert tags_of(folder(root))["a"] == named
+
+
+def test_a_class_with_blanks_beside_separated_ones(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, "image,tags", "a,traffic light;car", "b,traffic light")
+    write(root / "classes.txt", "traffic light", "car")
+    assert tags_of(folder(root)) == {"a": ["traffic light", "car"], "b": ["traffic light"], "d": None, "sub/c": None}
+
+
+def test_words_that_are_not_all_classes_are_refused_as_a_whole(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, "image,tags", "a,traffic light car")
+    write(root / "classes.txt", "traffic light", "car")
+    with pytest.raises(DataError, match=r"has the tag 'traffic light car', .*separate its tags by semicolons"):
+        folder(root)
+
+
+def test_without_a_class_list_names_may_hold_blanks(tmp_path: Path) -> None:
+    dataset = folder(make_folder(tmp_path, "image,tags", "a,golden retriever", "b,poodle", "sub/c,golden hamster"))
+    assert dataset.classes == ("golden hamster", "golden retriever", "poodle")
+    assert tags_of(dataset)["a"] == ["golden retriever"]
+
+
+def test_without_a_class_list_names_that_stand_alone_elsewhere_need_a_separator(tmp_path: Path) -> None:
+    root = make_folder(tmp_path, "image,tags", "a,cat dog", "b,dog", "sub/c,cat")
+    with pytest.raises(DataError, match=r"line 2, has 'cat dog', .* one class or 2; separate its tags by semicolons"):
+        folder(root)
+    write(root / "classes.txt", "cat", "dog")
+    assert tags_of(folder(root))["a"] == ["cat", "dog"]
+
+
 def test_numbers_without_a_class_list_are_the_labels(tmp_path: Path) -> None:
     dataset = folder(make_folder(tmp_path, "image,tags", "a,3", "b,1 3"))
     assert dataset.classes == ("1", "2", "3")

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,30 @@ def test_images_of_one_pixel_and_of_24_megapixels_are_read(tmp_path: Path) -> No
     assert (huge[:, 700, 700].int() - torch.tensor([9, 99, 199])).abs().max() <= 3
 
 
+def test_images_above_the_limit_of_pillow_are_read_and_the_limit_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(20, 30).save(tmp_path / "photo.png")
+    expected = read_image(tmp_path / "photo.png")
+    # 600 pixels: above the first Pillow warns, above twice the second it refuses
+    for limit in (500, 200):
+        monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", limit)
+        with ThreadPoolExecutor(4) as threads:
+            assert all(torch.equal(image, expected) for image in threads.map(read_image, [tmp_path / "photo.png"] * 32))
+        assert limit == PillowImage.MAX_IMAGE_PIXELS
+        with pytest.raises(DataError, match="is missing"):
+            read_image(tmp_path / "gone.png")
+        assert limit == PillowImage.MAX_IMAGE_PIXELS
+
+
+def test_what_claims_more_pixels_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(grey_png(8, width=2**16, height=2**15, row=b""))
+    assert image_size(tmp_path / "large.png") == (2**15, 2**16)
+    (tmp_path / "bomb.png").write_bytes(grey_png(8, width=2**16, height=2**15 + 1, row=b""))
+    with pytest.raises(DataError, match=r"bomb\.png' has 32769 × 65536 pixels .* may have 2147483648; shrink it"):
+        image_size(tmp_path / "bomb.png")
+
+
 def test_a_thin_image_keeps_a_pixel_of_width() -> None:
     assert fit_size((4000, 1), 100) == (100, 1)
 
@@ -142,13 +167,13 @@ def test_grey_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits: int, r
     assert read_label_png(tmp_path / "few.png").tolist() == [[0, 1, 2, 3]]
 
 
-def grey_png(bits: int, *, width: int, row: bytes) -> bytes:
-    """Write a PNG of one row whose grey has as many bits, which Pillow cannot."""
+def grey_png(bits: int, *, width: int, row: bytes, height: int = 1) -> bytes:
+    """Write a PNG of one row whose grey has as many bits, which Pillow cannot; its header may claim more rows."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
 
 

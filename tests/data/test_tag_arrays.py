@@ -49,6 +49,10 @@ def test_lists_instead_of_arrays_and_files_of_numpy_1_are_read(tmp_path: Path) -
         (np.eye(3), r"holds an array \(3 × 3\) that does not say which row is which image; save a dictionary"),
         ({"2007_000032": [1.0, 0.0]}, r"image '2007_000032', has \[1\. 0\.\] of shape \(2,\), it must be 3 zeros"),
         ({"2007_000032": [0.3, 0.7, 0.0]}, r"image '2007_000032', has \[0\.3 0\.7 0\. \] .* zeros and ones"),
+        (
+            {"2007_000032": [[1], [0, 1]]},
+            r"image '2007_000032', has entries of several lengths in one row, it must be 3",
+        ),
         ({"2008_1": [0.0, 0.0, 1.0]}, r"names none of the images, its first is '2008_1' and theirs"),
         ({}, "names none of the images, its first is None"),
     ],

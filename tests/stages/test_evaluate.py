@@ -34,7 +34,8 @@ def one_by_one(cams: Tensor, truth: LabelMap, possible: Sequence[int]) -> Tensor
     for step in range(ORACLE_STEPS):
         for row, column in torch.cartesian_prod(*(torch.arange(side) for side in truth.shape)).tolist():
             true = int(truth[row, column])
-            found, best = nothing, step / ORACLE_STEPS
+            # the lowest threshold labels all pixels where there is no background
+            found, best = nothing, step / ORACLE_STEPS if step or nothing == 0 else -1
             for label in possible:
                 if label and float(cams[label - 1, row, column]) > best:
                     found, best = label, float(cams[label - 1, row, column])

@@ -160,8 +160,8 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region | No
 def _polygon(entry: object, where: str) -> list[float]:
     try:
         points = np.asarray(entry, dtype=np.float64) if isinstance(entry, list) else np.array(np.nan)
-    except (TypeError, ValueError):
-        # texts, objects, lists of several lengths
+    except (OverflowError, TypeError, ValueError):
+        # texts, objects, lists of several lengths, numbers that no float holds
         points = np.array(np.nan)
     if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= FARTHEST).all():
         raise ValueError(f"{where} has a polygon that is no list x, y, x, y … of numbers up to {FARTHEST}")
@@ -182,9 +182,14 @@ def _region_of_runs(outline: Mapping[str, Any], size: tuple[int, int], where: st
     height, width = size
     counts = outline.get("counts")
     runs = _decoded(counts) if isinstance(counts, str) else counts
-    lengths = np.asarray(runs if isinstance(runs, list) else [-1])
+    try:
+        lengths = np.asarray(runs if isinstance(runs, list) else [-1])
+    except ValueError:
+        # lists of several lengths
+        lengths = np.array([-1])
+    stated = outline.get("size")
     fits = lengths.ndim == 1 and lengths.dtype.kind in "iu" and (lengths >= 0).all() and lengths.sum() == height * width
-    if list(outline.get("size", ())) != [height, width] or not fits:
+    if not isinstance(stated, Sequence) or list(stated) != [height, width] or not fits:
         raise ValueError(f"{where} has run lengths that do not fill an image of {height} × {width} (rows × columns)")
     inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(inside, lengths).reshape(width, height).T
@@ -209,7 +214,10 @@ def _decoded(text: str) -> list[int]:
 
 def _box(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns that a box touches; none where there is no box."""
-    box = np.asarray(annotation.get("bbox") or [0, 0, 0, 0], dtype=np.float64)
+    try:
+        box = np.asarray(annotation.get("bbox") or [0, 0, 0, 0], dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):
+        box = np.array(np.nan)
     if box.shape != (4,) or not np.isfinite(box).all():
         raise ValueError(f"annotation {annotation.get('id')} has a box that is not x, y, width, height")
     (left, top), (width, height) = box[:2], box[2:]

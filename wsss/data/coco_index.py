@@ -8,7 +8,6 @@ import json
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
-from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -141,10 +140,10 @@ def _keep(entries: _Entries, name: str, value: Any, start: int, end: int) -> Non
         return
     try:
         if name == "images":
-            numbers = {key: index(value[key]) for key in ("id", "height", "width")}
+            numbers = {key: _number(value[key]) for key in ("id", "height", "width")}
             entries.image_list.append({"file_name": value["file_name"], **numbers})
         elif name == "categories":
-            entries.category_list.append({"id": index(value["id"]), "name": value["name"]})
+            entries.category_list.append({"id": _number(value["id"]), "name": value["name"]})
         else:
             entries.images.append(value["image_id"])
             entries.categories.append(value["category_id"])
@@ -153,6 +152,11 @@ def _keep(entries: _Entries, name: str, value: Any, start: int, end: int) -> Non
             entries.lengths.append(end - start)
     except (AttributeError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"the entry of {name} at byte {start}: {error!r}") from error
+
+
+def _number(value: Any) -> int:  # noqa: ANN401 - JSON
+    """Take a whole number that 64 bits hold, as all that is kept; others are a TypeError or an OverflowError."""
+    return array("q", [value])[0]
 
 
 def _categories(entries: _Entries, path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -126,7 +126,8 @@ class CueFiles:
             cues = np.asarray(held[entry])
         except ValueError:  # rows of different lengths
             cues = np.empty(0)
-        if cues.ndim != 2 or len(cues) != 3 or cues.dtype.kind not in "iu":
+        # three empty lists, for an image without cues, are floats to NumPy
+        if cues.ndim != 2 or len(cues) != 3 or (cues.size and cues.dtype.kind not in "iu"):
             raise DataError(
                 f"{where} holds {_outline(held[entry])}, it must hold three rows of whole numbers: labels, rows and "
                 f"columns; fetch the file again or mend the entry"

@@ -172,7 +172,7 @@ def _opened(kind: Callable[[DatasetSettings], FileDataset], settings: DatasetSet
 
 
 def require_folder(path: Path, setting: str) -> None:
-    """Refuse a folder that does not exist.
+    """Refuse what is no folder.
 
     Args:
         path: The folder.
@@ -182,7 +182,8 @@ def require_folder(path: Path, setting: str) -> None:
         DataError: If there is no such folder.
     """
     if not path.is_dir():
-        raise DataError(f"'{path}' is missing, it must be a folder; set {setting} to where the data lie", NO_FOLDER)
+        found = "a file" if path.exists() else "missing"
+        raise DataError(f"'{path}' is {found}, it must be a folder; set {setting} to where the data lie", NO_FOLDER)
 
 
 def read_lines(path: Path, cure: str) -> list[str]:
@@ -241,7 +242,7 @@ def _numbered_classes(path: Path, entries: list[tuple[int, str]]) -> tuple[str, 
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Find the photographs in a folder and below it.
+    """Find the photographs in a folder and below it, and in folders that links in it lead to.
 
     Args:
         folder: Where to look.
@@ -250,16 +251,17 @@ def find_images(folder: Path) -> dict[str, Path]:
         The file of each image by its id, the path inside the folder without its ending; sorted.
 
     Raises:
-        DataError: If two files would have the same id.
+        DataError: If two files would have the same id, or a name is not UTF-8.
     """
     found: dict[str, Path] = {}
-    for place, _, names in os.walk(folder):
+    for place, names in _walk(folder):
         for name in names:
-            path = Path(place, name)
+            path = place / name
             if path.suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
                 continue
             id = path.relative_to(folder).with_suffix("").as_posix()
             with stepping_over():
+                _require_text(id, path)
                 if id in found:
                     raise DataError(
                         f"'{path}' and '{found[id]}' are both called '{id}'; each image needs a name of its own, "
@@ -267,6 +269,38 @@ def find_images(folder: Path) -> dict[str, Path]:
                     )
                 found[id] = path
     return dict(sorted(found.items()))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Go through a folder and what links in it lead to; each place once, by its own name rather than by a link."""
+    walked: set[Path] = set()
+    waiting = [folder]
+    while waiting:
+        start = waiting.pop(0)
+        real = start.resolve()
+        # a link to what it lies in would have everything beside the folder in it, too
+        if walked and any(within.is_relative_to(real) for within in (folder.resolve(), start.parent.resolve())):
+            continue
+        links: list[Path] = []
+        for place, folders, names in os.walk(start):
+            here = Path(place)
+            there = real / here.relative_to(start)
+            if there in walked:
+                folders.clear()
+                continue
+            walked.add(there)
+            links += [here / name for name in folders if (here / name).is_symlink()]
+            yield here, names
+        waiting += sorted(links)
+
+
+def _require_text(id: str, path: Path) -> None:
+    """Refuse a name that can be neither written to a file nor shown: its bytes are no UTF-8."""
+    try:
+        id.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise DataError(f"'{shown}' has a name that is not UTF-8, names of images must be; rename it") from error
 
 
 def _pixels_of_numbers(mask: LabelMap) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Data sets made of a folder of images and a table of tags."""
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from wsss.types import Tags
 
 SPLIT_WORDS = {"train": "train", "val": "val", "": "train"}
 SEPARATORS = (";", ",")
-"""What may stand between the tags of a cell; where the table uses neither, blanks do."""
+"""What may stand between the tags of a cell; where the table uses neither, blanks do between classes and numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,9 @@ class FolderDataset(FileDataset):
     """A folder of images and a table of tags.
 
     An empty cell is an image known to show no class; an image without a line has unknown tags. Cells hold class names
-    or numbers, separated by semicolons, commas (in a quoted cell) or blanks, the same way in the whole table.
+    or numbers, separated by semicolons or commas (in a quoted cell), the same way in the whole table. Where the table
+    has neither, blanks separate numbers and the names of listed classes; other words are one name with blanks in it. A
+    cell that is the name of a listed class is that tag alone.
 
     Args:
         settings: Where it lies and how it is read.
@@ -90,9 +93,10 @@ class FolderDataset(FileDataset):
         rows: list[_Row] = []
         with stepping_over():
             rows = _read_table(root / settings.tags, images)
-        words = _split_cells(rows)
-        listed = root / settings.classes
-        classes = read_classes(listed) if settings.classes and listed.exists() else _classes_of_words(words, root)
+        path = root / settings.classes
+        listed = read_classes(path) if settings.classes and path.exists() else ()
+        words = _split_cells(rows, listed)
+        classes = listed or _classes_of_words(words, root)
         tags: dict[str, Tags] = {}
         for row in rows:
             with stepping_over():
@@ -174,10 +178,37 @@ def _read_row(entry: dict[str, str | None], names: dict[str, str], where: str) -
     return _Row(id, entry["tags"].strip(), (entry.get("split") or "").strip().lower(), where)
 
 
-def _split_cells(rows: list[_Row]) -> dict[str, list[str]]:
-    """Split each cell at the separator that the table uses."""
-    separator = next((mark for mark in SEPARATORS if any(mark in row.cell for row in rows)), None)
-    return {row.id: [word.strip() for word in row.cell.split(separator) if word.strip()] for row in rows}
+def _split_cells(rows: list[_Row], listed: Collection[str]) -> dict[str, list[str]]:
+    """Split each cell that is no listed class at the separator that the table uses."""
+    cells = {row.id: row.cell for row in rows if row.cell not in listed}
+    separator = next((mark for mark in SEPARATORS if any(mark in cell for cell in cells.values())), None)
+    words = {row.id: [row.cell] for row in rows}
+    if separator is not None:
+        return words | {
+            id: [word.strip() for word in cell.split(separator) if word.strip()] for id, cell in cells.items()
+        }
+    if not listed:
+        _require_clear_names(rows)
+    return words | {id: _split_at_blanks(cell, listed) for id, cell in cells.items()}
+
+
+def _split_at_blanks(cell: str, listed: Collection[str]) -> list[str]:
+    """Split a cell into numbers and listed classes; one that has other words is a name with blanks."""
+    words = cell.split()
+    return words if all(word.isdecimal() or word in listed for word in words) else [cell]
+
+
+def _require_clear_names(rows: list[_Row]) -> None:
+    """Refuse a cell that may be one name or several names, since other lines have each of its words alone."""
+    alone = {row.cell for row in rows}
+    for row in rows:
+        with stepping_over():
+            words = row.cell.split()
+            if len(words) > 1 and alone.issuperset(words) and not all(word.isdecimal() for word in words):
+                raise DataError(
+                    f"{row.where} has '{row.cell}', of which other lines have each word as a tag, so it may be one "
+                    f"class or {len(words)}; separate its tags by semicolons, or list all classes in classes.txt"
+                )
 
 
 def _classes_of_words(words: dict[str, list[str]], root: Path) -> tuple[str, ...]:
@@ -202,7 +233,7 @@ def _tags_of_words(words: list[str], classes: tuple[str, ...], where: str) -> Ta
         else:
             raise DataError(
                 f"{where} has the tag '{word}', tags must be class names or numbers from 1 to {len(classes)}; "
-                f"mend the line or add the class to classes.txt"
+                f"mend the line, separate its tags by semicolons, or add the class to classes.txt"
             )
     return tags
 

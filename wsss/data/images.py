@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from wsss.types import Image, LabelMap
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
 """Endings, in any case, that are taken for photographs."""
+
+LARGEST_IMAGE = 2**31
+"""Pixels of the largest image that is read; a file that claims more is damaged, or is meant to fill the memory."""
 
 ORIENTATION = 0x0112
 """Number of the EXIF entry that says how the camera was held."""
@@ -44,7 +48,7 @@ def read_image(path: Path, max_side: int | None = None) -> Image:
         (3, H, W) bytes.
 
     Raises:
-        DataError: If the file is missing, truncated or no image.
+        DataError: If the file is missing, truncated or no image, or has more than ``LARGEST_IMAGE`` pixels.
     """
     with _opened(path) as picture:
         size = fit_size((picture.height, picture.width), max_side)
@@ -69,7 +73,7 @@ def image_size(path: Path, max_side: int | None = None) -> tuple[int, int]:
         max_side: As in ``read_image``.
 
     Raises:
-        DataError: If the file is missing or no image.
+        DataError: If the file is missing or no image, or has more than ``LARGEST_IMAGE`` pixels.
     """
     with _opened(path) as picture:
         height, width = fit_size((picture.height, picture.width), max_side)
@@ -127,15 +131,44 @@ def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
     return labels[rows][:, columns]
 
 
+class _LiftedLimit:
+    """Lifts Pillow's own limit, far below ``LARGEST_IMAGE``, while any thread reads: there is one for the process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._readers = 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                PillowImage.MAX_IMAGE_PIXELS = self._limit
+
+
+_LIFTED_LIMIT = _LiftedLimit()
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[PillowImage.Image]:
     """Open a picture, and turn whatever Pillow raises about its content into one error."""
     try:
-        with PillowImage.open(path) as picture:
+        with _LIFTED_LIMIT, PillowImage.open(path) as picture:
+            if picture.width * picture.height > LARGEST_IMAGE:
+                raise DataError(
+                    f"'{path}' has {picture.height} × {picture.width} pixels (rows × columns), an image may have "
+                    f"{LARGEST_IMAGE}; shrink it, or leave it out"
+                )
             yield picture
     except FileNotFoundError as error:
         raise DataError(f"'{path}' is missing; restore the file, or leave it out") from error
-    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"'{path}' can't be decoded as an image ({error}); replace the file, or leave it out"
         ) from error

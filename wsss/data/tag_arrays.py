@@ -59,10 +59,11 @@ def _names(ids: Iterable[str]) -> dict[str | int, str]:
 
 
 def _tags(row: object, classes: int, where: str) -> Tags:
-    values = np.asarray(row)
+    rule = f"it must be {classes} zeros and ones, one for each class of classes.txt; mend the file"
+    try:
+        values = np.asarray(row)
+    except ValueError as error:
+        raise DataError(f"{where} has entries of several lengths in one row, {rule}") from error
     if values.shape != (classes,) or not np.isin(values, (0, 1)).all():
-        raise DataError(
-            f"{where} has {np.array2string(values, threshold=6)} of shape {values.shape}, it must be {classes} zeros "
-            f"and ones, one for each class of classes.txt; mend the file"
-        )
+        raise DataError(f"{where} has {np.array2string(values, threshold=6)} of shape {values.shape}, {rule}")
     return torch.from_numpy(values.astype(np.bool_))

@@ -87,7 +87,8 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
 
     return Stage(
         name="evaluate_cams",
-        version=2,
+        # without a background, pixels without any activation had no label at the lowest threshold
+        version=2 if dataset.background else 3,
         work=work,
         settings=settings.of_scores(),
         reads={"cams": cams},
@@ -149,7 +150,7 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
 
     Returns:
         (``ORACLE_STEPS``, K, K + 1); in step t, pixels whose best CAM is at most t / ``ORACLE_STEPS`` are background,
-        or, where there is none, have no label.
+        or, where there is none, have no label. There, step 0 labels all pixels, as the configured rule does.
     """
     classes = len(cams) + 1
     foreground = [label for label in possible if label != BACKGROUND]
@@ -159,7 +160,8 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
         peaks, best = cams[[label - 1 for label in foreground]].max(0)
         labels = torch.tensor(foreground)[best]
     # the step from which on the pixel is background; labels hold before it
-    turns = (peaks * ORACLE_STEPS).ceil().long().clamp(0, ORACLE_STEPS)
+    least = 1 if foreground and BACKGROUND not in possible else 0
+    turns = (peaks * ORACLE_STEPS).ceil().long().clamp(least, ORACLE_STEPS)
     valid = truth.long() < classes
     codes = ((turns * classes + truth.long()) * classes + labels)[valid]
     counted = torch.bincount(codes, minlength=(ORACLE_STEPS + 1) * classes**2).view(-1, classes, classes)
