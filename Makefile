@@ -2,9 +2,9 @@
 
 check:  ## Layout, lint, types and floors
 	uv run ruff format --check
-	uv run ruff check
-	uv run mypy
-	uv run lint-imports --no-cache
+	uv run --no-sync ruff check
+	uv run --no-sync mypy
+	uv run --no-sync lint-imports --no-cache
 
 fix:  ## Mend what can be mended without thinking
 	uv run ruff check --fix

@@ -16,6 +16,14 @@ hypothesis.settings.register_profile("wsss", deadline=None)
 hypothesis.settings.load_profile("wsss")
 
 
+LONG = ("test_readme", "test_runs", "test_processes", "test_strategy", "test_notebooks", "test_resume", "test_ranks")
+"""Modules that take longest; they begin first, or one process would be left alone with the last of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """A finished run at toy size; its store is to be read, or copied, never written: all workers share it."""
