@@ -180,3 +180,42 @@ def test_a_view_that_moves_nothing_leaves_boxes_alone_and_one_without_boxes_has_
     assert none.shape == (0, 5)
     random_view(coded(9, 9), None, None, TransformSettings(crop=8), seed=1, boxes=boxes)
     assert torch.equal(boxes, copy)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 0.9, 1.0, 1.7])
+def test_a_view_loses_no_mark_whatever_its_size(scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.full((60, 90), IGNORE, dtype=torch.uint8)
+    places = torch.randint(0, 60, (12, 2), generator=generator)
+    labels[places[:, 0], places[:, 1]] = torch.arange(12, dtype=torch.uint8)
+    settings = TransformSettings(crop=100, scale=(scale, scale), jitter=0)
+    image = torch.zeros(3, 60, 90, dtype=torch.uint8)
+    for seed in range(8):
+        marked = random_view(image, labels, None, settings, seed=seed, sparse=True).labels
+        plain = random_view(image, labels, None, settings, seed=seed).labels
+        assert marked is not None
+        assert plain is not None
+        if scale >= 1:
+            assert torch.equal(marked, plain)
+        # the image is smaller than the view, so all marks are in it; at most they share a pixel
+        elif scale > 0.4:
+            assert set(marked.unique().tolist()) == {*range(12), IGNORE}
+        assert set(plain.unique().tolist()) <= set(marked.unique().tolist())
+    assert scale >= 1 or (marked != IGNORE).sum() <= 12  # type: ignore[union-attr]
+
+
+def test_marks_lie_where_the_view_shows_what_was_marked() -> None:
+    generator = torch.Generator().manual_seed(1)
+    image = torch.zeros(3, 64, 96, dtype=torch.uint8)
+    labels = torch.full((64, 96), IGNORE, dtype=torch.uint8)
+    row, column = torch.randint(0, 64, (2,), generator=generator).tolist()
+    image[:, row, column] = 255
+    labels[row, column] = 1
+    for seed in range(6):
+        view = random_view(
+            image, labels, None, TransformSettings(crop=48, scale=(0.5, 0.5), jitter=0), seed=seed, sparse=True
+        )
+        assert view.labels is not None
+        assert view.weights is not None
+        shown = view.image[0] * (view.weights > 0)
+        assert torch.equal((view.labels == 1).nonzero()[0], (shown == shown.max()).nonzero()[0])

@@ -37,6 +37,7 @@ class DataModule(pl.LightningDataModule):
         samples: Samples in an epoch, for few images that are to be seen often; None takes each image once.
         outlined: Whether a batch has boxes too, (b, 32, 5) int64: label, top, left, bottom, right in pixels of the
             crop, filled up with rows of ``IGNORE``.
+        sparse: Whether the target labels few pixels, which views are not to lose.
 
     Raises:
         SettingsError: If the processes can't share a batch evenly.
@@ -58,13 +59,14 @@ class DataModule(pl.LightningDataModule):
         world_size: int = 1,
         samples: int | None = None,
         outlined: bool = False,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         whole = batch_size >= 1 and batch_size % world_size == 0
         require(whole, "batch_size", f"must be a multiple of the {world_size} processes", batch_size)
         if not train_ids:
             raise DataError(f"data set '{dataset.name}' has no image to learn from; see the settings of data")
-        self.views = TrainingViews(dataset, tuple(train_ids), target, transform, seed, outlined=outlined)
+        self.views = TrainingViews(dataset, tuple(train_ids), target, transform, seed, outlined=outlined, sparse=sparse)
         self.sampler = EpochSampler(
             len(train_ids), batch_size, seed=seed, rank=rank, world_size=world_size, samples=samples
         )

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional
 from torchvision.tv_tensors import Mask
 
 from wsss.errors import require
+from wsss.functional.settled import coarse_labels
 from wsss.types import IGNORE, Image, LabelMap
 
 MEAN_COLOUR = (0.485, 0.456, 0.406)
@@ -75,6 +76,7 @@ def random_view(
     *,
     seed: int,
     boxes: Int64[Tensor, "N 5"] | None = None,
+    sparse: bool = False,
 ) -> View:
     """Show an image at a random size, place, side and light, and its labels with it.
 
@@ -88,6 +90,7 @@ def random_view(
         settings: How far to go.
         seed: All that the view depends on, see ``seed_of``; the global generators are left alone.
         boxes: Label, top, left, bottom, right in pixels of the image, half-open, or None.
+        sparse: Whether few pixels are labelled, so that none may be lost where the view is smaller than the image.
     """
     draws = torch.rand(7, generator=torch.Generator().manual_seed(seed)).tolist()
     low, high = settings.scale[0], settings.scale[-1]
@@ -103,7 +106,8 @@ def random_view(
     if labels is None:
         return View(picture, None, None, moved)
     unknown = torch.full((1, settings.crop, settings.crop), IGNORE)
-    placed = _placed(_resized(Mask(labels[None]), rows, columns).long(), unknown, rows, columns, flip=flip)[0]
+    resized = _resized_marks if sparse and side > settings.crop else _resized
+    placed = _placed(resized(Mask(labels[None]), rows, columns).long(), unknown, rows, columns, flip=flip)[0]
     counts = torch.zeros(1, settings.crop, settings.crop)
     given = Mask(torch.ones_like(labels, dtype=torch.float32)[None] if weights is None else weights[None].float())
     counted = _placed(_resized(given, rows, columns), counts, rows, columns, flip=flip)[0]
@@ -128,6 +132,14 @@ def _resized(picture: Tensor, rows: _Span, columns: _Span) -> Tensor:
         return interpolate(part.as_subclass(Tensor)[None], size, mode="nearest-exact")[0]
     resized: Tensor = functional.resize(part, size, antialias=True)
     return resized.as_subclass(Tensor)
+
+
+def _resized_marks(labels: Mask, rows: _Span, columns: _Span) -> Tensor:
+    """Cut the window out and shrink it; each pixel has the label of most of those that it shows and that have one."""
+    part = functional.crop(labels, rows.start, columns.start, rows.length, columns.length).as_subclass(Tensor)
+    known = part[part != IGNORE]
+    classes = int(known.max()) + 1 if len(known) else 1
+    return coarse_labels(part, (rows.extent, columns.extent), classes=classes)
 
 
 def _placed(part: Tensor, canvas: Tensor, rows: _Span, columns: _Span, *, flip: bool) -> Tensor:

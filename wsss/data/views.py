@@ -87,6 +87,7 @@ class TrainingViews(TorchDataset[Batch]):
         transform: How far views go.
         seed: Where they are drawn from, with the epoch, the turn and the image's name.
         outlined: Whether boxes come along, for a training that learns from them.
+        sparse: Whether the target labels few pixels, which views are not to lose.
     """
 
     def __init__(
@@ -98,9 +99,11 @@ class TrainingViews(TorchDataset[Batch]):
         seed: int,
         *,
         outlined: bool = False,
+        sparse: bool = False,
     ) -> None:
         self.dataset = dataset
         self.outlined = outlined
+        self.sparse = sparse
         self.ids = ids
         self.target = target
         self.transform = transform
@@ -113,7 +116,8 @@ class TrainingViews(TorchDataset[Batch]):
         # a first turn is drawn as it was before there were others
         seed = seed_of("view", self.seed, epoch, *([turn] if turn else []), id)
         boxes = self._boxes(id) if self.outlined else None
-        view = random_view(self.dataset.image(id), labels, weights, self.transform, seed=seed, boxes=boxes)
+        image = self.dataset.image(id)
+        view = random_view(image, labels, weights, self.transform, seed=seed, boxes=boxes, sparse=self.sparse)
         entry = {"image": view.image, "index": torch.tensor(index), **_tags(self.dataset, id)}
         if view.labels is not None and view.weights is not None:
             entry |= {"labels": view.labels, "weights": view.weights}

@@ -80,13 +80,13 @@ def train_on_annotations(
             )
 
         target, outlined = partial(read_target, bench.read(seeds)), "box_tightness" in weights
-        _train(plan, target, task, bench, out, "segmenter", outlined=outlined)
+        _train(plan, target, task, bench, out, "segmenter", outlined=outlined, sparse=True)
 
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"losses": weights, **_steering(sparse, dsrg, weights)}
     data = {"annotations": plan.dataset.annotations_fingerprint()} if "box_tightness" in weights else {}
     return Stage(
-        name="segmenter", version=4, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
+        name="segmenter", version=5, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
     )
 
 
@@ -152,6 +152,7 @@ def _train(
     name: str,
     *,
     outlined: bool = False,
+    sparse: bool = False,
 ) -> None:
     from wsss.data.datamodule import DataModule
 
@@ -162,7 +163,13 @@ def _train(
     task = make_task(network, target)
     samples = plan.dataset.samples(len(ids))
     module = DataModule(
-        plan.dataset, ids, target=target, samples=samples, outlined=outlined, **loading(bench, plan.settings)
+        plan.dataset,
+        ids,
+        target=target,
+        samples=samples,
+        outlined=outlined,
+        sparse=sparse,
+        **loading(bench, plan.settings),
     )
     train(task, module, bench, out, steps=steps_of(samples, plan.settings), description=name)
     keep_network(task, out)
