@@ -1,6 +1,7 @@
 """What the stages of a run found in single images, and which images are worth a look."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -12,11 +13,13 @@ from wsss.stages.base import is_done
 from wsss.stages.evaluate import read_each
 from wsss.store import Artefact, Store
 
+Item = TypeVar("Item")
 
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """Choose so many images, evenly spread over the list."""
-    step = max(1, len(ids) // max(1, count))
-    return list(ids[::step][:count])
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Choose so many images, evenly spread over the list; all of them where there are no more."""
+    chosen = min(count, len(items))
+    return [items[place * len(items) // chosen] for place in range(chosen)]
 
 
 def found(store: Store, step: Step, image: str, classes: int) -> Tensor | None:

@@ -1,18 +1,21 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image as PillowImage
 
 from tests.checks.broken import make_sound
+from tests.data.toys import save_mask
 from wsss.checks import looks
-from wsss.checks.looks import look_at, look_at_all
+from wsss.checks.looks import look_at, look_at_all, read_outlines
 from wsss.data import Dataset, open_dataset
 from wsss.data.voc import VocSettings
+from wsss.functional.lookalikes import outline
 from wsss.ranks import Pool
 
 
-def opened(root: Path, tags: str = "file") -> Dataset:
-    return open_dataset(VocSettings(root=str(root), tags=tags))
+def opened(root: Path, tags: str = "file", *, background: bool = True) -> Dataset:
+    return open_dataset(VocSettings(root=str(root), tags=tags, background=background))
 
 
 def test_a_file_that_is_read_with_a_warning_is_remarked_upon(tmp_path: Path) -> None:
@@ -35,6 +38,30 @@ def test_one_cause_is_told_once(tmp_path: Path) -> None:
     # the size of an image is asked for its mask's sake, too; tags of a mask fail as the mask does
     assert [finding.kind for finding in look_at(dataset, "train", "a").findings] == ["unreadable image"]
     assert [finding.kind for finding in look_at(dataset, "train", "b").findings] == ["unreadable mask"]
+
+
+def test_a_mask_that_is_unknown_all_over_contradicts_no_tag(tmp_path: Path) -> None:
+    root = make_sound(tmp_path)
+    unknown = torch.full((24, 32), 255, dtype=torch.uint8)
+    save_mask(root / "SegmentationClass" / "a.png", unknown)
+    assert look_at(opened(root), "train", "a").findings == ()
+    # one pixel of background is something that it says
+    unknown[0, 0] = 0
+    save_mask(root / "SegmentationClass" / "a.png", unknown)
+    assert [finding.kind for finding in look_at(opened(root), "train", "a").findings] == ["tags against mask"]
+    assert look_at(opened(root, background=False), "train", "a").findings == ()
+
+
+def test_outlines_are_read_in_portions_and_are_empty_where_an_image_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_sound(tmp_path)
+    dataset = opened(root)
+    whole = read_outlines(dataset, ["a", "b", "v"])
+    assert torch.equal(whole[2], outline(dataset.image("v")))
+    (root / "JPEGImages" / "b.png").write_bytes(b"")
+    monkeypatch.setattr(looks, "PORTION", 2)
+    assert torch.equal(read_outlines(dataset, ["a", "b", "v"]), whole * torch.tensor([1, 0, 1])[:, None, None])
 
 
 def test_worker_processes_tell_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

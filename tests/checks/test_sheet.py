@@ -26,6 +26,12 @@ def test_each_class_is_shown_by_images_spread_over_those_that_have_it() -> None:
     assert sum(shown.tags == frozenset([2]) for shown in chosen) == IMAGES // 2
 
 
+def test_images_of_a_class_come_from_its_whole_list_though_there_are_few_more_than_places() -> None:
+    chosen = choose_for_sheet([look(str(number), [1]) for number in range(2 * IMAGES - 1)], classes=1)
+    # every second one, the first pair aside
+    assert [int(shown.id) for shown in chosen] == [0, *range(1, 2 * IMAGES - 2, 2)]
+
+
 def test_a_class_has_a_place_however_many_there_are() -> None:
     looks = [look(str(label), [label, 1]) for label in range(1, 201)]
     chosen = choose_for_sheet(looks, classes=200)

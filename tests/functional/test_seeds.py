@@ -441,8 +441,17 @@ def test_the_cams_stay_as_they_were() -> None:
         ({"quantile_pixels": "class"}, "quantile_pixels must be one of training, image, got 'class'"),
         ({"rule": "sec"}, "rule must be one of threshold, irn, got 'sec'"),
         ({"power": 0.0}, "power must be positive, got 0.0"),
+        (
+            {"rule": "irn", "irn_foreground_threshold": 0.1, "irn_background_threshold": 0.4},
+            r"irn_foreground_threshold must be at least irn_background_threshold \(0.4\) with rule irn, got 0.1",
+        ),
     ],
 )
 def test_a_setting_that_breaks_its_rule_is_named(broken: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SeedSettings(**broken)  # type: ignore[arg-type]
+
+
+def test_thresholds_that_no_rule_reads_and_equal_ones_are_not_refused() -> None:
+    SeedSettings(irn_foreground_threshold=0.1, irn_background_threshold=0.4)
+    SeedSettings(rule="irn", irn_foreground_threshold=0.4, irn_background_threshold=0.4)

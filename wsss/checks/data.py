@@ -4,14 +4,12 @@ Truth is read here to be counted and compared; nothing that trains sees what com
 """
 
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from wsss.annotations.settings import LabelSettings
+from wsss.checks.copies import find_copies
 from wsss.checks.looks import Finding, Look, finding_of, labels_of, look_at_all
 from wsss.checks.report import DataReport, Row
 from wsss.checks.sheet import draw_sheet
@@ -22,7 +20,6 @@ from wsss.data.faults import gathered
 from wsss.data.files import NO_FOLDER
 from wsss.data.labelled import with_labels
 from wsss.errors import DataError, SettingsError, StoreError
-from wsss.functional.lookalikes import SIDE, find_lookalikes
 from wsss.types import BACKGROUND, IGNORE
 
 Named = Mapping[str, frozenset[int] | None]
@@ -61,7 +58,7 @@ def check_data(
     findings += [finding_of(stray, "stray file") for stray in dataset.strays()]
     named, mislabelled = _labels_seen(dataset, config.labels, looks)
     findings += list(_findings_of_lists(dataset, looks, named, findings))
-    findings += list(_findings_of_copies(looks))
+    findings += list(find_copies(dataset, looks))
     told = {finding.text for finding in findings}
     # a mask that can't be read is told already
     findings += [finding for finding in mislabelled if finding.text not in told]
@@ -183,43 +180,3 @@ def _labels_seen(dataset: Dataset, settings: LabelSettings, looks: Sequence[Look
         else:
             named[image] = None if tags is None else labels_of(tags)
     return named, wrong
-
-
-def _findings_of_copies(looks: Sequence[Look]) -> Iterator[Finding]:
-    """Images that are there twice: in a split, in both, or in both and nearly the same."""
-    alike: dict[bytes, list[Look]] = defaultdict(list)
-    for look in looks:
-        if look.digest:
-            alike[look.digest].append(look)
-    for group in alike.values():
-        by_split = {split: [look for look in group if look.split == split] for split in SPLITS}
-        for split, copies in by_split.items():
-            if len(copies) > 1:
-                text = f"{_places(copies)} of split {split} have the same pixels; keep one of them"
-                yield Finding("duplicate image", text)
-        if all(by_split.values()):
-            one, other = by_split["train"][0], by_split["val"][0]
-            text = f"{one.place} of split train and {other.place} of split val have the same pixels; take one away"
-            yield Finding("image in two splits", text)
-    yield from _findings_of_lookalikes(looks)
-
-
-def _findings_of_lookalikes(looks: Sequence[Look]) -> Iterator[Finding]:
-    seen = {split: [look for look in looks if look.split == split and look.signature] for split in SPLITS}
-    if not all(seen.values()):
-        return
-    for place, near in find_lookalikes(_signatures(seen["val"]), _signatures(seen["train"])):
-        one, other = seen["train"][near], seen["val"][place]
-        if one.digest != other.digest:
-            text = f"{one.place} of split train and {other.place} of split val look the same; take one away"
-            yield Finding("look-alike in two splits", text)
-
-
-def _signatures(looks: Sequence[Look]) -> Tensor:
-    joined = bytearray(b"".join(look.signature for look in looks))
-    return torch.frombuffer(joined, dtype=torch.uint8).view(-1, 3, SIDE, SIDE)
-
-
-def _places(looks: Sequence[Look], most: int = 4) -> str:
-    named = ", ".join(look.place for look in looks[:most])
-    return named if len(looks) <= most else f"{named} and {len(looks) - most} more"

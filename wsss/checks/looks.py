@@ -6,13 +6,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from wsss import console
 from wsss.data.base import SPLITS, Dataset, digest
 from wsss.errors import DataError
-from wsss.functional.lookalikes import signature
+from wsss.functional.lookalikes import OUTLINE_SIDE, outline, signature
 from wsss.ranks import Pool
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
 
@@ -21,6 +23,9 @@ PORTION = 32
 
 WORTHWHILE = 10.0
 """Seconds of work that are worth starting worker processes for, which takes some seconds itself."""
+
+Portion = TypeVar("Portion")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,38 @@ def look_at_all(dataset: Dataset) -> list[Look]:
     return looks
 
 
-def _in_workers(
-    work: Callable[[tuple[str, tuple[str, ...]]], list[Look]], portions: Sequence[tuple[str, tuple[str, ...]]]
-) -> Iterator[list[Look]]:
+def read_outlines(dataset: Dataset, ids: Sequence[str]) -> Tensor:
+    """Read images once more for what tells them from look-alikes, several at a time.
+
+    Args:
+        dataset: The images.
+        ids: At least one name.
+
+    Returns:
+        Outlines (N, 64, 64); zeros where an image can't be read any more.
+    """
+    portions = [ids[start : start + PORTION] for start in range(0, len(ids), PORTION)]
+    joined = bytearray()
+    with console.progress("comparing look-alikes", len(ids)) as advance:
+        for done in _in_workers(partial(_outlines_of_portion, dataset), portions):
+            joined += done
+            advance(len(done) // OUTLINE_SIDE**2)
+    return torch.frombuffer(joined, dtype=torch.uint8).view(-1, OUTLINE_SIDE, OUTLINE_SIDE)
+
+
+def _outlines_of_portion(dataset: Dataset, ids: Sequence[str]) -> bytes:
+    outlines = torch.zeros(len(ids), OUTLINE_SIDE, OUTLINE_SIDE, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # told at the first look
+        warnings.simplefilter("ignore")
+        for place, id in enumerate(ids):
+            image = _image(dataset, id, [])
+            if image is not None:
+                outlines[place] = outline(image)
+    return outlines.numpy().tobytes()
+
+
+def _in_workers(work: Callable[[Portion], Result], portions: Sequence[Portion]) -> Iterator[Result]:
     """Do the first portion here, and the others in worker processes if there is enough left to do."""
     start = time.monotonic()
     yield from map(work, portions[:1])
@@ -171,6 +205,8 @@ def _pixels_of_labels(truth: LabelMap) -> dict[int, int]:
 
 
 def _disagreements(dataset: Dataset, id: str, tags: frozenset[int], pixels: dict[int, int]) -> Iterator[Finding]:
+    if set(pixels) == {IGNORE}:
+        return
     shown = set(pixels) - {BACKGROUND, IGNORE}
     for label in sorted(tags ^ shown):
         name = f"'{dataset.classes[label - 1]}'"

@@ -6,6 +6,7 @@ from pathlib import Path
 from wsss import console
 from wsss.checks.looks import Look
 from wsss.data.base import Dataset
+from wsss.gallery import spread
 from wsss.plotting import Tile, draw_tiles, tile
 
 IMAGES = 48
@@ -64,8 +65,7 @@ def _labels(look: Look) -> frozenset[int]:
 
 def _choose(chosen: dict[int, Look], looks: Sequence[Look], count: int) -> None:
     left = [look for look in looks if id(look) not in chosen]
-    step = max(1, len(left) // count)
-    chosen.update({id(look): look for look in left[::step][:count]})
+    chosen.update({id(look): look for look in spread(left, count)})
 
 
 def _tile(dataset: Dataset, look: Look) -> Tile:

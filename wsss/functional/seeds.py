@@ -76,6 +76,13 @@ class SeedSettings:
         for field in (*shares, "margin"):
             require(0 <= getattr(self, field) <= 1, field, "must lie in [0, 1]", getattr(self, field))
         require(0 < self.power < float("inf"), "power", "must be positive", self.power)
+        # below it, the map for the background would decide nothing; quantiles the wrong way round leave pixels unknown
+        require(
+            self.rule != "irn" or self.irn_foreground_threshold >= self.irn_background_threshold,
+            "irn_foreground_threshold",
+            f"must be at least irn_background_threshold ({self.irn_background_threshold}) with rule irn",
+            self.irn_foreground_threshold,
+        )
         require(bool(self.cues) == bool(self.cue_ids), "cue_ids", "must be given with cues and only then", self.cue_ids)
         require(not self.cues or self.rule == "threshold", "rule", "must stay threshold beside cues", self.rule)
         require(2 <= self.cue_grid <= 1000, "cue_grid", "must lie in [2, 1000]", self.cue_grid)

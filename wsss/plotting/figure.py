@@ -44,7 +44,11 @@ def draw_legend(figure: "Figure", entries: Sequence[tuple[int, str]], *, columns
 
 
 def write_figure(figure: "Figure", path: Path) -> None:
-    """Write a PNG that says neither when nor with what it was made."""
+    """Write a PNG that says neither when nor with what it was made; a ``$`` in a text is one, and begins no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     write_atomically(path, buffer.getvalue())
