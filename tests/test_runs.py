@@ -632,3 +632,33 @@ def test_another_configuration_of_the_same_name_does_not_keep_what_the_first_cam
     left = Run(tmp_path / "mine")
     assert not left.ended
     assert left.config.seed == 1
+
+
+def test_a_number_is_the_same_however_it_was_given(tmp_path: Path) -> None:
+    whole = load([*DRAWN, *TOY, f"store.root={tmp_path}", "until=classifier", "ceiling=false", "rounds=1"])
+    odd = replace(whole, seeds=replace(whole.seeds, power=4))  # where 4.0 is due
+    ended = wsss.run(config=odd)
+    assert ended.config.hash == ended.summary["config"]
+    assert {row["key"] for row in ended.summary["work"]} <= {step.stage.key for step in ended.plan}
+
+
+def test_nothing_of_another_configuration_stays_in_a_run_of_its_name(tmp_path: Path) -> None:
+    settings = ("run=mine", "until=superpixels", "ceiling=false")
+    first = run_toy(tmp_path, *settings, figures=True)
+    assert (first.folder / "figures" / "curves.png").exists()
+    kept = files_below(first.folder)
+    again = run_toy(tmp_path, *settings)
+    assert files_below(again.folder).keys() == kept.keys()
+    other = run_toy(tmp_path, *settings, "seed=1", "refine=[growing]", "until=seeds")
+    assert not (other.folder / "figures").exists()
+    assert {row["key"] for row in other.summary["work"]} == {
+        link.resolve().name for link in other.folder.iterdir() if link.is_symlink()
+    }
+
+
+def test_a_round_that_was_not_judged_does_not_stand(toy: Run, root: Path) -> None:
+    assert toy.final_round == toy.summary["segmenter"]["round"]
+    begun = run_toy(root, "until=predictions:1")
+    assert begun.final_round == begun.summary["segmenter"]["round"] == 0
+    first = run_toy(root, "until=predictions:0")
+    assert first.summary["segmenter"]["round"] == 0

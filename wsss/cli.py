@@ -181,7 +181,10 @@ def _run(given: argparse.Namespace) -> None:
     if given.dry_run:
         console.result(dry_run(config))
     else:
-        console.result(run(config=config).table())
+        ended = run(config=config)
+        # started by a launcher, all processes come here, and one of them is to tell
+        if os.environ.get("RANK", "0") == "0":
+            console.result(ended.table())
 
 
 def _study(given: argparse.Namespace) -> int:

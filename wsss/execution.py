@@ -118,6 +118,9 @@ class Execution:
         """Carry out one round; say whether another may follow."""
         for step in turn.steps:
             if not self._step(step):
+                # the first round has nothing to be judged by
+                if turn.index == 0 and turn.index in self.report.segmenters:
+                    self.report.final = turn.index
                 return False
         if turn.signal is None:
             self.report.final = turn.index

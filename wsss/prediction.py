@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from wsss import console
 from wsss.config import Config
 from wsss.data.images import IMAGE_SUFFIXES, image_size, read_image
+from wsss.data.units import fit_grid
 from wsss.errors import DataError
 from wsss.functional.windows import merge_windows
 from wsss.memory import keep_freed_memory
@@ -65,7 +66,7 @@ class Predictor:
         Returns:
             (H, W) uint8, never ``IGNORE``.
         """
-        shown = on_grid([image], (image.shape[1], image.shape[2]), self.device)
+        shown = on_grid([image], (fit_grid(image.shape[1]), fit_grid(image.shape[2])), self.device)
         with torch.inference_mode(), autocast(self.precision, self.device):
             scores = merge_windows(self._look, shown, window=WINDOW, overlap=OVERLAP, stride=STRIDE)
         labels = range(0 if self.background else BACKGROUND + 1, len(scores))

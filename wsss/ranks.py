@@ -84,17 +84,18 @@ def started_outside() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
-def join(seconds: float = PATIENCE, store: "Store | None" = None) -> None:
+def join(seconds: float = PATIENCE, store: "Store | None" = None, *, cuda: bool | None = None) -> None:
     """Meet the other processes that the environment names, over gloo and, with CUDA, NCCL.
 
     Args:
         seconds: How long a process waits for the others before it gives up.
         store: Where the processes find each other; if not given, the environment says where.
+        cuda: Whether each process has a GPU of its own; None if there is any.
     """
     if distributed.is_initialized():
         return
     backend = "gloo"
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() if cuda is None else cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=seconds)
@@ -116,20 +117,21 @@ def leave() -> None:
 
 
 @contextlib.contextmanager
-def gathered(size: int, arguments: Sequence[str], logs: Path) -> Iterator[None]:
+def gathered(size: int, arguments: Sequence[str], logs: Path, *, cuda: bool | None = None) -> Iterator[None]:
     """Work as rank 0 of several processes; the others run ``python -m wsss`` with the given arguments.
 
     Args:
         size: Number of processes, this one counted.
         arguments: What the others are called with.
         logs: Folder for the output of the others.
+        cuda: Whether each process has a GPU of its own; None if there is any.
 
     Raises:
         StageError: If another process fails.
     """
     if size == 1 or started_outside():
         if started_outside():
-            join()
+            join(cuda=cuda)
         try:
             yield
         finally:
@@ -145,7 +147,7 @@ def gathered(size: int, arguments: Sequence[str], logs: Path) -> Iterator[None]:
     try:
         with _watched(others, logs):
             _await(others, store)
-            join(store=store)
+            join(store=store, cuda=cuda)
             yield
     finally:
         leave()

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,9 +31,11 @@ from wsss.stages.base import Workbench, is_done
 from wsss.store import Artefact, Store, write_atomically
 from wsss.summary import FILE as SUMMARY
 from wsss.summary import write_summary
-from wsss.tasks.devices import resolve_precision
+from wsss.tasks.devices import choose_device, resolve_precision
+from wsss.tracking import METRICS
 
 CONFIG = "run.yaml"
+FIGURES = "figures"
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,7 @@ class Run:
     @property
     def final_round(self) -> int:
         """The last round that stands; 0 before any has ended."""
-        return max((row["round"] for row in self.summary["rounds"] if row.get("kept", True)), default=0)
+        return int((self.summary.get("segmenter") or {}).get("round") or 0)
 
     def table(self) -> str:
         """The table of stages, the segmenter's score and where everything lies, as plain text."""
@@ -279,11 +282,14 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
         raise SettingsError("config", "must be given alone, without other settings")
     if config is None:
         config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
+    # as the other processes and later readers have it, who read what is written: there 4 is 4.0 where a number is due
+    config = from_dict(yaml.safe_load(to_yaml(config)))
     others = ["join", os.fspath(config.folder / CONFIG)]
     with _threads(config):
         opened = _open(config)  # what can't be done is refused before anything is written
         _claim(config)
-        with ranks.gathered(config.trainer.devices, others, config.folder / "logs"):
+        cuda = choose_device(config.trainer.accelerator).type == "cuda"
+        with ranks.gathered(config.trainer.devices, others, config.folder / "logs", cuda=cuda):
             take_part(config, opened)
     return Run(config.folder)
 
@@ -311,13 +317,20 @@ def _open(config: Config) -> Opened:
 
 def _claim(config: Config) -> None:
     """Let the run's folder say what is run there; what another configuration of the same name came to is taken away."""
+    folder = config.folder
     try:
-        same = Run(config.folder).summary.get("config") == config.hash
-    except StoreError:
+        left = Run(folder)
+        same = left.config.hash == config.hash and not (left.ended and left.summary.get("config") != config.hash)
+    except WsssError:
         same = False
-    if not same:
-        (config.folder / SUMMARY).unlink(missing_ok=True)
-    write_atomically(config.folder / CONFIG, to_yaml(config).encode())
+    if not same and (folder / CONFIG).exists():
+        for name in (SUMMARY, METRICS):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / FIGURES, ignore_errors=True)
+        for link in folder.glob("[0-9]*_*"):
+            if link.is_symlink():
+                link.unlink(missing_ok=True)
+    write_atomically(folder / CONFIG, to_yaml(config).encode())
 
 
 def take_part(config: Config, opened: Opened) -> None:
@@ -341,6 +354,7 @@ def take_part(config: Config, opened: Opened) -> None:
         if ranks.world().leads:
             write_summary(config.folder, summarise(config, dataset, report, bench, planned.price))
             draw_run(config.folder, dataset, planned, bench.store, redraw=not all(row["cached"] for row in report.work))
+        ranks.barrier()  # whoever ends first would look for a summary that is not there yet
     except WsssError:
         watcher.say(
             f"to go on from here, run the same command again; everything finished is kept in '{config.store.root}'"
@@ -376,7 +390,7 @@ def join(path: Path) -> None:
     if parent:
         ranks.die_with_parent(int(parent))
     with console.quiet(), _threads(config):
-        ranks.join()
+        ranks.join(cuda=choose_device(config.trainer.accelerator).type == "cuda")
         try:
             take_part(config, _open(config))
         finally:

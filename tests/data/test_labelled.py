@@ -354,3 +354,13 @@ def test_settings_of_drawn_labels_are_refused_where_labels_are_given(drawing: di
     LabelSettings(
         source="manifest", manifest="labels.json", points=PointSettings(radius=1), boxes=BoxSettings(reset_below=0)
     )
+
+
+@pytest.mark.parametrize("settings", [{"budget_seconds": 1e6}, {"noise": NoiseSettings(wrong_tags=1e-9)}, {"masks": 1}])
+def test_tags_that_nobody_gave_are_not_taken_from_the_truth(settings: dict[str, Any]) -> None:
+    untagged = Untagged(SyntheticSettings(train=8, val=2, size=32))
+    shown = with_labels(untagged, LabelSettings(**settings))
+    assert isinstance(shown, LabelledDataset)
+    unknown = [name for name in NAMES if not shown.annotation(name).masks]
+    assert len(unknown) == 8 - settings.get("masks", 0)
+    assert all(shown.tags(name) is None and shown.named(name) is None for name in unknown)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.stages.workshop import DrawnDataset, Quiet, workbench
+from tests.stages.workshop import DrawnDataset, Quiet, given, workbench
 from wsss import ranks
 from wsss.errors import StageError
 from wsss.ranks import World
@@ -208,3 +208,14 @@ def test_another_run_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert work.did == []
     assert isinstance(bench.watcher, Quiet)
     assert bench.watcher.said == ["stage:0 is being made by another run; waiting for it"]
+
+
+def test_processes_that_plan_different_things_are_told_apart_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = workbench(tmp_path, DrawnDataset({}))
+    stage = given("seeds", lambda _: pytest.fail("it has worked"))
+    monkeypatch.setattr(ranks, "world", lambda: World(1, 2))
+    monkeypatch.setattr(ranks, "broadcast", lambda _: "the key of the first process")
+    with pytest.raises(StageError, match=r"^seeds:0 has another key in this process than in the first one"):
+        carry_out(stage, bench)

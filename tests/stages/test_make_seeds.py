@@ -18,6 +18,7 @@ from wsss.functional.seeds import (
     score_seeds,
 )
 from wsss.stages.make_seeds import make_network_seeds, make_seeds
+from wsss.stages.materials import training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.types import IGNORE
 
@@ -178,3 +179,20 @@ def test_the_rule_that_ends_the_rounds_does_not_change_the_seeds() -> None:
     key = make_network_seeds(dataset([1]), SelfTrainingSettings(), scores, 1).key
     assert make_network_seeds(dataset([1]), SelfTrainingSettings(guard=0.5, watched=0.4), scores, 2).key == key
     assert make_network_seeds(dataset([1]), SelfTrainingSettings(background_threshold=0.5), scores, 1).key != key
+
+
+def test_images_of_which_nothing_is_known_move_no_quantile_of_a_class_that_is_shown(tmp_path: Path) -> None:
+    shown = {name: enlarged(picture("000111"), 4) for name in ("tagged", "untagged", "empty")}
+    levels = {"tagged": 0.75, "untagged": 0.25, "empty": 0.5}
+    drawn = {name: torch.full((3, 1, 6), level) for name, level in levels.items()}
+    settings = SeedSettings(background="quantile", quantile_pixels="training", background_quantile=0.25)
+    for tags, expected in (
+        ({"tagged": [1], "untagged": None, "empty": []}, [0.75, 0.25]),
+        ({"tagged": [1], "untagged": [2], "empty": None}, [0.75, 0.25]),
+        ({"tagged": [1], "untagged": [1], "empty": []}, [0.25, float("nan")]),
+    ):
+        data = DrawnDataset(shown, tags=tags)
+        bench = workbench(tmp_path, data)
+        thresholds = training_thresholds(bench, finished(bench, given_scores("cams", drawn)), settings)
+        assert thresholds is not None
+        torch.testing.assert_close(thresholds.background, torch.tensor(expected), equal_nan=True)

@@ -74,8 +74,10 @@ def test_an_experiment_of_the_command_line_takes_the_place_of_the_one_in_the_fil
 
 
 def test_a_seed_may_decide_more_than_one_setting(tmp_path: Path) -> None:
-    found = planned(write_study(tmp_path, FILE + "seeded: [seed, superpixels.count]\n"), "seeds=[5]", "runs=weak")
-    assert (found.runs[0].whole.seed, found.runs[0].whole.superpixels.count) == (5, 5)
+    found = planned(write_study(tmp_path, FILE + "seeded: [seed, labels.seed]\n"), "seeds=[5]", "runs=weak")
+    assert (found.runs[0].whole.seed, found.runs[0].whole.labels.seed) == (5, 5)
+    told = refusal(tmp_path, FILE + "seeded: [seed, labels.seed]\n", "labels.seed=3")
+    assert told == "labels.seed is what the seeds of study 'which_crf' decide; choose them with seeds=[…]"
 
 
 def test_a_study_with_another_base_has_another_folder(tmp_path: Path) -> None:

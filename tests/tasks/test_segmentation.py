@@ -111,3 +111,29 @@ def test_scores_are_the_mean_of_the_probabilities_of_all_views() -> None:
         slow += interpolate(plain, (8, 12), mode="bilinear") + interpolate(mirrored, (8, 12), mode="bilinear")
     torch.testing.assert_close(found, slow / 4)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(2, 8, 12))
+
+
+class Edges(torch.nn.Module):
+    """A perfect network at stride 4: it says where in each image the bright part begins, as a share of each cell."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows, columns = (-(-side // 4) * 4 - side for side in images.shape[2:])
+        bright = torch.nn.functional.pad(images[:, :1], (0, columns, 0, rows), mode="replicate")
+        share = torch.nn.functional.avg_pool2d(bright, 4)
+        return torch.cat([1 - share, share], dim=1) * 1000 - 500
+
+
+@pytest.mark.parametrize("width", [320, 321, 322, 323])
+@pytest.mark.parametrize("flip", [False, True])
+def test_what_the_last_cells_see_is_not_stretched_over_the_image(width: int, flip: bool) -> None:
+    images = torch.zeros(1, 3, 32, width)
+    images[..., 296:] = 1
+    labels = (images[:, 0] > 0).long()
+    task = SegmentationTask(Edges(), SegmenterSettings())
+    total, count = task.losses({"image": images, "labels": labels})
+    assert float(total) / float(count) < 1e-3
+    scores = predict_scores(Edges(), images, flip=flip)
+    assert scores.shape[2:] == (8, -(-width // 4))
+    full = torch.nn.functional.interpolate(scores, (32, width), mode="bilinear", align_corners=False)
+    found = int((full[0, 1, 16] > 0.5).nonzero()[0])
+    assert abs(found - 296) <= 1

@@ -202,14 +202,17 @@ class LabelledDataset(Dataset):
             )
 
     def _simulated(self, id: str) -> Annotation:
-        settings = self.settings
+        settings, tags = self.settings, self.source.tags(id)
+        if settings.kinds == ("tags",) and tags is None:
+            # nobody has drawn anything, so the mask is none of a training's business
+            return Annotation()
         truth = self.source.truth(id) if settings.kinds == ("tags",) else self._truth(id)
         if truth is None:
             # tags alone can be mistaken without a mask to look at
             truth = nothing_known(self.source.size(id))
         return draw_labels(
             truth,
-            self.source.tags(id),
+            tags,
             len(self.source.classes),
             settings,
             seed=seed_of("labels", settings.seed, id),

@@ -51,7 +51,7 @@ def plan_units(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     alike: dict[tuple[int, int], list[str]] = {}
     for id, (height, width) in zip(ids, sizes, strict=True):
-        alike.setdefault((_on_grid(height), _on_grid(width)), []).append(id)
+        alike.setdefault((fit_grid(height), fit_grid(width)), []).append(id)
     units: list[Unit] = []
     for size in sorted(alike):
         count = min(batch_size, max(1, most_pixels // (size[0] * size[1])))
@@ -61,5 +61,6 @@ def plan_units(
     return tuple(units)
 
 
-def _on_grid(length: int) -> int:
+def fit_grid(length: int) -> int:
+    """The multiple of ``GRID`` nearest to a length, the larger of two; at least one."""
     return max(GRID, (length + GRID // 2) // GRID * GRID)

@@ -77,9 +77,17 @@ def coarse_labels(
     # the cell that the middle of a pixel lies in
     row, column = ((2 * place + 1) * cut // (2 * side) for place, cut, side in zip(places, size, sides, strict=True))
     codes = ((image * cells + row * size[1] + column) * classes) + labels[image, *places].long()
-    counts = torch.bincount(codes, minlength=batch * cells * classes).view(batch, *size, classes)
-    most, found = counts.max(dim=-1)
-    return found.where(most > 0, IGNORE).to(labels.dtype)
+    # few pixels may be labelled, of many classes
+    codes, counts = torch.unique(codes, return_counts=True)
+    # a cell's last row is that of its most frequent label, the lowest of equals
+    order = torch.argsort(counts * classes - codes % classes, stable=True)
+    coarse = torch.full((batch * cells,), IGNORE, dtype=labels.dtype, device=labels.device)
+    order = order[torch.argsort(codes[order] // classes, stable=True)]
+    codes = codes[order]
+    last = torch.ones_like(codes, dtype=torch.bool)
+    last[:-1] = codes[1:] // classes != codes[:-1] // classes
+    coarse[codes[last] // classes] = (codes[last] % classes).to(labels.dtype)
+    return coarse.view(batch, *size)
 
 
 def keep_labels(

@@ -26,8 +26,8 @@ class SuperpixelSettings:
     """Rounds of k-means."""
 
     def __post_init__(self) -> None:
-        # segments are kept in 16 bits
-        require(1 <= self.count <= 50_000, "count", "must lie in [1, 50000]", self.count)
+        # the region graph compares each segment with each
+        require(1 <= self.count <= 10_000, "count", "must lie in [1, 10000]", self.count)
         require(self.compactness > 0, "compactness", "must be positive", self.compactness)
         require(self.smoothing >= 0, "smoothing", "must not be negative", self.smoothing)
         require(self.iterations >= 1, "iterations", "must be at least 1", self.iterations)

@@ -154,6 +154,7 @@ def carry_out(stage: Stage, bench: Workbench) -> Outcome:
     begun = time.perf_counter()
     if not ranks.world().leads:
         return _follow(stage, bench, begun)
+    ranks.broadcast(stage.key)
     artefact = bench.store.artefact(stage.name, stage.key)
     if artefact.complete:
         artefact.sweep()
@@ -170,6 +171,11 @@ def carry_out(stage: Stage, bench: Workbench) -> Outcome:
 
 
 def _follow(stage: Stage, bench: Workbench, begun: float) -> Outcome:
+    if ranks.broadcast(stage.key) != stage.key:
+        raise StageError(
+            f"{stage.title} has another key in this process than in the first one, for data or settings differ; give "
+            f"all processes the same, and run again"
+        )
     done = ranks.broadcast(False)
     if not done:
         _work(stage, bench, bench.store.artefact(stage.name, stage.key))

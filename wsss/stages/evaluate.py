@@ -87,8 +87,9 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
 
     return Stage(
         name="evaluate_cams",
-        # without a background, pixels without any activation had no label at the lowest threshold
-        version=2 if dataset.background else 3,
+        # without a background, pixels without any activation had no label at the lowest threshold; images with unknown
+        # tags counted for the quantiles of all classes
+        version=3 if not dataset.background or settings.background == "quantile" else 2,
         work=work,
         settings=settings.of_scores(),
         reads={"cams": cams},

@@ -70,13 +70,13 @@ def make_seeds(
 
 
 def _version(settings: SeedSettings, *, annotated: bool) -> int:
-    # the background beside quantiles has got a floor
-    by_rank = settings.background == "quantile"
+    # the background beside quantiles has got a floor; then images with unknown tags ceased to count for all classes
+    by_rank, over_training = settings.background == "quantile", settings.quantile_pixels == "training"
     if not annotated:
-        return 1 + by_rank
+        return 1 + by_rank * (1 + over_training)
     # settled labels spread otherwise than at first; then thresholds of the training set were taken over the CAMs that
     # they judge, which annotations confine; then confined CAMs stayed as loud as they were
-    return 3 + by_rank * (1 + (settings.quantile_pixels == "training"))
+    return 3 + by_rank * (1 + 2 * over_training)
 
 
 @dataclass(frozen=True)

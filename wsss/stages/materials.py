@@ -247,6 +247,9 @@ def training_thresholds(
 ) -> Thresholds | None:
     """Take each class's quantiles over the CAMs of all training images with the class, where the settings ask for it.
 
+    Of images whose classes are not all known those count that are named. Where no image shows a class, those of which
+    nothing is known stand in.
+
     They belong to the maps that they were taken over: to CAMs kept to what annotations leave possible if ``settled`` is
     given, else to CAMs as they are stored. Every process counts for itself: reading the CAMs takes less than what is
     done with them afterwards.
@@ -255,13 +258,15 @@ def training_thresholds(
         return None
     dataset, classes = bench.dataset, len(bench.dataset.classes)
     images = dataset.ids("train")
-    counts = torch.zeros(classes, LEVELS, dtype=torch.int64)
+    # images with the class, and those of which nothing is known
+    counts = torch.zeros(2, classes, LEVELS, dtype=torch.int64)
     with bench.watcher.progress("levels of cams", len(images)) as advance:
         for image in images:
-            maps = cams.read_scores(image, classes + 1)[1:]
-            counts += count_levels(settled.cams(image, maps) if settled else maps, dataset.tags(image))
+            maps, named = cams.read_scores(image, classes + 1)[1:], dataset.named(image)
+            counts[int(named is None)] += count_levels(settled.cams(image, maps) if settled else maps, named)
             advance(1)
-    return rank_thresholds(counts, settings)
+    shown = counts[0].any(dim=1, keepdim=True)
+    return rank_thresholds(torch.where(shown, counts[0], counts[1]), settings)
 
 
 def image_thresholds(cams: CamMap, tags: Tags | None, settings: SeedSettings) -> Thresholds | None:

@@ -228,10 +228,15 @@ class _Reader:
 
     def _check_common(self) -> None:
         """Refuse what would make runs alike that the study wants to tell apart."""
+        seeded = set(_listed("seeded", self.content.get("seeded", ["seed"])))
         own = {key for pairs in self.variants.values() for key, _ in pairs} | ({BUDGET} if self.budgets else set())
         for key, _ in self.common:
             if key in RESERVED:
                 raise SettingsError(key, f"is given to each run by its study; write {RESERVED[key]}")
+            if key in seeded:
+                raise SettingsError(
+                    key, f"is what the seeds of study '{self.path.stem}' decide; choose them with seeds=[…]"
+                )
             if key in own:
                 raise SettingsError(
                     key, f"is what runs of study '{self.path.stem}' differ in; choose them with runs=[…] or budgets=[…]"

@@ -42,6 +42,8 @@ class Task(pl.LightningModule, ABC):
         self.network = network
         self.settings = settings
         self.total_steps = self.epoch_steps = 1
+        # of few held-out images some processes have none; measuring them waits for nobody between two steps
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.history: list[Metrics] = []
         self._running = torch.zeros(2, 1, dtype=torch.float64)
 

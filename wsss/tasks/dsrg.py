@@ -3,13 +3,12 @@
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from wsss.functional.dsrg import DsrgSettings, Spread, grow_online
 from wsss.functional.losses import balanced_seed_loss, constrain_loss, floored_softmax, recoverable_softmax
 from wsss.functional.settled import coarse_labels
 from wsss.tasks.base import ImageTask
-from wsss.tasks.segmentation import middles, without_background
+from wsss.tasks.segmentation import cover, middles, without_background
 from wsss.tasks.settings import SegmenterSettings
 from wsss.types import BACKGROUND, IGNORE
 
@@ -47,7 +46,7 @@ class DsrgTask(ImageTask):
         images = batch["image"]
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         size = tuple(-(-side // self.dsrg.stride) for side in images.shape[2:])
-        logits = interpolate(logits, size, mode="bilinear", align_corners=False)
+        logits = cover(logits, size, images.shape[2:])
         logits = logits if self.background else without_background(logits)
         probabilities = floored_softmax(logits)
         # of a network that has lost its numbers the loss tells in better words than the CRF

@@ -10,10 +10,14 @@ from torch.nn.functional import interpolate
 
 from wsss.functional.losses import SumAndCount, pixel_cross_entropy
 from wsss.functional.noise_robust import generalised_cross_entropy, symmetric_cross_entropy
+from wsss.functional.resampling import spread_over
 from wsss.tasks.base import ImageTask
 from wsss.tasks.settings import SegmenterSettings
 from wsss.tasks.views import quarter, views_of
 from wsss.types import BACKGROUND
+
+STRIDE = 4
+"""Pixels from one logit of DeepLabv3+ to the next."""
 
 PixelLoss = Callable[[Tensor, Tensor, Tensor | None], SumAndCount]
 """Judges logits by labels and by the weights of their pixels."""
@@ -50,7 +54,7 @@ class SegmentationTask(ImageTask):
         """Judge the pixels of a batch."""
         labels = batch["labels"]
         logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
-        logits = interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
+        logits = cover(logits, labels.shape[1:], labels.shape[1:])
         logits = without_background(logits.float()) if not self.background else logits
         return self.judge(logits, labels, self._weights(labels, batch.get("weights")))
 
@@ -84,6 +88,31 @@ def balance_weights(counts: Float[Tensor, " K"], exponent: float) -> Float[Tenso
         return torch.ones_like(counts)
     weights = counts.clamp(min=float(counts[counts > 0].min())) ** -exponent
     return weights * counts.sum() / (weights * counts).sum()
+
+
+def overhang(cells: Sequence[int], shown: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns by which the last cells of a map at stride 4 reach beyond what was shown."""
+    at_stride = list(cells) == [-(-side // STRIDE) for side in shown]
+    rows, columns = (STRIDE * count - side if at_stride else 0 for count, side in zip(cells, shown, strict=True))
+    return rows, columns
+
+
+def cover(
+    maps: Float[Tensor, "B K h w"], size: Sequence[int], shown: Sequence[int], *, mirrored: bool = False
+) -> Float[Tensor, "B K H W"]:
+    """Resize what a segmenter says to a map that covers what it was shown, no more and no less.
+
+    Args:
+        maps: Logits or probabilities.
+        size: Height and width of the result.
+        shown: Height and width of what the segmenter was shown.
+        mirrored: Whether that was mirrored; the result is not.
+    """
+    if not any(overhang(maps.shape[2:], shown)):
+        upright = maps.flip(-1) if mirrored else maps
+        return interpolate(upright, tuple(size), mode="bilinear", align_corners=False)
+    covering = spread_over(maps, size, shown, stride=STRIDE, anchor=0.5)
+    return covering.flip(-1) if mirrored else covering
 
 
 def middles(values: Shaped[Tensor, "B H W"], size: tuple[int, ...]) -> Shaped[Tensor, "B h w"]:
@@ -124,7 +153,6 @@ def predict_scores(
         logits = network(shown).float()
         probabilities = (logits if background else without_background(logits)).softmax(dim=1)
         for part, is_mirrored in zip(probabilities.chunk(len(mirrored)), mirrored, strict=True):
-            upright = part.flip(-1) if is_mirrored else part
-            total = total.to(part.device) + interpolate(upright, size, mode="bilinear", align_corners=False)
+            total = total.to(part.device) + cover(part, size, shown.shape[2:], mirrored=is_mirrored)
             views += 1
     return total / views

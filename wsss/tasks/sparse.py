@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import pad
 
 from wsss.functional.box_tightness import box_tightness_loss
 from wsss.functional.crf_loss import crf_loss
@@ -26,7 +26,7 @@ from wsss.functional.size_loss import bounds_of_tags, size_loss
 from wsss.functional.tree_energy import tree_energy_loss
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
 from wsss.tasks.base import ImageTask
-from wsss.tasks.segmentation import middles, without_background
+from wsss.tasks.segmentation import cover, middles, overhang, without_background
 from wsss.tasks.settings import SegmenterSettings
 from wsss.tasks.sparse_settings import SparseSettings
 from wsss.types import IGNORE
@@ -71,7 +71,7 @@ class Seen:
 
 
 def _partial_cross_entropy(seen: Seen) -> SumAndCount:
-    full = interpolate(seen.logits, seen.labels.shape[1:], mode="bilinear", align_corners=False)
+    full = cover(seen.logits, seen.labels.shape[1:], seen.labels.shape[1:])
     return pixel_cross_entropy(full, seen.labels)
 
 
@@ -81,10 +81,12 @@ def _balanced_seed(seen: Seen) -> SumAndCount:
 
 def _constrain(seen: Seen) -> SumAndCount:
     size = tuple(-(-side // seen.dsrg.stride) for side in seen.images.shape[2:])
-    shares = interpolate(seen.probabilities, size, mode="bilinear", align_corners=False)
+    shares = cover(seen.probabilities, size, seen.images.shape[2:])
     shown = shares.detach().nan_to_num()
     refined = refine_online(shown, seen.images, seen.possible, seen.dsrg, spread=seen.spread)
-    return constrain_loss(shares, refined, middles(seen.inside, size))
+    # where no label is possible, nothing is refined
+    some = seen.possible.any(dim=1).to(seen.inside.device)[:, None, None]
+    return constrain_loss(shares, refined, middles(seen.inside, size) & some)
 
 
 def _tree_energy(seen: Seen) -> SumAndCount:
@@ -121,7 +123,8 @@ def _box_tightness(seen: Seen) -> SumAndCount:
     boxes = seen.labels.new_zeros(0, 5).long() if seen.boxes is None else seen.boxes.flatten(0, 1)
     owners = torch.arange(len(boxes), device=boxes.device) // max(1, 0 if seen.boxes is None else seen.boxes.shape[1])
     given = boxes[:, 0] != IGNORE
-    stride = seen.images.shape[2] / seen.logits.shape[2]
+    rows, _ = overhang(seen.logits.shape[2:], seen.images.shape[2:])
+    stride = (seen.images.shape[2] + rows) / seen.logits.shape[2]
     corners = (boxes[given, 1:] / stride).round().long()
     return box_tightness_loss(recoverable_softmax(seen.logits), corners, boxes[given, 0], owners[given])
 
@@ -184,6 +187,8 @@ class SparseTask(ImageTask):
         logits, features = self.network.look(images.contiguous(memory_format=torch.channels_last))
         logits = logits.float() if self.background else without_background(logits.float())
         size = (logits.shape[2], logits.shape[3])
+        rows, columns = overhang(size, images.shape[2:])
+        beyond = (0, columns, 0, rows)
         possible = torch.cat([torch.full_like(batch["tags"][:, :1], self.background), batch["tags"]], dim=1)
         possible[:, 1:] |= ~batch["known"]
         return Seen(
@@ -192,8 +197,8 @@ class SparseTask(ImageTask):
             features=features.detach().float(),
             images=images,
             labels=batch["labels"],
-            coarse=coarse_labels(batch["labels"], size, classes=logits.shape[1]),
-            inside=middles(batch["weights"], size) > 0,
+            coarse=coarse_labels(pad(batch["labels"], beyond, value=IGNORE), size, classes=logits.shape[1]),
+            inside=middles(pad(batch["weights"], beyond), size) > 0,
             possible=possible,
             boxes=batch.get("boxes"),
             sparse=self.sparse,
