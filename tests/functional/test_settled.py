@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tests.drawing import picture
@@ -88,3 +89,20 @@ def test_scores_are_kept_on_their_device() -> None:
     scores, settled = torch.rand(3, 2, 2, device="meta"), torch.zeros(4, 4, dtype=torch.uint8, device="meta")
     allowed = torch.ones(3, 4, 4, dtype=torch.bool, device="meta")
     assert keep_scores(scores, settled, allowed).device.type == "meta"
+
+
+@pytest.mark.parametrize("known", [0.02, 0.3, 1.0])
+def test_coarse_labels_are_those_of_a_slow_count_however_many_are_known(known: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (2, 37, 50), generator=generator).to(torch.uint8)
+    labels[torch.rand(labels.shape, generator=generator) >= known] = IGNORE
+    size = (5, 6)
+    expected = torch.full((2, *size), IGNORE, dtype=torch.uint8)
+    for image, row, column in torch.cartesian_prod(*(torch.arange(side) for side in (2, *size))).tolist():
+        rows = [place for place in range(37) if (2 * place + 1) * size[0] // 74 == row]
+        columns = [place for place in range(50) if (2 * place + 1) * size[1] // 100 == column]
+        cell = labels[image][rows][:, columns]
+        seen = cell[cell != IGNORE].long()
+        if len(seen):
+            expected[image, row, column] = torch.bincount(seen).argmax().to(torch.uint8)
+    assert torch.equal(coarse_labels(labels, size, classes=4), expected)

@@ -1,7 +1,7 @@
 """Keeping evidence to what annotations settle and to what they leave possible."""
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
@@ -77,17 +77,26 @@ def coarse_labels(
     # the cell that the middle of a pixel lies in
     row, column = ((2 * place + 1) * cut // (2 * side) for place, cut, side in zip(places, size, sides, strict=True))
     codes = ((image * cells + row * size[1] + column) * classes) + labels[image, *places].long()
-    # few pixels may be labelled, of many classes
+    if batch * cells * classes <= len(codes):
+        most, found = torch.bincount(codes, minlength=batch * cells * classes).view(-1, classes).max(dim=1)
+        coarse = found.where(most > 0, IGNORE)
+    else:
+        # few pixels are labelled, or of many classes: a table of all would be large and empty
+        coarse = _most_frequent(codes, batch * cells, classes)
+    return coarse.to(labels.dtype).view(batch, *size)
+
+
+def _most_frequent(codes: Int64[Tensor, " N"], cells: int, classes: int) -> Int64[Tensor, "{cells}"]:
+    """Find the label that comes most often in each cell, the lowest of equals, from cell × classes + label."""
     codes, counts = torch.unique(codes, return_counts=True)
-    # a cell's last row is that of its most frequent label, the lowest of equals
-    order = torch.argsort(counts * classes - codes % classes, stable=True)
-    coarse = torch.full((batch * cells,), IGNORE, dtype=labels.dtype, device=labels.device)
-    order = order[torch.argsort(codes[order] // classes, stable=True)]
-    codes = codes[order]
-    last = torch.ones_like(codes, dtype=torch.bool)
-    last[:-1] = codes[1:] // classes != codes[:-1] // classes
-    coarse[codes[last] // classes] = (codes[last] % classes).to(labels.dtype)
-    return coarse.view(batch, *size)
+    order = torch.argsort(counts * classes - codes % classes)
+    codes = codes[order[torch.argsort(codes[order] // classes, stable=True)]]
+    owners = codes // classes
+    last = torch.ones_like(owners, dtype=torch.bool)
+    last[:-1] = owners[1:] != owners[:-1]
+    found = torch.full((cells,), IGNORE, device=codes.device)
+    found[owners[last]] = codes[last] % classes
+    return found
 
 
 def keep_labels(
