@@ -325,7 +325,7 @@ def test_a_run_that_ends_before_its_segmenter_measures_what_there_is(toy: Run, r
     assert [row["name"] for row in run.summary["stages"]] == ["cams", "cams_oracle", "seeds"]
     assert run.summary["segmenter"] is run.summary["full_supervision"] is run.summary["percent_of_full"] is None
     made = {path.name for path in (root / "store").iterdir() if any(path.iterdir())}
-    assert made == {"classifier", "cams", "evaluate_cams", "seeds", "evaluate"}
+    assert made == {"classifier", "cams", "evaluate_cams", "seeds", "evaluate", "price"}
     assert "no segmenter was measured" in run.table()
 
 

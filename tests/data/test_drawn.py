@@ -28,7 +28,7 @@ def drawings(monkeypatch: pytest.MonkeyPatch) -> list[LabelMap]:
         made.append(truth)
         return simulate(truth, *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "simulate", counted)
+    monkeypatch.setattr("wsss.annotations.simulate.simulate", counted)
     monkeypatch.setattr(module, "_drawn", type(module._drawn)())
     return made
 
