@@ -194,7 +194,7 @@ class Run:
             name = "_".join([split or "train", *(["worst"] if worst else [])])
         if not chosen:
             raise DataError(f"data set '{self.dataset.name}' has no image to show; choose another split or class")
-        path = Path(out) if out else self.folder / "figures" / f"show_{name}.png"
+        path = Path(out) if out else self.folder / FIGURES / f"show_{name}.png"
         self._note_other_keys()
         draw_images(path, self.dataset, self.plan, self.store, chosen, remarks)
         return Drawing(path)
