@@ -45,12 +45,12 @@ def renamed(stage: Stage, turn: int) -> Stage:
     return Stage(name=stage.name, version=1, work=stage.work, settings={"turn": turn}, round=turn)
 
 
-def drawn(bench: Workbench, plan: Plan, *images: str, **remarks: str) -> list[Strip]:
+def drawn(bench: Workbench, plan: Plan, *images: str, palette: str = "voc", **remarks: str) -> list[Strip]:
     """The strips that would be drawn."""
     seen: list[Strip] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw_strips", lambda strips, *_, **__: seen.extend(strips))
-        draw_images(Path("nowhere.png"), DATA, plan, bench.store, images, remarks)
+        draw_images(Path("nowhere.png"), DATA, plan, bench.store, images, remarks, palette=palette)
     return seen
 
 
@@ -97,6 +97,14 @@ def test_a_validation_image_is_shown_with_prediction_and_ceiling(tmp_path: Path)
     assert np.array_equal(shown, overlay(DATA.image("val 1"), SHOWN["val 1"]))
 
 
+def test_labels_are_shown_in_the_colours_that_are_asked_for(tmp_path: Path) -> None:
+    bench = carried_out(tmp_path, plan_of())
+    (strip,) = drawn(bench, plan_of(), "val 1", palette="colour_blind")
+    for title in ("prediction", "truth"):
+        shown = np.asarray(dict(strip.columns)[title])
+        assert np.array_equal(shown, overlay(DATA.image("val 1"), SHOWN["val 1"], palette="colour_blind"))
+
+
 def test_the_columns_of_several_rounds_are_numbered(tmp_path: Path) -> None:
     plan = plan_of(rounds=2, ceiling=False)
     bench = carried_out(tmp_path, plan)
@@ -136,7 +144,7 @@ def test_what_each_segmenter_mixes_up_is_drawn(tmp_path: Path, monkeypatch: pyte
         finished(bench, stage)
     seen: list[tuple[Any, ...]] = []
     monkeypatch.setattr(figures, "draw_confusion", lambda *given: seen.append(given))
-    monkeypatch.setattr(figures, "draw_images", lambda *_: None)
+    monkeypatch.setattr(figures, "draw_images", lambda *_, **__: None)
     draw_run(tmp_path, DATA, Plan((Round(0, (step,), predictions, step, None, predictions),), (), scored), bench.store)
     ((confusion, path, names),) = seen
     # one half is of label 1 and called so, the other is background and called 2
@@ -152,7 +160,7 @@ def test_figures_that_are_there_are_kept_unless_something_is_new(
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "strips_val.png").write_bytes(b"old")
     asked: list[str] = []
-    monkeypatch.setattr(figures, "draw_images", lambda path, *_: asked.append(path.name))
+    monkeypatch.setattr(figures, "draw_images", lambda path, *_, **__: asked.append(path.name))
     draw_run(folder, DATA, plan_of(), bench.store, redraw=False)
     assert asked == ["strips_train.png"]
     draw_run(folder, DATA, plan_of(), bench.store)
@@ -163,6 +171,6 @@ def test_without_validation_images_only_training_images_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(figures, "draw_images", lambda path, *rest: asked.append((path.name, rest[-1])))
+    monkeypatch.setattr(figures, "draw_images", lambda path, *rest, **_: asked.append((path.name, rest[-1])))
     draw_run(tmp_path, DrawnDataset(TRAIN), plan_of(), workbench(tmp_path, DATA).store)
     assert asked == [("strips_train.png", ["one", "two"])]

@@ -389,9 +389,26 @@ def test_a_run_is_opened_and_shown(toy: Run, tmp_path: Path, capsys: pytest.Capt
         assert two.height > one.height
 
 
+def test_a_run_is_shown_in_the_colours_that_are_asked_for(toy: Run, tmp_path: Path) -> None:
+    plain = toy.show("val", 1, tmp_path / "voc.png").path
+    other = toy.show("val", 1, tmp_path / "other.png", palette="colour_blind").path
+    assert plain.read_bytes() != other.read_bytes()
+
+
+def test_other_colours_are_drawn_anew_and_compute_nothing(toy: Run) -> None:
+    strips = toy.folder / "figures" / "strips_val.png"
+    before = strips.read_bytes()
+    again = wsss.run(config=replace(toy.config, palette="colour_blind"))
+    assert again.folder == toy.folder
+    assert strips.read_bytes() != before
+    assert all(row["cached"] for row in again.summary["work"])
+    wsss.run(config=toy.config)
+    assert strips.read_bytes() == before
+
+
 def test_images_are_shown_by_name_by_class_and_worst_first(toy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr("wsss.runs.draw_images", lambda *given: drawn.append(given[4:]))
+    monkeypatch.setattr("wsss.runs.draw_images", lambda *given, **_: drawn.append(given[4:]))
     data = toy.dataset
     toy.show(images=["val_00002", "train_00003"])
     assert drawn.pop() == (["val_00002", "train_00003"], {})
@@ -421,6 +438,7 @@ def test_images_are_shown_by_name_by_class_and_worst_first(toy: Run, monkeypatch
         (["--worst", "3", "--count", "2"], "worst must be given without count"),
         (["--images", "train_00003", "--worst", "2"], "images must be given without another choice"),
         (["--worst", "0"], "worst must be at least 1, got 0"),
+        (["--palette", "colourblind"], "palette"),
     ],
 )
 def test_what_can_not_be_shown_is_refused_in_one_sentence(

@@ -143,6 +143,8 @@ def _add_result_verbs(verbs: "Verbs") -> None:
         help="so many images, the worst first by the IoU of their labels with the truth; with --class by that class's",
     )
     show.add_argument("--images", metavar="ID,ID", help="these images instead of a choice, whatever their split")
+    colours = "colours of the labels, voc or colour_blind (default: the run's)"
+    show.add_argument("--palette", metavar="NAME", help=colours)
     show.add_argument("--out", type=Path, metavar="PNG", help="file to write (default: in the run's figures)")
     show.set_defaults(verb=_show)
 
@@ -263,7 +265,9 @@ def _show(given: argparse.Namespace) -> None:
 
     images = None if given.images is None else given.images.split(",")
     run = load_run(given.run)
-    drawn = run.show(given.split, given.count, given.out, images=images, of=given.of, worst=given.worst)
+    drawn = run.show(
+        given.split, given.count, given.out, images=images, of=given.of, worst=given.worst, palette=given.palette
+    )
     console.result(f"drawn: {drawn}")
 
 

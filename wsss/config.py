@@ -23,7 +23,7 @@ import yaml
 
 from wsss.annotations.settings import LabelSettings
 from wsss.data import DATASETS, DatasetSettings
-from wsss.errors import SettingsError, require
+from wsss.errors import SettingsError, one_of, require
 from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.dsrg import DsrgSettings
 from wsss.functional.seeds import SeedSettings
@@ -31,6 +31,7 @@ from wsss.functional.superpixels import SuperpixelSettings
 from wsss.networks.backbones import BACKBONES
 from wsss.networks.classifier import NO_CLASS_WEIGHTS
 from wsss.networks.timm_backbones import is_timm, possible_names
+from wsss.plotting import PALETTES
 from wsss.refine import REFINERS
 from wsss.refine.settings import GrowingSettings
 from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingSettings
@@ -42,11 +43,11 @@ from wsss.tracking import TrackingSettings
 DEFAULT_EXPERIMENT = "synthetic"
 """What runs when neither an experiment nor a data set is named."""
 
-ELSEWHERE = ("store", "tracking", "trainer", "until", "start", "run", "experiment")
-"""Settings that can't change a result: where, how fast, how loud."""
+ELSEWHERE = ("store", "tracking", "trainer", "until", "start", "run", "experiment", "palette")
+"""Settings that can't change a result: where, how fast, how loud, in which colours."""
 
-RESERVED = ("store", ".", "..")
-"""Names that no run's folder may have: artefacts of all runs lie in ``store``."""
+RESERVED = ("store", "studies", "locks", ".", "..")
+"""Names that no run's folder may have: what all runs share lies in folders of these names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,8 @@ class Config:
     """First stage to run, `name` or `name:round`; those before it must lie in the store."""
     run: str | None = None
     """Name of the run's folder; made from the experiment and the configuration's hash when not given."""
+    palette: str = "voc"
+    """Colours of labels in figures: voc, or colour_blind, which people with any colour vision tell apart."""
     data: DatasetSettings = field(default_factory=DATASETS["synthetic"].settings)
     """The images: data=synthetic, voc, coco or folder."""
     labels: LabelSettings = field(default_factory=LabelSettings)
@@ -110,7 +113,9 @@ class Config:
         require(self.rounds >= 1, "rounds", "must be at least 1", self.rounds)
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
         named = self.run is None or (self.run not in RESERVED and not set(self.run) & set("/\\\0"))
-        require(named, "run", "must be a folder's name, no path and not 'store'; set store.root to move it", self.run)
+        rule = "must be a folder's name, no path and not 'store', 'studies' or 'locks'; set store.root to move it"
+        require(named, "run", rule, self.run)
+        one_of("palette", self.palette, tuple(PALETTES))
         known = possible_names(self.network) if is_timm(self.network) else BACKBONES
         if self.network not in known:
             raise unknown_name("network", self.network, [*known, *(() if is_timm(self.network) else ("timm/<name>",))])
@@ -139,8 +144,10 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Hash of the settings that can change a result."""
-        return digest_of({name: value for name, value in to_dict(self).items() if name not in ELSEWHERE})[:12]
+        """Hash of the settings that can change a result, a precision that was asked for among them."""
+        plain = to_dict(self)
+        asked = {} if self.trainer.precision == "auto" else {"precision": self.trainer.precision}
+        return digest_of({name: value for name, value in plain.items() if name not in ELSEWHERE} | asked)[:12]
 
     @property
     def folder(self) -> Path:

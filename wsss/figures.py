@@ -29,7 +29,9 @@ TITLES = {
 """Column titles that differ from the stage's name."""
 
 
-def draw_run(folder: Path, dataset: Dataset, plan: Plan, store: Store, *, redraw: bool = True) -> None:
+def draw_run(
+    folder: Path, dataset: Dataset, plan: Plan, store: Store, *, palette: str = "voc", redraw: bool = True
+) -> None:
     """Draw the figures of a run: strips of both splits, the curves of its trainings, what its segmenters mix up.
 
     Args:
@@ -37,12 +39,13 @@ def draw_run(folder: Path, dataset: Dataset, plan: Plan, store: Store, *, redraw
         dataset: The images.
         plan: The stages.
         store: Where their artefacts lie.
+        palette: Name of a palette in ``PALETTES``.
         redraw: Whether to draw figures that are there already.
     """
     for split in ("train", "val"):
         path = folder / "figures" / f"strips_{split}.png"
         if dataset.ids(split) and (redraw or not path.exists()):
-            draw_images(path, dataset, plan, store, spread(dataset.ids(split), ROWS))
+            draw_images(path, dataset, plan, store, spread(dataset.ids(split), ROWS), palette=palette)
     curves = folder / "figures" / "curves.png"
     rows = read_metrics(folder)
     if any("epoch" in row for row in rows) and (redraw or not curves.exists()):
@@ -69,6 +72,8 @@ def draw_images(
     store: Store,
     images: Sequence[str],
     remarks: Mapping[str, str] | None = None,
+    *,
+    palette: str = "voc",
 ) -> None:
     """Draw the strips of the given images.
 
@@ -79,21 +84,22 @@ def draw_images(
         store: Where their artefacts lie.
         images: Names of training or validation images.
         remarks: What stands below the name of an image.
+        palette: Name of a palette in ``PALETTES``.
     """
-    strips = [_strip(dataset, plan, store, image, (remarks or {}).get(image, "")) for image in images]
-    draw_strips(strips, path, classes=dataset.classes)
+    strips = [_strip(dataset, plan, store, image, (remarks or {}).get(image, ""), palette) for image in images]
+    draw_strips(strips, path, classes=dataset.classes, palette=palette)
 
 
-def _strip(dataset: Dataset, plan: Plan, store: Store, image: str, remark: str) -> Strip:
+def _strip(dataset: Dataset, plan: Plan, store: Store, image: str, remark: str, palette: str) -> Strip:
     known = [
         (_title(step, plan), shown)
         for step in plan
         if (shown := found(store, step, image, len(dataset.classes))) is not None
     ]
     title = f"{image}\n{remark}" if remark else image
-    row = strip_of_maps(dataset.image(image), [*known, *_truth(dataset, image)], title=title)
+    row = strip_of_maps(dataset.image(image), [*known, *_truth(dataset, image)], title=title, palette=palette)
     seen = dataset.annotation(image) if image in dataset.ids("train") else Annotation()
-    return with_annotation(row, dataset.image(image), seen, dataset.classes)
+    return with_annotation(row, dataset.image(image), seen, dataset.classes, palette=palette)
 
 
 def _truth(dataset: Dataset, image: str) -> Iterator[tuple[str, Tensor]]:

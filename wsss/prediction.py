@@ -90,13 +90,14 @@ def best_of_enlarged(scores: Tensor, size: tuple[int, int], labels: Sequence[int
     return chosen
 
 
-def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path) -> list[Path]:
+def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, palette: str = "voc") -> list[Path]:
     """Label photographs: a palette PNG each in ``labels``, and the colours over the photograph in ``overlays``.
 
     Args:
         predictor: The segmenter.
         paths: Files, and folders of files.
         out: Folder to write to.
+        palette: Name of the palette of the overlays; label maps always have the VOC colours.
 
     Returns:
         The palette PNGs.
@@ -116,7 +117,7 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path) -> lis
             labels = predictor(image)
             written.append(out / "labels" / f"{name}.png")
             write_atomically(written[-1], encode_labels(labels))
-            write_overlay(out / "overlays" / f"{name}.png", image, labels)
+            write_overlay(out / "overlays" / f"{name}.png", image, labels, palette=palette)
             advance(1)
     return written
 

@@ -24,6 +24,7 @@ from wsss.figures import draw_images, draw_run
 from wsss.gallery import image_ious, known_images, label_of, last_measured, spread, tagged
 from wsss.memory import keep_freed_memory
 from wsss.pipeline import Plan, plan
+from wsss.plotting import PALETTES
 from wsss.prediction import Predictor, predict_files
 from wsss.ranks import Pool
 from wsss.reports import html_report, text_report
@@ -164,6 +165,7 @@ class Run:
         images: Sequence[str] | None = None,
         of: str | None = None,
         worst: int | None = None,
+        palette: str | None = None,
     ) -> Drawing:
         """Draw what became of some images, stage by stage.
 
@@ -176,6 +178,7 @@ class Run:
             worst: So many images, the worst first: by the mean IoU of their labels with their truth, or with ``of`` by
                 the IoU of that class. The labels are those of the last stage of the round that stands: pseudo labels
                 for ``train``, predictions for ``val``.
+            palette: Colours of the labels, a name in ``PALETTES``; the run's if not given.
 
         Returns:
             The file, which a notebook shows.
@@ -185,6 +188,8 @@ class Run:
             DataError: If an image or a class is unknown, or no image is left to show.
             StageError: If the worst are asked for and nothing is measured.
         """
+        palette = self.config.palette if palette is None else palette
+        one_of("palette", palette, tuple(PALETTES))
         if images is not None:
             alone = all(value is None for value in (split, count, of, worst))
             require(alone, "images", "must be given without another choice of images", list(images))
@@ -196,7 +201,7 @@ class Run:
             raise DataError(f"data set '{self.dataset.name}' has no image to show; choose another split or class")
         path = Path(out) if out else self.folder / FIGURES / f"show_{name}.png"
         self._note_other_keys()
-        draw_images(path, self.dataset, self.plan, self.store, chosen, remarks)
+        draw_images(path, self.dataset, self.plan, self.store, chosen, remarks, palette=palette)
         return Drawing(path)
 
     def _chosen(
@@ -247,7 +252,8 @@ class Run:
         with _threads(self.config):
             # neither planned nor opened: the data of the run may lie on another machine
             predictor = Predictor(self.config, segmenter)
-            return predict_files(predictor, [Path(image) for image in images], Path(out or self.folder / "predictions"))
+            paths, folder = [Path(image) for image in images], Path(out or self.folder / "predictions")
+            return predict_files(predictor, paths, folder, palette=self.config.palette)
 
     @property
     def final_round(self) -> int:
@@ -316,10 +322,15 @@ def _open(config: Config) -> Opened:
 
 
 def _claim(config: Config) -> None:
-    """Let the run's folder say what is run there; what another configuration of the same name came to is taken away."""
+    """Let the run's folder say what is run there; what another configuration of the same name came to is taken away.
+
+    Figures in other colours are taken away, too.
+    """
     folder = config.folder
     try:
         left = Run(folder)
+        if left.config.palette != config.palette:
+            shutil.rmtree(folder / FIGURES, ignore_errors=True)
         same = left.config.hash == config.hash and not (left.ended and left.summary.get("config") != config.hash)
     except WsssError:
         same = False
@@ -353,7 +364,8 @@ def take_part(config: Config, opened: Opened) -> None:
         report = execution.run()
         if ranks.world().leads:
             write_summary(config.folder, summarise(config, dataset, report, bench, planned.price))
-            draw_run(config.folder, dataset, planned, bench.store, redraw=not all(row["cached"] for row in report.work))
+            redraw = not all(row["cached"] for row in report.work)
+            draw_run(config.folder, dataset, planned, bench.store, palette=config.palette, redraw=redraw)
         ranks.barrier()  # whoever ends first would look for a summary that is not there yet
     except WsssError:
         watcher.say(

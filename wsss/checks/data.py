@@ -63,7 +63,7 @@ def check_data(
     # a mask that can't be read is told already
     findings += [finding for finding in mislabelled if finding.text not in told]
     path = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
-    sheet = _drawn(dataset, looks, path, findings)
+    sheet = _drawn(dataset, looks, path, findings, config.palette)
     return DataReport(
         name=dataset.name,
         splits=[_split_row(split, [look for look in looks if look.split == split]) for split in SPLITS],
@@ -73,10 +73,10 @@ def check_data(
     )
 
 
-def _drawn(dataset: Dataset, looks: Sequence[Look], path: Path, findings: list[Finding]) -> Path | None:
+def _drawn(dataset: Dataset, looks: Sequence[Look], path: Path, findings: list[Finding], palette: str) -> Path | None:
     """Draw the contact sheet; where it can't be written, say so and keep all that was found."""
     try:
-        return draw_sheet(dataset, looks, path)
+        return draw_sheet(dataset, looks, path, palette=palette)
     except StoreError as error:
         reason = str(error).partition(";")[0]
         findings.append(Finding("no contact sheet", f"{reason}; choose another file with --out", fault=False))

@@ -16,13 +16,14 @@ EXTRAS = 2
 """Images on the sheet that are known to be empty, and so many that nobody has tagged."""
 
 
-def draw_sheet(dataset: Dataset, looks: Sequence[Look], path: Path) -> Path | None:
+def draw_sheet(dataset: Dataset, looks: Sequence[Look], path: Path, *, palette: str = "voc") -> Path | None:
     """Draw some images of each class, some that are known to be empty, and some that nobody has tagged.
 
     Args:
         dataset: The images.
         looks: What is known of each of them.
         path: PNG to write.
+        palette: Name of a palette in ``PALETTES``.
 
     Returns:
         The file; None where no image can be read.
@@ -33,9 +34,9 @@ def draw_sheet(dataset: Dataset, looks: Sequence[Look], path: Path) -> Path | No
     with console.progress("contact sheet", len(chosen)) as advance:
         tiles = []
         for look in chosen:
-            tiles.append(_tile(dataset, look))
+            tiles.append(_tile(dataset, look, palette))
             advance()
-        draw_tiles(tiles, path, classes=dataset.classes)
+        draw_tiles(tiles, path, classes=dataset.classes, palette=palette)
     return path
 
 
@@ -68,8 +69,8 @@ def _choose(chosen: dict[int, Look], looks: Sequence[Look], count: int) -> None:
     chosen.update({id(look): look for look in spread(left, count)})
 
 
-def _tile(dataset: Dataset, look: Look) -> Tile:
+def _tile(dataset: Dataset, look: Look, palette: str) -> Tile:
     names = ", ".join(dataset.classes[label - 1] for label in sorted(look.tags or ()))
     said = "untagged" if look.tags is None else names or "known to be empty"
     truth = None if look.pixels is None else dataset.truth(look.id)
-    return tile(dataset.image(look.id), truth, f"{look.id}: {said}")
+    return tile(dataset.image(look.id), truth, f"{look.id}: {said}", palette=palette)

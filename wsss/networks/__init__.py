@@ -1,8 +1,6 @@
 """Networks: backbones that see, heads that name what was seen, and the network on region graphs."""
 
-from torch import nn
-
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
 
-NETWORKS: dict[str, type[nn.Module]] = {"deeplabv3plus": DeepLabV3Plus}
-"""Segmentation networks by name, each made from a backbone and a number of labels."""
+NETWORKS: dict[str, type[DeepLabV3Plus]] = {"deeplabv3plus": DeepLabV3Plus}
+"""Segmentation networks by name, each made from a backbone and a number of labels; see `segmenter.network`."""

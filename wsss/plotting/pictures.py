@@ -71,10 +71,10 @@ def overlay(image: Image, labels: LabelMap, opacity: float = 0.6, *, palette: st
     return _mixed(picture(image), colours, np.float32(opacity))
 
 
-def write_overlay(path: Path, image: Image, labels: LabelMap) -> None:
+def write_overlay(path: Path, image: Image, labels: LabelMap, *, palette: str = "voc") -> None:
     """Write the colours of the labels over an image as a PNG of the image's size; see ``overlay``."""
     buffer = io.BytesIO()
-    PillowImage.fromarray(overlay(image, labels)).save(buffer, format="PNG", compress_level=4)
+    PillowImage.fromarray(overlay(image, labels, palette=palette)).save(buffer, format="PNG", compress_level=4)
     write_atomically(path, buffer.getvalue())
 
 

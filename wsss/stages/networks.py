@@ -114,11 +114,13 @@ def build_segmenter(
         labels: Number K of labels, background included.
         trained: Whether its weights come from a finished stage.
     """
-    from wsss.networks.deeplabv3plus import DeepLabV3Plus, aspp_rates
+    from wsss.networks import NETWORKS
+    from wsss.networks.deeplabv3plus import aspp_rates
 
     rates = aspp_rates(settings.output_stride, settings.crop)
     backbone = _backbone(network, trained=trained)
-    return DeepLabV3Plus(backbone, labels, width=settings.width, rates=rates, dropout=settings.dropout)
+    build = NETWORKS[settings.network]
+    return build(backbone, labels, width=settings.width, rates=rates, dropout=settings.dropout)
 
 
 def _backbone(network: NetworkSettings, *, trained: bool) -> "Backbone":

@@ -90,20 +90,21 @@ def draw_study(folder: Path, columns: Sequence[Column]) -> None:
         found = {column.title: [look(column, image) for image in images] for column in columns}
         shown = {title: looks for title, looks in found.items() if any(labels is not None for labels in looks)}
         if shown:
-            _draw(folder / f"{name}.png", columns[0].dataset, images, shown)
+            _draw(folder / f"{name}.png", columns[0], images, shown)
 
 
-def _draw(path: Path, dataset: Dataset, images: Sequence[str], shown: Mapping[str, Sequence[Shown]]) -> None:
+def _draw(path: Path, first: Column, images: Sequence[str], shown: Mapping[str, Sequence[Shown]]) -> None:
+    dataset, palette = first.dataset, first.config.palette
     strips = [
-        _row(dataset, image, {title: looks[place] for title, looks in shown.items()})
+        _row(dataset, image, {title: looks[place] for title, looks in shown.items()}, palette)
         for place, image in enumerate(images)
     ]
-    draw_strips(strips, path, classes=dataset.classes)
+    draw_strips(strips, path, classes=dataset.classes, palette=palette)
 
 
-def _row(dataset: Dataset, image: str, shown: Mapping[str, Shown]) -> Strip:
+def _row(dataset: Dataset, image: str, shown: Mapping[str, Shown], palette: str) -> Strip:
     truth, picture = dataset.truth(image), dataset.image(image)
-    row = strip_of_maps(picture, [] if truth is None else [("truth", truth)], title=image)
+    row = strip_of_maps(picture, [] if truth is None else [("truth", truth)], title=image, palette=palette)
     for title, labels in shown.items():
-        row = with_column(row, title, picture, labels)
+        row = with_column(row, title, picture, labels, palette=palette)
     return row

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsss.errors import one_of, require
+from wsss.networks import NETWORKS
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
@@ -145,7 +146,8 @@ class SegmenterSettings(ImageLearningSettings):
 
     supervision: str = "pseudo_labels"
     """What it learns from: pseudo_labels; dsrg: seeds that grow at each step; sparse: annotated pixels, see sparse."""
-
+    network: str = "deeplabv3plus"
+    """What turns the backbone's features into scores of labels: deeplabv3plus."""
     weights: str | None = None
     """Where the backbone starts, as for the classifier; null takes the classifier's."""
     epochs: int = 20
@@ -172,6 +174,7 @@ class SegmenterSettings(ImageLearningSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("supervision", self.supervision, SUPERVISIONS)
+        one_of("network", self.network, tuple(NETWORKS))
         one_of("loss", self.loss, tuple(LOSSES))
         exponent, forward, reverse = self.generalised_exponent, self.symmetric_forward, self.symmetric_reverse
         require(0 < exponent <= 1, "generalised_exponent", "must lie in (0, 1]", exponent)
