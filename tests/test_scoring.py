@@ -160,7 +160,9 @@ def test_a_missing_truth_is_named(labels: Path, truth: Path) -> None:
 def test_maps_of_two_sizes_are_both_named(labels: Path, truth: Path) -> None:
     put(labels, "a", picture("01"))
     put(truth, "a", picture("01", "01"))
-    with pytest.raises(DataError, match=r"labels/a\.png' is 2 × 1, but its truth '.*truth/a\.png' is 2 × 2"):
+    with pytest.raises(
+        DataError, match=r"labels/a\.png' has 1 × 2 pixels \(rows × columns\), its truth '.*truth/a\.png' has 2 × 2"
+    ):
         score_folders(labels, truth)
 
 

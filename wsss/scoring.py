@@ -192,7 +192,8 @@ def _count_files(pair: tuple[Path, Path], classes: int | None, *, background: bo
     if labels.shape != truth.shape:
         (height, width), (true_height, true_width) = labels.shape, truth.shape
         raise DataError(
-            f"'{pair[0]}' is {width} × {height}, but its truth '{pair[1]}' is {true_width} × {true_height}; "
+            f"'{pair[0]}' has {height} × {width} pixels (rows × columns), its truth '{pair[1]}' has "
+            f"{true_height} × {true_width}; "
             "resize the labels to the truth, by nearest neighbour"
         )
     known = classes or 1 + max(_highest(labels), _highest(truth))

@@ -150,7 +150,7 @@ def _sides(entry: Entry, size: Size) -> tuple[int, int, int, int]:
     top, left = math.floor(y + SLACK), math.floor(x + SLACK)
     bottom, right = math.ceil(y + height - SLACK), math.ceil(x + width - SLACK)
     if not (top < bottom <= size[0] + 1 and left < right <= size[1] + 1 and top < size[0] and left < size[1]):
-        raise entry.wrong(f"must touch a pixel and lie in an image of {size[1]} × {size[0]} (width × height)", MEND)
+        raise entry.wrong(f"must touch a pixel and lie in an image of {size[0]} × {size[1]} (rows × columns)", MEND)
     # published boxes reach a fraction of a pixel beyond their image
     return top, left, min(bottom, size[0]), min(right, size[1])
 
