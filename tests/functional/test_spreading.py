@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.drawing import picture
-from wsss.functional.spreading import SpreadSettings, agreed_seeds, hear_likely, spread_settled
+from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled, weigh_likely
 from wsss.types import IGNORE, Image, LabelMap
 
 EVEN = SpreadSettings(reach=0.5, contrast=0.0, kept=1.0)
@@ -106,7 +106,7 @@ def test_seeds_stay_where_scores_agree_and_grow_where_they_are_sure() -> None:
 
 def test_a_likely_label_is_one_more_opinion() -> None:
     scores = torch.tensor([0.5, 0.3, 0.2])[:, None, None].repeat(1, 1, 2)
-    found = hear_likely(scores, picture("2."), 0.8)
+    found = weigh_likely(scores, picture("2."), SpreadSettings(likely=0.8, kept=1.0))
     # 0.5 × 0.2, 0.3 × 0.2, 0.2 × 0.8 make 0.32
     torch.testing.assert_close(found[:, 0, 0], torch.tensor([0.10, 0.06, 0.16]) / 0.32)
     torch.testing.assert_close(found[:, 0, 1], scores[:, 0, 1])
@@ -115,17 +115,28 @@ def test_a_likely_label_is_one_more_opinion() -> None:
 def test_a_coarse_score_hears_as_much_as_its_pixels_tell() -> None:
     scores = torch.full((2, 1, 1), 0.5)
     whole, half, split = (
-        hear_likely(scores, picture(*rows), 0.9)[1].item() for rows in (("11", "11"), ("1.", "1."), ("10", "10"))
+        weigh_likely(scores, picture(*rows), SpreadSettings(kept=1.0))[1].item()
+        for rows in (("11", "11"), ("1.", "1."), ("10", "10"))
     )
     assert whole == pytest.approx(0.9)
     assert half == pytest.approx((0.45 + 0.25) / 1.0)
     assert split == pytest.approx(0.5)
 
 
+def test_activations_that_miss_most_of_a_thing_do_not_cut_it_down() -> None:
+    # the class is found in its first pixel alone
+    scores = torch.tensor([[[0.1, 0.9, 1.0]], [[0.9, 0.1, 0.0]]])
+    found = weigh_likely(scores, picture("111"), SpreadSettings(likely=0.9, kept=0.25))
+    # 0.1 × 1 against 0.9 × 0.01^0.25 in the last pixel
+    expected = torch.tensor([0.1, 0.9 * 0.01**0.25])
+    torch.testing.assert_close(found[:, 0, 2], expected / expected.sum())
+    assert found.argmax(dim=0).tolist() == [[1, 1, 1]]
+
+
 def test_an_impossible_label_stays_impossible_however_likely_it_is_called() -> None:
     scores = torch.tensor([1.0, 0.0])[:, None, None]
-    assert torch.equal(hear_likely(scores, picture("1"), 0.9), scores)
-    assert not hear_likely(torch.zeros(2, 1, 1), picture("1"), 0.9).any()
+    assert torch.equal(weigh_likely(scores, picture("1"), SpreadSettings()), scores)
+    assert not weigh_likely(torch.zeros(2, 1, 1), picture("1"), SpreadSettings()).any()
 
 
 def test_settings_out_of_bounds_are_refused() -> None:

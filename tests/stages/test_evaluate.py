@@ -66,6 +66,12 @@ def test_thresholds_worked_by_hand() -> None:
     assert counts[99].tolist() == [[2, 0, 0], [1, 1, 0]]
 
 
+def test_a_value_that_is_a_threshold_does_not_exceed_it() -> None:
+    cams = (torch.arange(100) / 100)[None, None]
+    counts = threshold_confusions(cams, torch.zeros(1, 100, dtype=torch.uint8), possible=[0, 1])
+    assert counts[:, 0, 0].tolist() == list(range(1, 101))
+
+
 def test_no_threshold_makes_pixels_vanish_where_there_is_no_background() -> None:
     cams, truth = torch.rand(2, 4, 4), torch.ones(4, 4, dtype=torch.uint8)
     counts = threshold_confusions(cams, truth, possible=[1, 2])

@@ -168,18 +168,6 @@ def test_quantiles_are_those_of_the_cams_that_annotations_leave(pixels: str, tmp
     assert seeds[:, [2, 14, 18, 21, 26, 30]].tolist() == picture("00..11").repeat(8, 1).tolist()
 
 
-def test_quantiles_and_annotations_have_versions_of_their_own() -> None:
-    cams, ranked = given_scores("cams", {}), SeedSettings(background="quantile")
-    versions = {
-        settings: (
-            make_seeds(DATA, settings, cams).version,
-            make_seeds(DATA, settings, cams, annotations=SETTLED).version,
-        )
-        for settings in (SeedSettings(), replace(ranked, quantile_pixels="image"), ranked)
-    }
-    assert list(versions.values()) == [(1, 3), (2, 4), (3, 6)]
-
-
 def test_spreading_changes_scores_and_key_only_where_pixels_are_settled(tmp_path: Path) -> None:
     maps = torch.stack([torch.zeros(4, 8), torch.full((4, 8), 0.4), torch.full((4, 8), 0.4)])
     cams = given_scores("cams", dict.fromkeys(NAMES, maps))
@@ -231,7 +219,6 @@ def test_the_core_of_a_cut_is_settled_and_the_rest_of_the_box_likely(cut: Annota
     assert truth is not None
     assert torch.eq(both, truth).float().mean() > 0.97
     assert ((settled == IGNORE) != (likely == IGNORE)).all()
-    assert stage.version == 4
 
 
 def test_what_is_cut_out_is_settled_and_what_is_left_of_the_box_likely_unless_told_otherwise() -> None:

@@ -87,9 +87,7 @@ def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stag
 
     return Stage(
         name="evaluate_cams",
-        # without a background, pixels without any activation had no label at the lowest threshold; images with unknown
-        # tags counted for the quantiles of all classes
-        version=3 if not dataset.background or settings.background == "quantile" else 2,
+        version=4,
         work=work,
         settings=settings.of_scores(),
         reads={"cams": cams},
@@ -162,7 +160,7 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
         labels = torch.tensor(foreground)[best]
     # the step from which on the pixel is background; labels hold before it
     least = 1 if foreground and BACKGROUND not in possible else 0
-    turns = (peaks * ORACLE_STEPS).ceil().long().clamp(least, ORACLE_STEPS)
+    turns = torch.searchsorted(torch.arange(ORACLE_STEPS) / ORACLE_STEPS, peaks).clamp(least, ORACLE_STEPS)
     valid = truth.long() < classes
     codes = ((turns * classes + truth.long()) * classes + labels)[valid]
     counted = torch.bincount(codes, minlength=(ORACLE_STEPS + 1) * classes**2).view(-1, classes, classes)

@@ -25,7 +25,7 @@ def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: T
     reads = {"labels": trail.labels} | ({} if sparse else {"scores": trail.scores}) | reads_of(trail.annotations)
     return Stage(
         name="pseudo_labels",
-        version=2,
+        version=3,
         work=work,
         settings=science(settings) | dataset.label_use,
         reads=reads,

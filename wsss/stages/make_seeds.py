@@ -14,7 +14,7 @@ from wsss.functional.seeds import (
     plant_seeds,
     score_seeds,
 )
-from wsss.functional.spreading import SpreadSettings, agreed_seeds, hear_likely, spread_settled
+from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled, weigh_likely
 from wsss.stages.base import Portion, Stage, Workbench, for_each, portions, science
 from wsss.stages.materials import Settled, image_thresholds, reads_of, settled_by, training_thresholds
 from wsss.stages.settings import SelfTrainingSettings
@@ -59,7 +59,7 @@ def make_seeds(
 
     return Stage(
         name="seeds",
-        version=_version(settings, annotated=annotations is not None),
+        version=7,
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
@@ -67,16 +67,6 @@ def make_seeds(
         | {"background_class": dataset.background},
         reads={"cams": cams} | ({"cues": cues} if cues else {}) | reads_of(annotations),
     )
-
-
-def _version(settings: SeedSettings, *, annotated: bool) -> int:
-    # the background beside quantiles has got a floor; then images with unknown tags ceased to count for all classes
-    by_rank, over_training = settings.background == "quantile", settings.quantile_pixels == "training"
-    if not annotated:
-        return 1 + by_rank * (1 + over_training)
-    # settled labels spread otherwise than at first; then thresholds of the training set were taken over the CAMs that
-    # they judge, which annotations confine; then confined CAMs stayed as loud as they were
-    return 3 + by_rank * (1 + 2 * over_training)
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,7 @@ class _Sower:
             scores = spread_settled(scores, settled, self.dataset.image(image), spread)
         likely = self.settled.likely(image)
         if likely is not None and self.spread is not None:
-            scores = hear_likely(scores, likely, self.spread.likely)
+            scores = weigh_likely(scores, likely, self.spread)
         scores = self.settled.scores(image, scores)
         seeds = self._seeds(image, small, thresholds)
         # published cues stand for themselves

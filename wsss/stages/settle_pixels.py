@@ -19,8 +19,7 @@ def settle_pixels(dataset: Dataset) -> Stage:
         for_each(bench, out, portions(dataset.ids("train")), one, description="annotations", pooled=True)
 
     data = {"train": dataset.fingerprint("train"), "annotations": dataset.annotations_fingerprint()}
-    # boxes settled all that was cut out of them at first
-    return Stage(name="annotations", version=4 if dataset.likely_labels else 2, work=work, data=data)
+    return Stage(name="annotations", version=5, work=work, data=data)
 
 
 def _settle_portion(dataset: Dataset, out: Artefact, portion: Portion) -> None:
