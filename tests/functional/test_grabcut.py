@@ -230,3 +230,16 @@ def test_cores_lie_in_boxes_and_beyond_the_image_nothing_is_near() -> None:
     assert torch.equal(cores_of_cut(cut, inside, 1.0), picture("11..", "....", "....").to(torch.uint8))
     assert (cores_of_cut(cut, inside, 0.0)[:, 3] == IGNORE).all()
     assert (cores_of_cut(torch.zeros_like(cut), inside[:0], 0.0) == IGNORE).all()
+
+
+def test_a_thing_that_fills_the_whole_image_is_deep_everywhere() -> None:
+    cut = torch.ones(6, 9, dtype=torch.uint8)
+    assert (cores_of_cut(cut, boxes((1, 0, 0, 6, 9)), 0.5) == 1).all()
+
+
+def test_overlapping_boxes_of_a_class_are_filled_whatever_their_order() -> None:
+    labels = torch.zeros(4, 8, dtype=torch.uint8)
+    rows = boxes((1, 0, 0, 4, 4), (1, 0, 2, 4, 6))
+    expected = picture(*["11111100"] * 4)
+    assert torch.equal(reset_shrunk_segments(labels, rows), expected)
+    assert torch.equal(reset_shrunk_segments(labels, rows.flip(0)), expected)

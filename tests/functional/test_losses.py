@@ -102,6 +102,36 @@ def test_half_precision_is_summed_in_single() -> None:
     torch.testing.assert_close(total, functional.cross_entropy(logits, labels, reduction="sum"), rtol=1e-3, atol=0)
 
 
+def test_double_precision_stays_and_gradients_are_right() -> None:
+    logits = torch.randn(2, 3, 2, 2, generator=generator_of(0), dtype=torch.double, requires_grad=True)
+    rows = torch.randn(4, 3, generator=generator_of(1), dtype=torch.double, requires_grad=True)
+    labels = torch.stack([picture("01", ".2"), picture("..", "21")])
+    known = torch.tensor([[True, True, False]] * 4)
+    edges = torch.tensor([[0, 1, 2], [1, 2, 3]])
+
+    def of_pixels(logits: Tensor) -> Tensor:
+        return pixel_cross_entropy(logits, labels)[0]
+
+    def of_rows(rows: Tensor) -> tuple[Tensor, ...]:
+        shares = possible_softmax(rows, known)
+        targets = torch.tensor([0, 1, IGNORE, 2])
+        return (
+            tag_loss(rows, known, known)[0],
+            node_cross_entropy(rows, targets, known)[0],
+            entropy_loss(shares)[0],
+            laplacian_loss(shares, edges, torch.ones(3))[0],
+        )
+
+    assert torch.autograd.gradcheck(of_pixels, (logits,))
+    assert torch.autograd.gradcheck(of_rows, (rows,))
+
+
+def test_many_regions_in_half_precision_do_not_overflow() -> None:
+    total, count = entropy_loss(torch.full((100_000, 4), 0.25).half())
+    assert count == 100_000
+    assert total.item() == pytest.approx(100_000 * math.log(4), rel=1e-3)
+
+
 @given(seed=seeds)
 def test_the_parts_of_a_batch_add_up_to_the_whole(seed: int) -> None:
     logits = torch.randn(4, 5, 3, 3, generator=generator_of(seed))

@@ -13,6 +13,7 @@ from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.levels import count_levels
 from wsss.functional.seeds import (
     SeedSettings,
+    Thresholds,
     cam_scores,
     plant_agreed_seeds,
     plant_seeds,
@@ -178,6 +179,19 @@ def test_what_is_no_number_has_no_rank_and_is_nobodys() -> None:
     nothing = torch.full((2, 1, 3), torch.nan)
     assert torch.equal(planted_by_rank(nothing, tags(1, 1)), picture("..."))
     assert scored_by_rank(cams, tags(1, 1))[:, 0, 0].isnan().all()
+
+
+def test_a_class_that_no_image_names_claims_nothing_and_spoils_nothing() -> None:
+    cams = row((0.9, 0.1, 0.8), (0.1, 0.2, 0.9), (0.0, 0.0, 1.0), (0.2, 0.9, 0.0))
+    # of the third class nothing was counted, so it has no thresholds
+    counted = count_levels(cams, torch.tensor([True, True, False]))
+    thresholds = rank_thresholds(counted, QUANTILE)
+    scores = cam_scores(cams, None, QUANTILE, background=True, thresholds=thresholds)
+    torch.testing.assert_close(scores.sum(dim=0), torch.ones(cams.shape[1:]))
+    seeds = plant_seeds(cams, None, QUANTILE, background=True, thresholds=thresholds)
+    named = Thresholds(thresholds.background[:2], thresholds.foreground[:2])
+    assert torch.equal(seeds, plant_seeds(cams[:2], None, QUANTILE, background=True, thresholds=named))
+    assert set(seeds.unique().tolist()) == {0, 1, 2, IGNORE}
 
 
 def test_a_background_by_quantile_is_a_constant_for_a_single_class() -> None:

@@ -81,6 +81,11 @@ def test_no_click_is_lost_on_a_coarse_grid() -> None:
         assert coarse[image, row // 8, column // 8] == cell[cell != IGNORE].mode().values
 
 
+def test_a_label_beyond_all_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match="labels must lie below 3, got 5"):
+        coarse_labels(picture("55..")[None], (1, 2), classes=3)
+
+
 def test_labels_beyond_all_channels_are_nobody_s() -> None:
     assert (keep_labels(torch.full((2, 2), IGNORE), None, torch.ones(2, 2, 2, dtype=torch.bool)) == IGNORE).all()
 

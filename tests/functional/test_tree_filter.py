@@ -1,3 +1,4 @@
+import inspect
 import math
 from collections.abc import Iterator
 
@@ -136,6 +137,13 @@ def test_input_is_left_as_it_was_and_the_same_input_gives_the_same_bytes() -> No
 
 def test_a_batch_without_images_stays_without() -> None:
     assert tree_filter(torch.zeros(0, 3, 4, 5), torch.zeros(0, 2, 4, 5)).shape == (0, 3, 4, 5)
+
+
+@pytest.mark.parametrize("size", [(1, 3, 2, 8), (1, 3, 4, 5), (2, 3, 4, 4)])
+def test_features_of_other_images_are_refused(size: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="values and features must have one batch, height and width"):
+        # as it runs outside of the tests, where nobody checks the shapes that signatures tell
+        inspect.unwrap(tree_filter)(torch.zeros(1, 1, 4, 4), torch.zeros(size))
 
 
 @pytest.mark.parametrize("sigma", [0, -1.0, math.nan])

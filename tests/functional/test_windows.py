@@ -52,6 +52,18 @@ def test_an_image_that_fits_is_looked_at_once_as_a_whole() -> None:
     assert seen == [(1, 3, 32, 28)]
 
 
+def test_an_overlap_between_two_strides_is_rounded_up() -> None:
+    widths: list[int] = []
+
+    def look(window: Tensor) -> Tensor:
+        widths.append(window.shape[3])
+        return pooled(window)
+
+    merge_windows(look, torch.rand(1, 3, 16, 40), window=16, overlap=6, stride=4)
+    # of 40 pixels, windows of 16 that share 8 need four; if they shared 4 it would be three
+    assert widths == [16] * 4
+
+
 def test_no_seam_shows_where_windows_disagree() -> None:
     calls = 0
 

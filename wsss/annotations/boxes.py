@@ -98,9 +98,9 @@ class Boxes(WeakLabel):
         return reset_shrunk_segments(labels, self.as_tensor(), self.reset_below)
 
     def as_tensor(self) -> Tensor:
-        """One row for each box, (N, 5) int64: label, top, left, bottom, right; the largest first."""
-        ordered = sorted(self.boxes, key=lambda box: -box.area)
-        rows = [[box.label, box.top, box.left, box.bottom, box.right] for box in ordered]
+        """One row for each box, (N, 5) int64: label, top, left, bottom, right; the largest first, in whatever order."""
+        rows = [[box.label, box.top, box.left, box.bottom, box.right] for box in self.boxes]
+        rows.sort(key=lambda row: (-(row[3] - row[1]) * (row[4] - row[2]), row))
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
 
     def without_background(self) -> "Boxes":

@@ -77,8 +77,8 @@ def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> La
     cores = np.full_like(labels, IGNORE)
     for own in np.unique(labels[labels != BACKGROUND]).tolist():
         mine = labels == own
-        # what is beyond the image is no other label; depth 0 asks for no distance
-        away = distance_transform_edt(np.pad(mine, 1, constant_values=True))[1:-1, 1:-1] if depth else mine
+        # depth 0 asks for no distance, and where nothing else is there is none
+        away = distance_transform_edt(mine) if depth and not mine.all() else np.where(mine, np.inf, 0)
         for label, top, left, bottom, right in boxes.tolist():
             if own == label:
                 inside = np.s_[top:bottom, left:right]
@@ -110,12 +110,13 @@ def reset_shrunk_segments(labels: LabelMap, boxes: Int64[Tensor, "N 5"], least_s
         inside = labels[top:bottom, left:right]
         fits = (inside == label) | (inside == IGNORE)
         kept[top:bottom, left:right] = torch.where(fits, inside, kept[top:bottom, left:right])
+    filled = kept.clone()
     for label, top, left, bottom, right in rows:
         visible = on_top[top:bottom, left:right] == label
-        inside = kept[top:bottom, left:right]
-        if (inside[visible] == label).sum() < least_share * visible.sum():
-            inside[visible] = label
-    return kept
+        # what boxes beside it were filled with does not count
+        if (kept[top:bottom, left:right][visible] == label).sum() < least_share * visible.sum():
+            filled[top:bottom, left:right][visible] = label
+    return filled
 
 
 def _cut_box(pixels: NDArray[np.uint8], box: tuple[int, int, int, int], alike: list[list[int]]) -> NDArray[np.bool_]:

@@ -31,10 +31,11 @@ def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Boo
     Returns:
         Sum over the images of the mean over the classes, and the number of images that count.
     """
-    each = functional.binary_cross_entropy_with_logits(logits.float(), tags.float(), reduction="none")
-    weights = torch.where(known, 1.0, 1 / max(1, logits.shape[1] - 1))
+    logits = at_least_single(logits)
+    each = functional.binary_cross_entropy_with_logits(logits, tags.to(logits.dtype), reduction="none")
+    weights = torch.where(known, 1.0, 1 / max(1, logits.shape[1] - 1)).to(each.dtype)
     counts = known.any(dim=1)
-    return (each * weights).mean(dim=1).where(counts, 0).sum(), counts.sum().float()
+    return (each * weights).mean(dim=1).where(counts, 0).sum(), counts.sum().to(each.dtype)
 
 
 def pixel_cross_entropy(
@@ -52,8 +53,8 @@ def pixel_cross_entropy(
     Returns:
         Weighted sum over the pixels, and the sum of the weights.
     """
-    each = functional.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE, reduction="none")
-    weights = torch.ones_like(each) if weights is None else weights.float()
+    each = functional.cross_entropy(at_least_single(logits), labels.long(), ignore_index=IGNORE, reduction="none")
+    weights = torch.ones_like(each) if weights is None else weights.to(each.dtype)
     weights = weights.where(labels != IGNORE, 0)
     return (each * weights).sum(), weights.sum()
 
@@ -168,7 +169,7 @@ def node_cross_entropy(
     labels = targets.where(targets != IGNORE, 0)[:, None]
     counts = (targets != IGNORE) & possible.gather(1, labels)[:, 0]
     each = -_possible_logits(logits, possible).log_softmax(dim=1).gather(1, labels)[:, 0]
-    weights = torch.ones_like(each) if class_weights is None else class_weights.float()[labels[:, 0]]
+    weights = torch.ones_like(each) if class_weights is None else class_weights.to(each.dtype)[labels[:, 0]]
     weights = weights.where(counts, 0)
     return (each.where(counts, 0) * weights).sum(), weights.sum()
 
@@ -197,6 +198,7 @@ def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
     Returns:
         Sum of the entropies in nats, and the number of regions.
     """
+    probabilities = at_least_single(probabilities)
     return -(probabilities * _finite_logarithm(probabilities)).sum(), probabilities.new_tensor(len(probabilities))
 
 
@@ -213,6 +215,7 @@ def laplacian_loss(
     Returns:
         Weighted sum over the edges of the squared distance, and the sum of the weights.
     """
+    probabilities, edge_weight = at_least_single(probabilities), at_least_single(edge_weight)
     distances = (probabilities[edge_index[0]] - probabilities[edge_index[1]]).square().sum(dim=1)
     return (distances * edge_weight).sum(), edge_weight.sum()
 
@@ -229,4 +232,5 @@ def _finite_logarithm(probabilities: Float[Tensor, "..."]) -> Float[Tensor, "...
 
 def _possible_logits(logits: Float[Tensor, "N K"], possible: Bool[Tensor, "N K"]) -> Float[Tensor, "N K"]:
     # Finite, so that a row without any possible label has a gradient of 0 and not NaN.
-    return logits.float().masked_fill(~possible, torch.finfo(torch.float32).min)
+    logits = at_least_single(logits)
+    return logits.masked_fill(~possible, torch.finfo(logits.dtype).min)

@@ -362,8 +362,8 @@ def _given(thresholds: Thresholds | None) -> Thresholds:
 
 
 def _bars(thresholds: Tensor, cams: Tensor, tags: Tensor | None) -> Tensor:
-    """What each class must exceed, (C, 1, 1); absent classes never do."""
-    bars = thresholds.to(cams)
+    """What each class must exceed, (C, 1, 1); absent classes, and classes that no image names (NaN), never do."""
+    bars = thresholds.to(cams).nan_to_num(nan=torch.inf)
     bars = bars if tags is None else bars.masked_fill(~tags.to(cams.device), torch.inf)
     return bars[:, None, None]
 

@@ -71,12 +71,18 @@ def coarse_labels(
 
     Returns:
         A label for each cell, the lowest of equals; ``IGNORE`` where no pixel is labelled.
+
+    Raises:
+        ValueError: If a label is K or more.
     """
     (batch, *sides), cells = labels.shape, size[0] * size[1]
     image, *places = (labels != IGNORE).nonzero(as_tuple=True)
     # the cell that the middle of a pixel lies in
     row, column = ((2 * place + 1) * cut // (2 * side) for place, cut, side in zip(places, size, sides, strict=True))
-    codes = ((image * cells + row * size[1] + column) * classes) + labels[image, *places].long()
+    known = labels[image, *places].long()
+    if known.numel() and int(known.max()) >= classes:
+        raise ValueError(f"labels must lie below {classes}, got {int(known.max())}")
+    codes = (image * cells + row * size[1] + column) * classes + known
     if batch * cells * classes <= len(codes):
         most, found = torch.bincount(codes, minlength=batch * cells * classes).view(-1, classes).max(dim=1)
         coarse = found.where(most > 0, IGNORE)

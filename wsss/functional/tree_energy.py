@@ -56,7 +56,7 @@ def _filtered(values: Tensor, features: Tensor, sigma: float, inside: Tensor | N
         return tree_filter(values, features, sigma=sigma)
     heard = inside[:, None].to(values.dtype)
     sums = tree_filter(torch.cat([values * heard, heard], dim=1), features, sigma=sigma)
-    return sums[:, :-1] / sums[:, -1:].clamp(min=torch.finfo(values.dtype).tiny)
+    return sums[:, :-1] / sums[:, -1:].clamp(min=torch.finfo(sums.dtype).tiny)
 
 
 def _resized(features: Tensor, like: Tensor) -> Tensor:

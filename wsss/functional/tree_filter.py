@@ -30,10 +30,14 @@ def tree_filter(
         Averages, in float32 at least.
 
     Raises:
-        ValueError: If sigma is not positive, or an image has too many pixels for a tree.
+        ValueError: If sigma is not positive, values and features are not of as many images of one size, an image has no
+            pixel, or too many for a tree.
     """
     if not sigma > 0:
         raise ValueError(f"sigma must be greater than 0, got {sigma}")
+    shapes = [(len(maps), *maps.shape[2:]) for maps in (values, features)]
+    if shapes[0] != shapes[1] or not all(shapes[0][1:]):
+        raise ValueError(f"values and features must have one batch, height and width, got {shapes[0]} and {shapes[1]}")
     kind = torch.promote_types(torch.promote_types(values.dtype, features.dtype), torch.float32)
     if not len(values):
         return values.to(kind)

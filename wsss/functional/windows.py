@@ -52,7 +52,7 @@ def merge_windows(
     """
     height, width = images.shape[2] // stride, images.shape[3] // stride
     merged, weight = torch.zeros(()), torch.zeros(height, width)
-    for top, left in _corners((height, width), window // stride, overlap // stride):
+    for top, left in _corners((height, width), window // stride, -(-overlap // stride)):
         rows, columns = (slice(start, start + window // stride) for start in (top, left))
         shown = images[:, :, rows.start * stride : rows.stop * stride, columns.start * stride : columns.stop * stride]
         seen = look(shown)[0].float().cpu()

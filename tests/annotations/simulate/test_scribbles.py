@@ -85,6 +85,15 @@ def test_one_pixel_gets_a_stroke_of_one_corner() -> None:
     assert only(picture("00", "01"), width=3) == Stroke(1, ((1, 1),), 3)
 
 
+def test_a_thing_whose_blocks_touch_at_corners_alone_gets_a_stroke_inside() -> None:
+    # things above 96 pixels are looked at in blocks, and the line between two diagonal blocks crosses a third one
+    rows, columns = torch.meshgrid(torch.arange(375), torch.arange(375), indexing="ij")
+    for diagonal in (rows == columns, rows == 374 - columns):
+        truth = diagonal.to(torch.uint8)
+        stroke = only(truth, width=1)
+        assert (truth.numpy()[stroke.covers((375, 375))] == 1).all()
+
+
 def test_the_background_gets_a_long_stroke_below_all_others() -> None:
     truth = torch.zeros(60, 90, dtype=torch.uint8)
     truth[20:40, 40:60] = 2

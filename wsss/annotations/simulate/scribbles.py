@@ -193,7 +193,7 @@ def _part(path: Path, share: float, drift: float) -> Path:
 
 
 def _tries(path: Path, thickness: float, bend: float) -> Iterator[Path]:
-    """Offer strokes along a path, from a smooth and bent one to the path itself."""
+    """Offer strokes along a path, from a smooth and bent one to the path itself, and to a dot that always fits."""
     total = _lengths(path)[-1]
     if total > 0:
         window = SMOOTH * max(thickness, total / 4) * (len(path) - 1) / total
@@ -203,6 +203,8 @@ def _tries(path: Path, thickness: float, bend: float) -> Iterator[Path]:
             yield np.rint(_resampled(bow, corners))
         yield np.rint(_resampled(path, 2 * corners))
     yield _without_straights(path)
+    # the line between two diagonal blocks may touch a pixel that is not the thing's; the middle of a block never does
+    yield path[[len(path) // 2]]
 
 
 def _smoothed(path: Path, window: int) -> Path:
