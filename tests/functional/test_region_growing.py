@@ -256,7 +256,7 @@ def test_scores_of_an_absent_class_are_not_even_read() -> None:
         ({"seeds": torch.full((2, 2), 256)}, "seeds must lie in 0 … 3 or be 255, got 256"),
         (
             {"seeds": torch.zeros(2, 2, dtype=torch.int8)},
-            "seeds must be integers of a kind that holds 255, got torch.int8",
+            "seeds must be integers of a dtype that can represent 255, got torch.int8",
         ),
         ({"tags": torch.ones(4, dtype=torch.bool)}, r"tags must have shape \(3,\) .* got \(4,\)"),
         ({"tags": torch.ones(1, 3, dtype=torch.bool)}, r"tags must have shape \(3,\) .* got \(1, 3\)"),

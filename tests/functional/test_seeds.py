@@ -208,7 +208,7 @@ def test_where_no_class_is_active_the_background_by_quantile_has_it_all() -> Non
 def test_a_background_by_quantile_without_thresholds_is_refused() -> None:
     cams = torch.rand(2, 3, 4)
     for make in (cam_scores, plant_seeds):
-        with pytest.raises(ValueError, match="a background by quantile needs thresholds of the classes"):
+        with pytest.raises(ValueError, match="a background by quantile needs class thresholds"):
             make(cams, None, QUANTILE, background=True)
 
 

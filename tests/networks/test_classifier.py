@@ -64,5 +64,5 @@ def test_a_hidden_layer_stands_behind_the_average() -> None:
         pooled = network.features(images).mean(dim=(2, 3))
         wanted = (pooled @ into.weight.flatten(1).T + into.bias).relu() @ outof.weight.flatten(1).T
         torch.testing.assert_close(network(images), wanted)
-    with pytest.raises(SettingsError, match=r"cams.method must be gradcam or gradcam\+\+ where a hidden layer"):
+    with pytest.raises(SettingsError, match=r"cams.method must be gradcam or gradcam\+\+ with a hidden layer"):
         network.activation_maps(images)

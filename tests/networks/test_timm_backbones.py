@@ -243,7 +243,11 @@ def test_the_head_of_a_file_may_be_missing_but_nothing_else(weights: dict[str, P
         (VIT, {"output_stride": 4}, "output_stride must be 8, 16 or 32, got 4"),
         (VIT, {"output_stride": 8}, "must be 16 for timm/test_vit.* set classifier.output_stride=16 and segmenter.out"),
         ("timm/edgenext_xx_small", {}, "output_stride must be 32 for timm/edgenext_xx_small"),
-        ("timm/test_vit_relpos", {}, "can't look at images of any size .* take another, such as timm/convnext_atto"),
+        (
+            "timm/test_vit_relpos",
+            {},
+            "does not support images of any size .* choose another, such as timm/convnext_atto",
+        ),
         (VIT, {"freeze_stages": 1}, "freeze_stages must be 0 where no weights are loaded, got 1"),
         (VIT, {"weights": "nowhere.pth"}, "no file 'nowhere.pth'"),
         ("timm/test_vit_relpos", {"weights": "imagenet"}, "must be none or a file for timm/test_vit_relpos"),

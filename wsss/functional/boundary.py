@@ -1,4 +1,4 @@
-"""How well the outlines of the labels follow those of the truth: boundary IoU (Cheng et al., CVPR 2021)."""
+"""Boundary IoU: how well predicted class contours match those of the ground truth (Cheng et al., CVPR 2021)."""
 
 import math
 
@@ -10,14 +10,15 @@ from wsss.types import IGNORE, LabelMap
 
 
 def boundary_counts(labels: LabelMap, truth: LabelMap, *, classes: int, dilation: float = 0.02) -> Int64[Tensor, "K 2"]:
-    """Count the pixels of each class near its outline, in both maps and in either.
+    """Count intersection and union of the boundary bands of each class in prediction and ground truth.
 
-    A pixel is in the band of its class when another label, or the outside of the image, lies within ``dilation`` of it
-    in rows and in columns. Counts of several images may be added up.
+    A pixel lies in the band of its class when a different label, or the outside of the image, is within ``dilation`` of
+    it in rows and columns. Counts of several images may be added up.
 
     Args:
-        labels: The labels to judge, ``IGNORE`` where none was given.
-        truth: The labels to judge by. Pixels that are ``IGNORE`` here are made so in the labels too, and do not count.
+        labels: Predicted labels, ``IGNORE`` where there is none.
+        truth: Ground truth. Pixels that are ``IGNORE`` here are set to ``IGNORE`` in the prediction too, and do not
+            count.
         classes: Number K of labels, background included.
         dilation: Width of the band as a share of the image's diagonal; at least one pixel.
 
@@ -38,10 +39,10 @@ def boundary_counts(labels: LabelMap, truth: LabelMap, *, classes: int, dilation
 
 
 def boundary_iou(counts: Int64[Tensor, "K 2"]) -> float:
-    """Average the boundary IoU of the classes that have a band in truth or labels.
+    """Average the boundary IoU over the classes that have a band in ground truth or prediction.
 
     Args:
-        counts: Intersection and union of the bands of each class, added up over the images.
+        counts: Intersection and union of the bands of each class, summed over the images.
 
     Returns:
         A share in [0, 1].
@@ -56,12 +57,12 @@ def boundary_iou(counts: Int64[Tensor, "K 2"]) -> float:
 
 
 def _near_outline(labels: LabelMap, width: int) -> Bool[Tensor, "H W"]:
-    """Mark the pixels whose square of 2 * width + 1 pixels is not all of one label and all inside the image."""
+    """Mark pixels whose window of 2 * width + 1 pixels holds several labels or leaves the image."""
     height, breadth = labels.shape
     near = torch.ones(height, breadth, dtype=torch.bool, device=labels.device)
     if min(height, breadth) <= 2 * width:
         return near
-    # The square is of one label when each of its rows is, and its middle column too.
+    # A window has a single label if each of its rows has, and its middle column too.
     mixed_rows = _any_in_windows(labels[:, 1:] != labels[:, :-1], 2 * width, dim=1)
     mixed_columns = _any_in_windows((labels[1:] != labels[:-1])[:, width:-width], 2 * width, dim=0)
     near[width:-width, width:-width] = _any_in_windows(mixed_rows, 2 * width + 1, dim=0) | mixed_columns
@@ -69,7 +70,7 @@ def _near_outline(labels: LabelMap, width: int) -> Bool[Tensor, "H W"]:
 
 
 def _any_in_windows(marks: Bool[Tensor, "R C"], length: int, *, dim: int) -> Bool[Tensor, "S D"]:
-    """Tell whether any mark lies in each window of ``length`` rows (``dim`` 0) or columns (``dim`` 1)."""
+    """Return whether any mark lies in each window of ``length`` rows (``dim`` 0) or columns (``dim`` 1)."""
     reach = 1
     while reach < length:
         step = min(reach, length - reach)

@@ -1,4 +1,4 @@
-"""Loss of boxes that are not filled to their sides (Lempitsky et al., ICCV 2009; Hsu et al., NeurIPS 2019)."""
+"""Box tightness loss: objects touch all sides of their box (Lempitsky et al., ICCV 2009; Hsu et al., NeurIPS 2019)."""
 
 import torch
 from jaxtyping import Bool, Float, Integer
@@ -13,23 +13,23 @@ def box_tightness_loss(
     classes: Integer[Tensor, " N"],
     owners: Integer[Tensor, " N"],
 ) -> SumAndCount:
-    """Judge whether each line across a box meets its class.
+    """Compute the multiple-instance loss of the rows and columns of each box.
 
-    A tight box touches what it holds on all four sides, so a connected object is met by every row and column of the
-    box. As in the paper of Hsu et al. such a line is a bag, of which the best pixel must be of the class. That no pixel
-    outside all boxes is, is for other losses to say.
+    A tight box touches its object on all four sides, so every row and column of the box crosses a connected object.
+    Following Hsu et al., each such line is a positive bag: its most probable pixel must belong to the class. The
+    negative bags of the paper (lines outside of all boxes) are left to other losses.
 
     Args:
         probabilities: Of each pixel, greater than 0, see :func:`wsss.functional.losses.recoverable_softmax`.
-        boxes: Half-open (top, left, bottom, right) in pixels of the probabilities. One may reach beyond them, as it
-            does in a view cut out of an image: only lines that lie inside from end to end are judged, for of the others
-            the object may be met where nobody sees it.
-        classes: Label of what each box holds.
-        owners: Which image of the batch each box lies in.
+        boxes: Half-open (top, left, bottom, right) in pixels of the probabilities. A box may extend beyond them, as in
+            a view cropped from an image: only lines that lie entirely inside count, since the object may cross the
+            other lines outside of the view.
+        classes: Class of the object in each box.
+        owners: Index of the image in the batch that each box belongs to.
 
     Returns:
-        Sum over the boxes of the mean over their lines of -log of the greatest probability on the line, and the number
-        of boxes with a line that is judged. An empty box has none.
+        Sum over the boxes of the mean over their lines of -log of the largest probability on the line, and the number
+        of boxes with at least one line that counts. An empty box has none.
     """
     size = probabilities.shape[2:]
     if not len(boxes):
@@ -37,7 +37,7 @@ def box_tightness_loss(
     rows, columns = (_between(boxes[:, axis], boxes[:, axis + 2], size[axis]) for axis in (0, 1))
     inside = rows[:, :, None] & columns[:, None, :]
     chosen = at_least_single(probabilities[owners.long(), classes.long()]).where(inside, 0)
-    # a row is whole where no column of the box is cut off, and the other way round
+    # a row lies entirely inside if no column of the box is cut off, and vice versa
     whole = [(boxes[:, axis] >= 0) & (boxes[:, axis + 2] <= size[axis]) for axis in (0, 1)]
     lines = torch.cat([rows & whole[1][:, None], columns & whole[0][:, None]], dim=1)
     lines &= inside.flatten(1).any(dim=1, keepdim=True)
@@ -48,6 +48,6 @@ def box_tightness_loss(
 
 
 def _between(first: Integer[Tensor, " N"], last: Integer[Tensor, " N"], length: int) -> Bool[Tensor, "N length"]:
-    """Mark the places from the first to before the last."""
+    """Mark the positions from ``first`` up to, but excluding, ``last``."""
     places = torch.arange(length, device=first.device)
     return (places >= first[:, None]) & (places < last[:, None])

@@ -9,20 +9,20 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
 
 _SMALLEST = 1e-5
-"""Added to the maximum, so that a class without any activation stays at zero."""
+"""Added to the maximum, so that a class without any activation stays at zero instead of becoming NaN."""
 
 _STEPS = torch.linspace(0, 1, 101)
-"""From the least to the greatest value in hundredths of the pixels."""
+"""Quantile levels 0, 0.01, …, 1."""
 
 
 def class_activation_maps(
     features: Float[Tensor, "B D h w"], weights: Float[Tensor, "C D"]
 ) -> Float[Tensor, "B C h w"]:
-    """Weigh the last features of a classifier by the weights of each class.
+    """Compute class activation maps: the last features of a classifier weighted by the class weights.
 
     Args:
-        features: What the classifier averages before its last layer.
-        weights: Weights of that layer; a bias has no place in a map.
+        features: Input of the classifier's global average pooling.
+        weights: Weights of the last linear layer; its bias is not used.
 
     Returns:
         Activations >= 0 in the dtype of the features, not normalised.
@@ -37,8 +37,8 @@ def merge_views(
 
     Args:
         views: Activations >= 0, one tensor per scale and flip, each at its own resolution.
-        flipped: For each view whether it was mirrored left to right; it is mirrored back.
-        size: Height and width of the sum.
+        flipped: For each view whether it was mirrored left to right; such views are mirrored back.
+        size: Height and width of the output.
 
     Returns:
         Sums in float32.
@@ -58,21 +58,21 @@ def merge_views(
 def normalise_cams(
     cams: Float[Tensor, "C H W"], present: Bool[Tensor, " C"], known: Bool[Tensor, " C"]
 ) -> Float[Tensor, "C H W"]:
-    """Scale the maps of the present classes to a maximum of about 1, and silence the absent ones.
+    """Scale the maps of present classes to a maximum of about 1, and set those of absent classes to zero.
 
-    A class that may be there or not is no louder than the classifier believes: its map is measured by the greatest
-    activation of the classes that are present, or of all that may be where none is known to be.
+    The map of a class whose presence is unknown is not scaled up to 1: it is divided by the maximum over the present
+    classes (over all classes of unknown presence if none is known to be present), or by its own maximum if larger.
 
     Args:
         cams: Activations; negative ones count as 0.
         present: Which classes are present.
-        known: Of which classes it is known whether they are; the others may be.
+        known: Classes whose presence or absence is known.
 
     Returns:
-        Shares in [0, 1] in float32: each map divided by its maximum, or by what it is measured by, + 1e-5.
+        Values in [0, 1] in float32: each map divided by its maximum, or by the shared maximum above, + 1e-5.
 
     Raises:
-        ValueError: If an activation of a class that is not absent is not a finite number.
+        ValueError: If an activation of a class that is not known to be absent is not a finite number.
     """
     present, known = present.to(cams.device), known.to(cams.device)
     cams = cams.float().relu().masked_fill((known & ~present)[:, None, None], 0)
@@ -86,25 +86,25 @@ def normalise_cams(
 
 
 def percentiles(maps: Float[Tensor, "C H W"]) -> Float[Tensor, "C 101"]:
-    """Sum up the values of each map, from its least to its greatest in steps of a hundredth of its pixels."""
+    """Compute the percentiles 0 to 100 of the values of each map."""
     return maps.float().flatten(1).quantile(_STEPS.to(maps.device), dim=1).T
 
 
 def negative_offsets(
     values: Float[Tensor, "N C 101"], tags: Bool[Tensor, "N C"], quantile: float
 ) -> Float[Tensor, " C"]:
-    """Find how far each class's map rises where the class is known to be absent.
+    """Estimate the noise level of each class's map: a quantile of its values on images without the class.
 
-    Tags that rule a class out are sure knowledge about every pixel of the image, and what a classifier answers there is
-    its noise. Classes differ in it, so one threshold for all of them is too low for some unless it is taken off.
+    On images whose tags exclude a class, every activation of that class is noise. Noise levels differ between classes,
+    so one global threshold is too low for some of them unless the noise level is subtracted first.
 
     Args:
-        values: The ``percentiles`` of the maps of several images; images count alike, whatever their size.
+        values: The ``percentiles`` of the maps of several images; all images have equal weight, whatever their size.
         tags: Presence of the classes in these images.
-        quantile: Share of the values on absent classes that the offset is to reach, in [0, 1].
+        quantile: Quantile of the values on images without the class, in [0, 1].
 
     Returns:
-        What to subtract from the maps of each class before they are normalised; 0 for a class that no image lacks.
+        Value to subtract from the maps of each class before normalisation; 0 for a class that is present in all images.
     """
     lacking = (values[~tags[:, label], label].flatten().cpu() for label in range(values.shape[1]))
     found = [float(np.quantile(absent.numpy(), quantile)) if absent.numel() else 0.0 for absent in lacking]
@@ -112,11 +112,11 @@ def negative_offsets(
 
 
 def subtract_offsets(maps: Float[Tensor, "C H W"], offsets: Float[Tensor, " C"]) -> Float[Tensor, "C H W"]:
-    """Take off each map what counts as none, but never more than half of its peak: a class that is present has a map.
+    """Subtract its noise level from each map, but at most half of its maximum, so that a present class keeps a map.
 
     Args:
         maps: Activations >= 0, not normalised.
-        offsets: What ``negative_offsets`` found.
+        offsets: Result of ``negative_offsets``.
 
     Returns:
         Activations >= 0.

@@ -1,4 +1,4 @@
-"""Pooled confusion and the scores read from it (Everingham et al., IJCV 2015)."""
+"""Pooled confusion matrices and the scores computed from them (Everingham et al., IJCV 2015)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -22,11 +22,11 @@ Convention = Literal["union", "truth", "zero"]
 
 
 def confusion_matrix(labels: LabelMap, truth: LabelMap, *, classes: int) -> Confusion:
-    """Count which label each pixel has and which it should have.
+    """Count the pixels of each pair of true and predicted label.
 
     Args:
-        labels: The labels to judge; ``IGNORE`` where none was given, which is a miss for the true class.
-        truth: The labels to judge by; pixels that are ``IGNORE`` here do not count.
+        labels: Predicted labels; ``IGNORE`` where there is none, which counts as a miss for the true class.
+        truth: Ground truth; pixels that are ``IGNORE`` here do not count.
         classes: Number K of labels, background included.
 
     Returns:
@@ -80,7 +80,7 @@ def mean_iou(confusion: Confusion, *, convention: Convention = "union") -> float
     Args:
         confusion: Pixel counts, truth in rows, prediction in columns.
         convention: Which classes count: ``union`` those seen in truth or prediction,
-            ``truth`` those seen in truth, ``zero`` all of them, an absent one as 0.
+                ``truth`` those seen in truth, ``zero`` all of them, with an IoU of 0 for absent ones.
 
     Returns:
         A share in [0, 1].
@@ -92,7 +92,7 @@ def mean_iou(confusion: Confusion, *, convention: Convention = "union") -> float
 
 
 def pixel_accuracy(confusion: Confusion) -> float:
-    """Measure the share of pixels with a truth that are labelled right.
+    """Measure the share of pixels with ground truth whose label is correct.
 
     Raises:
         ValueError: If no pixel has a truth.
@@ -101,7 +101,7 @@ def pixel_accuracy(confusion: Confusion) -> float:
 
 
 def coverage(confusion: Confusion) -> float:
-    """Measure the share of pixels with a truth that are labelled at all.
+    """Measure the share of pixels with ground truth that have a label.
 
     Raises:
         ValueError: If no pixel has a truth.
@@ -110,7 +110,7 @@ def coverage(confusion: Confusion) -> float:
 
 
 def precision(confusion: Confusion) -> float:
-    """Measure the share of labelled pixels that are right, of those with a truth.
+    """Measure the share of labelled pixels with ground truth whose label is correct.
 
     Raises:
         ValueError: If no pixel with a truth is labelled.
@@ -126,22 +126,22 @@ def bootstrap_interval(
     samples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Tell within which bounds a pooled score would fall for other images of the same kind.
+    """Estimate a 95 % confidence interval of a pooled score over random samples of images.
 
-    The images are drawn anew, with replacement, and their confusions pooled (percentile bootstrap, Efron, 1979).
+    Images are resampled with replacement and their confusions pooled (percentile bootstrap, Efron, 1979).
 
     Args:
         confusions: One confusion for each image.
         statistic: ``mean_iou``, ``pixel_accuracy``, ``coverage`` or ``precision``.
-        convention: Which classes the mean IoU counts, see ``mean_iou``; the other statistics don't ask.
-        samples: How often the images are drawn.
-        seed: Seed of the draws.
+        convention: Which classes the mean IoU counts, see ``mean_iou``; ignored by the other statistics.
+        samples: Number of bootstrap samples.
+        seed: Seed of the random samples.
 
     Returns:
-        Lower and upper bound of the middle 95 % of the scores, shares in [0, 1].
+        Lower and upper bound of the central 95 % of the scores, shares in [0, 1].
 
     Raises:
-        ValueError: If nothing counts in any draw.
+        ValueError: If the score is undefined in every sample.
     """
     tally = _pool(_draws(len(confusions), samples, seed), confusions)
     scores = _mean_ious(tally, convention) if statistic == "mean_iou" else STATISTICS[statistic](tally)
@@ -151,19 +151,19 @@ def bootstrap_interval(
 def paired_ratio_interval(
     confusions: Confusions, reference: Confusions, *, samples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Tell within which bounds one mean IoU in percent of another would fall for other images of the same kind.
+    """Estimate a 95 % confidence interval of one mean IoU in percent of another over random samples of images.
 
     Args:
         confusions: One confusion for each image.
         reference: The confusions of the same images, in the same order, whose mean IoU is 100 percent.
-        samples: How often the images are drawn, the same ones for both.
-        seed: Seed of the draws.
+        samples: Number of bootstrap samples, the same ones for both.
+        seed: Seed of the random samples.
 
     Returns:
-        Lower and upper bound of the middle 95 % of the ratios, in percent.
+        Lower and upper bound of the central 95 % of the ratios, in percent.
 
     Raises:
-        ValueError: If the two differ in shape, or the reference is 0 in every draw.
+        ValueError: If the two differ in shape, or the reference is 0 in every sample.
     """
     if confusions.shape != reference.shape:
         expected, given = tuple(reference.shape), tuple(confusions.shape)
@@ -174,7 +174,7 @@ def paired_ratio_interval(
 
 
 def _tally(confusions: Int64[Tensor, "*n K K+1"]) -> Tally:
-    """Sum up how many pixels of each class are right, true and given: all that the scores ask of a confusion."""
+    """Count the correct, true and predicted pixels of each class: all that the scores depend on."""
     given = confusions[..., :-1]
     return torch.stack([given.diagonal(dim1=-2, dim2=-1), confusions.sum(dim=-1), given.sum(dim=-2)], dim=-2).double()
 
@@ -206,7 +206,7 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "coverage": _coverages,
     "precision": _precisions,
 }
-"""What `bootstrap_interval` can put an interval around, beside the mean IoU."""
+"""Statistics that `bootstrap_interval` supports, beside the mean IoU."""
 
 
 def _share(score: Float64[Tensor, ""], name: str, counted: str) -> float:
@@ -216,7 +216,7 @@ def _share(score: Float64[Tensor, ""], name: str, counted: str) -> float:
 
 
 def _draws(images: int, samples: int, seed: int) -> Float64[Tensor, "{samples} {images}"]:
-    """Return how often each image is in each draw."""
+    """Return how often each image occurs in each bootstrap sample."""
     if images == 0:
         raise ValueError("confusions must be of at least one image, got none")
     drawn = torch.randint(images, (samples, images), generator=torch.Generator().manual_seed(seed))
@@ -225,12 +225,12 @@ def _draws(images: int, samples: int, seed: int) -> Float64[Tensor, "{samples} {
 
 
 def _pool(weights: Float64[Tensor, "n N"], confusions: Confusions) -> Float64[Tensor, "n 3 K"]:
-    """Add up the images of each draw, exactly: float64 counts to 2^53 pixels."""
+    """Sum the counts over the images of each sample; exact, as float64 represents integers up to 2^53."""
     return (weights.to(confusions.device) @ _tally(confusions).flatten(1)).view(len(weights), 3, -1)
 
 
 def _middle(scores: Float64[Tensor, " n"], name: str) -> tuple[float, float]:
-    """Return the bounds of the middle 95 % of the scores that exist."""
+    """Return the bounds of the central 95 % of the scores that are not NaN."""
     scores = scores[~scores.isnan()]
     if len(scores) == 0:
         raise ValueError(f"{name} needs something that counts, got nothing in any draw")

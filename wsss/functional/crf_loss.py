@@ -1,4 +1,4 @@
-"""Loss that lets like-coloured pixels of the whole image agree (Tang et al., ECCV 2018, "On Regularized Losses")."""
+"""Dense CRF loss: pixels of similar colour should agree (Tang et al., ECCV 2018, "On Regularized Losses")."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from wsss.functional.losses import SumAndCount, at_least_single
 from wsss.functional.quadratic_form import LEAST_EXPONENT, quadratic_form
 
 _ROWS = 64
-"""Points whose kernels are at hand at a time, 1 MB of them on a grid of 64 × 64, which stays in the cache."""
+"""Points whose kernels are computed at a time: 1 MB on a grid of 64 × 64, which fits into the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrfLossSettings:
-    """Dense CRF loss; the widths are the paper's for VOC."""
+    """Dense CRF loss; the kernel widths are the paper's for VOC."""
 
     xy: float = 100.0
     """Width of the kernel in space, in pixels of the image."""
@@ -26,7 +26,7 @@ class CrfLossSettings:
     """Width of the kernel in colour, in steps of 255."""
 
     side: int = 64
-    """Points on the longer side of the grid on which pixels are compared; the time grows with its fourth power."""
+    """Points on the longer side of the grid on which pixels are compared; run time grows with its fourth power."""
 
     def __post_init__(self) -> None:
         # narrower kernels would need distances in double precision
@@ -41,15 +41,16 @@ def crf_loss(
     mask: Bool[Tensor, "B h w"],
     settings: CrfLossSettings,
 ) -> SumAndCount:
-    """Judge how much the pixels of an image disagree with all others of like colour.
+    """Compute the dense CRF loss: disagreement between all pairs of pixels of similar colour and position.
 
-    The loss of an image is Σₖ sₖᵀW(1 - sₖ) / 1ᵀW1 over all pairs of points, a point and itself too, with the kernel
-    Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²): how often two points that are drawn as W says are of different
-    labels. The paper's is not divided by 1ᵀW1, which grows with the square of the number of pixels: its weight of 2e-9
-    on views of 513 pixels is 0.3 to 0.4 here.
+    The loss of an image is Σₖ sₖᵀW(1 - sₖ) / 1ᵀW1 over all pairs of points, pairs of a point with itself included, with
+    the kernel Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²): the probability that two points drawn in proportion
+    to W have different labels. The paper does not divide by 1ᵀW1, which grows with the square of the number of pixels:
+    its weight of 2e-9 on views of 513 pixels corresponds to 0.3 to 0.4 here.
 
-    The kernel is exact, the grid is not: colours and probabilities are averaged over its cells, over the pixels that
-    count, and a cell weighs as much as it has of these. The paper halves the image and approximates W on a lattice.
+    The kernel is exact, the grid is an approximation: colours and probabilities are averaged over the unmasked pixels
+    of each grid cell, and a cell is weighted by its number of unmasked pixels. The paper halves the image's resolution
+    and approximates W on a lattice.
 
     Args:
         probabilities: Of each pixel, summing to 1.
@@ -58,7 +59,7 @@ def crf_loss(
         settings: Widths of the kernel and the grid.
 
     Returns:
-        Sum over the images of a share in [0, 1], and the number of images with a pixel that counts.
+        Sum over the images of a value in [0, 1], and the number of images with a pixel that counts.
     """
     probabilities = at_least_single(probabilities)
     if not len(probabilities):
@@ -79,7 +80,7 @@ def crf_loss(
 
 
 def _grid(height: int, width: int, side: int) -> tuple[int, int]:
-    """Shrink a size until its longer side is as asked."""
+    """Scale a size down until its longer side is at most ``side``."""
     longer = max(height, width)
     if longer <= side:
         return height, width
@@ -92,23 +93,23 @@ def _features(
     cells: Float[Tensor, "B 1 g r"],
     settings: CrfLossSettings,
 ) -> Float[Tensor, "B 5 N"]:
-    """Say of each cell where it lies and what colour its pixels have that count, in widths of the kernel."""
+    """Return the position and the mean colour of each cell's unmasked pixels, in units of the kernel widths."""
     (height, width), (rows, columns) = images.shape[2:], cells.shape[2:]
     coloured = interpolate(images, weights.shape[2:], mode="area") * weights
     colours = interpolate(coloured, (rows, columns), mode="area") / cells.clamp(min=torch.finfo(cells.dtype).tiny)
     down = torch.arange(rows, device=cells.device) - (rows - 1) / 2
     right = torch.arange(columns, device=cells.device) - (columns - 1) / 2
     places = torch.stack(torch.meshgrid(down * (height / rows), right * (width / columns), indexing="ij"))
-    # around 0, so that their squares stay small
+    # centred at 0, so that their squares stay small
     colours = (colours - 0.5) * (255 / settings.rgb)
     return torch.cat([(places / settings.xy).to(colours).expand(len(images), -1, -1, -1), colours], dim=1).flatten(2)
 
 
 def _filter(features: Float[Tensor, "D N"], values: Float[Tensor, "C N"]) -> Float[Tensor, "C N"]:
-    """Sum the values of all points by the kernel exp(-|fᵢ - fⱼ|² / 2)."""
-    # |fᵢ - fⱼ|² as one product, which leaves the exponential as the only other pass over the pairs
+    """Filter the values with the kernel exp(-|fᵢ - fⱼ|² / 2)."""
+    # |fᵢ - fⱼ|² as one matrix product, so that the exponential is the only other pass over the pairs
     halves, ones = features.square().sum(dim=0, keepdim=True) / -2, torch.ones_like(features[:1])
-    # points in rows where they are multiplied from the left, which makes the products twice as quick
+    # points in rows for the left factor, which makes the products twice as fast
     here, there = torch.cat([features, halves, ones]).T.contiguous(), torch.cat([features, ones, halves])
     rows = values.T.contiguous()
     sums = [(part @ there).clamp_(min=LEAST_EXPONENT).exp_() @ rows for part in torch.split(here, _ROWS)]

@@ -10,16 +10,16 @@ from wsss.types import IGNORE, MOST_CLASSES
 
 
 def draw_cues(cues: Integer[Tensor, "3 N"], side: int, *, labels: Sequence[int]) -> UInt8[Tensor, "side side"]:
-    """Draw the cues of one image as labels of the grid's points.
+    """Draw the cues of one image into a label grid.
 
     Args:
-        cues: A label, a row and a column each, in any order.
-        side: Points along a side of the grid.
-        labels: The possible labels; cues of others are left out.
+        cues: Label, row and column of each cue, in any order.
+        side: Number of grid points along each side.
+        labels: The possible labels; cues of other labels are dropped.
 
     Returns:
-        The label of each point that exactly one possible label claims, ``IGNORE`` elsewhere; the only possible label
-        everywhere, if there is only one.
+        The label of each point with cues of exactly one possible label, ``IGNORE`` elsewhere; if there is only one
+        possible label, that label everywhere.
     """
     if len(labels) == 1:
         return torch.full((side, side), labels[0], dtype=torch.uint8)
@@ -27,15 +27,15 @@ def draw_cues(cues: Integer[Tensor, "3 N"], side: int, *, labels: Sequence[int])
     claims[tuple(cues.long())] = True
     names = torch.tensor(labels, dtype=torch.uint8)[:, None, None]
     claims = claims[list(labels)]
-    # where only one claims a point, the sum of what is claimed is that label
+    # where only one label has a cue, the sum over the labels is that label
     return torch.where(claims.sum(dim=0) == 1, (claims * names).sum(dim=0), IGNORE).to(torch.uint8)
 
 
 def spread_cues(grid: UInt8[Tensor, "side side"], size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
-    """Give each pixel the label of the nearest point of the grid.
+    """Give each pixel the label of the nearest grid point.
 
-    The corner points lie on the image's corner pixels, as those of a network that is padded at each step: 41 points are
-    every eighth pixel of an image of side 321, stretched to any size.
+    The corner points lie on the image's corner pixels, as for a network that pads every convolution: 41 points lie on
+    every eighth pixel of an image of side 321, and scale with any other size.
 
     Args:
         grid: Labels of the points.
@@ -46,6 +46,6 @@ def spread_cues(grid: UInt8[Tensor, "side side"], size: tuple[int, int]) -> UInt
 
 
 def _nearest(pixels: int, points: int) -> Tensor:
-    """Index of the point nearest to each pixel of a side; halfway it is the later one."""
+    """Index of the grid point nearest to each pixel of a side; the later one if two are equally near."""
     gaps = max(pixels - 1, 1)
     return (2 * torch.arange(pixels) * (points - 1) + gaps) // (2 * gaps)

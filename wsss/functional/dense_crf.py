@@ -11,49 +11,49 @@ from torch import Tensor
 from wsss.errors import one_of, require
 
 UNARIES = ("scores", "linear", "labels")
-"""What the CRF is told about a pixel: its scores, by their logarithm or as they are, or only which label is best."""
+"""Unary potentials: negative log scores, negative scores, or a fixed confidence in the best label."""
 
 _SMALLEST_SCORE = 1e-4
-"""A score of zero would be a veto that no neighbour can overrule."""
+"""Lower bound of the scores: a score of zero would have an infinite energy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrfSettings:
-    """Dense CRF; the defaults are IRN's (Ahn et al., CVPR 2019)."""
+    """Dense CRF; the defaults are those of IRN (Ahn et al., CVPR 2019)."""
 
     iterations: int = 10
-    """Steps of the mean field."""
+    """Mean-field iterations."""
 
     unary: str = "scores"
-    """What the CRF is told about a pixel: ``scores``, ``linear`` (no logarithm of them) or ``labels`` (the best)."""
+    """Unary potential: ``scores`` (-log of the scores), ``linear`` (-scores) or ``labels`` (the best label only)."""
 
     label_confidence: float = 0.7
-    """How far the best label is believed when the unary is ``labels``."""
+    """Probability of the best label in the unary potential ``labels``."""
 
     gaussian_sxy: float = 3.0
-    """Width of the smoothness kernel, in pixels of an image of the reference side."""
+    """Spatial width of the smoothness kernel, in pixels of an image of the reference side."""
 
     gaussian_compat: float = 3.0
-    """Weight of the smoothness kernel; 0 leaves it out."""
+    """Weight of the smoothness kernel; 0 turns it off."""
 
     bilateral_sxy: float = 50.0
-    """Width in space of the appearance kernel, in pixels of an image of the reference side."""
+    """Spatial width of the appearance kernel, in pixels of an image of the reference side."""
 
     bilateral_srgb: float = 5.0
-    """Width in colour of the appearance kernel, in steps of 255."""
+    """Colour width of the appearance kernel, in grey levels of 0 to 255."""
 
     bilateral_compat: float = 10.0
-    """Weight of the appearance kernel; 0 leaves it out."""
+    """Weight of the appearance kernel; 0 turns it off."""
 
     reference_side: int | None = 500
-    """Long side in pixels of the images that the widths are meant for; they are scaled to others; None: never."""
+    """Longer image side in pixels for which the spatial widths are given; they scale with it; None: no scaling."""
 
     def __post_init__(self) -> None:
         require(self.iterations >= 1, "iterations", "must be at least 1", self.iterations)
         one_of("unary", self.unary, UNARIES)
         require(0.5 <= self.label_confidence < 1, "label_confidence", "must lie in [0.5, 1)", self.label_confidence)
         for field in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
-            # the lattice counts its cells in 16 bits
+            # the lattice indexes its cells with 16 bits
             require(getattr(self, field) >= 0.1, field, "must be at least 0.1", getattr(self, field))
         for field in ("gaussian_compat", "bilateral_compat"):
             require(getattr(self, field) >= 0, field, "must not be negative", getattr(self, field))
@@ -68,20 +68,20 @@ def dense_crf(
     *,
     labels: Sequence[int],
 ) -> Float[Tensor, "K height width"]:
-    """Let alike and near pixels agree on their labels.
+    """Refine scores by mean-field inference in a fully connected CRF.
 
     Args:
         image: RGB bytes.
-        scores: Values >= 0 at the resolution of the image; only those of possible labels are read.
+        scores: Values >= 0 at the resolution of the image; only those of possible labels are used.
         settings: Widths and weights of the kernels.
         labels: The possible labels, as channels of the scores; see :func:`wsss.types.possible_labels`.
 
     Returns:
-        Marginals in float32 on the CPU that sum to 1, zero for impossible labels. A single possible label has it all,
-        without a CRF; without a possible label everything is zero.
+        Marginals in float32 on the CPU that sum to 1, zero for impossible labels. A single possible label gets
+        probability 1 everywhere, without a CRF; without a possible label everything is zero.
 
     Raises:
-        ValueError: If image and scores differ in size, a label is no channel, or a score is not a finite number.
+        ValueError: If image and scores differ in size, a label is not a channel, or a score is not a finite number.
     """
     _check(image, scores, labels)
     marginals = torch.zeros(scores.shape)
@@ -101,7 +101,7 @@ def _check(image: Tensor, scores: Tensor, labels: Sequence[int]) -> None:
 
 
 def _unary(scores: Tensor, labels: Sequence[int], settings: CrfSettings) -> np.ndarray:
-    """Tell the energies of the possible labels, shape (labels, pixels), float32."""
+    """Return the unary energies of the possible labels, shape (labels, pixels), float32."""
     possible = scores.detach().cpu()[list(labels)].float().flatten(1)
     if not possible.isfinite().all():
         raise ValueError("scores must be finite, got NaN or infinity")
@@ -118,7 +118,7 @@ def _unary(scores: Tensor, labels: Sequence[int], settings: CrfSettings) -> np.n
 
 def _infer(rgb: np.ndarray, unary: np.ndarray, settings: CrfSettings) -> np.ndarray:
     """Run the mean field on (H, W, 3) bytes and (labels, pixels) energies; return (labels, H, W) marginals."""
-    from pydensecrf.densecrf import DenseCRF2D  # only the process that runs a CRF pays for it
+    from pydensecrf.densecrf import DenseCRF2D  # slow to import; only processes that run a CRF need it
 
     height, width = rgb.shape[:2]
     scale = max(height, width) / settings.reference_side if settings.reference_side else 1

@@ -1,4 +1,4 @@
-"""What seeds grow into while a network learns from them (Huang et al., CVPR 2018)."""
+"""Deep seeded region growing: seeds that grow during training (Huang et al., CVPR 2018)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from wsss.functional.region_growing import grow_regions
 from wsss.types import BACKGROUND
 
 Crop = tuple[np.ndarray, np.ndarray]
-"""What the CRF sees of an image: RGB bytes (3, h, w), and the scores (k, h, w) of all labels."""
+"""Input of the CRF for one image: RGB bytes (3, h, w), and the scores (k, h, w) of all labels."""
 
 Spread = Callable[[Callable[[Crop], np.ndarray], Sequence[Crop]], Iterable[np.ndarray]]
 """Applies a picklable function to each crop, in order: ``map``, or that of a pool of workers."""
@@ -24,22 +24,22 @@ Spread = Callable[[Callable[[Crop], np.ndarray], Sequence[Crop]], Iterable[np.nd
 
 @dataclass(frozen=True, kw_only=True)
 class DsrgSettings:
-    """Seeds that grow inside the training of the segmenter (Huang et al., CVPR 2018): segmenter.supervision=dsrg."""
+    """Deep seeded region growing, used with segmenter.supervision=dsrg (Huang et al., CVPR 2018)."""
 
     stride: int = 8
-    """Image pixels from one cell to the next of the grid on which seeds grow."""
+    """Stride in image pixels of the grid on which seeds grow."""
     foreground_threshold: float = 0.85
     """Score after the CRF above which a cell of a present class is confident."""
     background_threshold: float = 0.99
     """Score after the CRF above which a background cell is confident."""
     constrain_weight: float = 1.0
-    """Weight of the pull towards the scores after the CRF, beside the loss of the seeds."""
+    """Weight of the constrain-to-boundary loss relative to the seed loss."""
     crf: CrfSettings = field(
         default_factory=lambda: CrfSettings(
             unary="linear", gaussian_sxy=3 / 12, bilateral_sxy=80 / 12, bilateral_srgb=13.0, reference_side=None
         )
     )
-    """The CRF inside the training; its widths are in cells unless there is a reference side."""
+    """The CRF used during training; its spatial widths are in grid cells unless a reference side is set."""
 
     def __post_init__(self) -> None:
         require(1 <= self.stride <= 32, "stride", "must lie in [1, 32]", self.stride)
@@ -59,19 +59,19 @@ def grow_online(
     inside: Bool[Tensor, "B h w"] | None = None,
     spread: Spread = map,
 ) -> tuple[Float[Tensor, "B K h w"], Integer[Tensor, "B h w"]]:
-    """Refine a network's probabilities by the CRF, and grow seeds into what is confident then.
+    """Refine a network's probabilities with the dense CRF, and grow seeds into the confident cells.
 
     Args:
-        probabilities: Of the network, on a coarse grid; no gradient is asked for.
-        seeds: Labels on the same grid, ``IGNORE`` where nothing is known: those that were given, not grown ones.
+        probabilities: The network's output on a coarse grid; no gradient flows back.
+        seeds: The original seeds (not previously grown ones) on the same grid, ``IGNORE`` where unlabelled.
         images: RGB in [0, 1]; averaged over each cell of the grid.
         possible: Labels that the tags of each image allow; seeds grow into no others.
         settings: Thresholds and CRF.
-        inside: Cells that show a part of the image; nothing grows into the others, or through them. None: all do.
-        spread: How the images are shared out to the CRF.
+        inside: Cells that show a part of the image; seeds do not grow into or through the others. None: all cells do.
+        spread: Function that maps the CRF over the images.
 
     Returns:
-        What ``refine_online`` gives, and the grown seeds.
+        The result of ``refine_online``, and the grown seeds.
     """
     refined = refine_online(probabilities, images, possible, settings, spread=spread)
     grown = grow_regions(
@@ -92,21 +92,21 @@ def refine_online(
     *,
     spread: Spread = map,
 ) -> Float[Tensor, "B K h w"]:
-    """Refine a network's probabilities by the CRF.
+    """Refine a network's probabilities with the dense CRF.
 
-    The CRF weighs all labels, also those that the image can't have: among the few that it can, a network that knows
-    nothing yet would be sure of one.
+    The CRF considers all labels, also those that the tags rule out: restricted to the few possible labels, even an
+    untrained network would be confident in one of them.
 
     Args:
-        probabilities: Of the network, on a coarse grid; no gradient is asked for.
+        probabilities: The network's output on a coarse grid; no gradient flows back.
         images: RGB in [0, 1]; averaged over each cell of the grid.
         possible: Labels that the tags of each image allow.
         settings: The CRF.
-        spread: How the images are shared out to it.
+        spread: Function that maps the CRF over the images.
 
     Returns:
-        Probabilities that sum to 1, zero for a background that no image may show, and for all labels of an image that
-        may show none.
+        Probabilities that sum to 1; zero for the background if no image allows it, and for all labels of an image that
+        allows none.
     """
     pictures = interpolate(images.float(), probabilities.shape[2:], mode="area").mul(255).round().byte().cpu().numpy()
     scores, marks = probabilities.detach().float().cpu(), possible.cpu()
@@ -120,7 +120,7 @@ def refine_online(
 
 
 def _refine_crop(settings: CrfSettings, crop: Crop) -> np.ndarray:
-    """Refine the scores of an image; arrays travel between processes more cheaply than tensors."""
+    """Refine the scores of one image; NumPy arrays are cheaper to send between processes than tensors."""
     image, scores = crop
     refined = dense_crf(torch.from_numpy(image), torch.from_numpy(scores), settings, labels=range(len(scores)))
     return refined.numpy()

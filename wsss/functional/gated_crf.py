@@ -1,4 +1,4 @@
-"""Loss that lets like-coloured neighbours agree (Obukhov et al., 2019, "Gated CRF Loss")."""
+"""Gated CRF loss: neighbouring pixels of similar colour should agree (Obukhov et al., 2019, "Gated CRF Loss")."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, kw_only=True)
 class GatedCrfSettings:
-    """Gated CRF loss; the defaults are the numbers of the paper for VOC, where the loss has a weight of 0.1."""
+    """Gated CRF loss; the defaults are the paper's for VOC, where the loss has a weight of 0.1."""
 
     xy: float = 6.0
-    """Width of the kernel in space, in cells of the network's output."""
+    """Spatial width of the kernel, in cells of the network's output."""
 
     rgb: float = 0.1
-    """Width of the kernel in colour, of a range from 0 to 1. The paper's number; its code divides colours by ImageNet's
-    deviations before, where it means 0.0225 of this range."""
+    """Colour width of the kernel, for colours in [0, 1]. The number in the paper; its code first divides colours by
+    ImageNet's standard deviations, so that it corresponds to 0.0225 here."""
 
     radius: int = 5
-    """How far a pixel looks in each direction, in cells of the network's output."""
+    """Radius of the neighbourhood (Chebyshev distance), in cells of the network's output."""
 
     def __post_init__(self) -> None:
         require(self.xy > 0, "xy", "must be greater than 0", self.xy)
@@ -42,21 +42,22 @@ def gated_crf_loss(
     learners: Bool[Tensor, "B h w"],
     settings: GatedCrfSettings,
 ) -> SumAndCount:
-    """Judge how much pixels disagree with near pixels of like colour.
+    """Compute the gated CRF loss: disagreement between neighbouring pixels of similar colour.
 
-    The loss of a learner i is the sum of Wᵢⱼ (1 - pᵢ·pⱼ) over the sources j ≠ i in the square window around it: the
-    kernel Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²) times the chance that draws of i and j differ. As in the
-    paper both ends of a pair are moved. What lies beyond the border is no source.
+    The loss of a destination pixel i is the sum of Wᵢⱼ (1 - pᵢ·pⱼ) over the source pixels j ≠ i in the square window
+    around it: the kernel Wᵢⱼ = exp(-|xᵢ - xⱼ|² / 2xy² - |cᵢ - cⱼ|² / 2rgb²) times the probability that labels drawn at
+    i and j differ. As in the paper, gradients flow to both pixels of a pair. Positions outside of the map are no
+    sources.
 
     Args:
         probabilities: Of each pixel, summing to 1.
         images: RGB in [0, 1]; averaged over each cell of the probabilities.
-        sources: Pixels that others may learn from; shut are those beside the image.
-        learners: Pixels that are judged, the open ones say, since the labelled ones know already what they are.
-        settings: Widths and reach of the kernel.
+        sources: Source gate: pixels that may influence others; closed for padding outside of the image.
+        learners: Destination gate: pixels whose loss is summed, for example those without a label.
+        settings: Widths and radius of the kernel.
 
     Returns:
-        Sum over the learners, and their number.
+        Sum over the destination pixels, and their number.
     """
     probabilities = at_least_single(probabilities)
     colours = interpolate(images.to(probabilities.dtype), probabilities.shape[2:], mode="area") / settings.rgb
@@ -73,7 +74,7 @@ def _pull(
     learners: Float[Tensor, "B h w"],
     settings: GatedCrfSettings,
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, " B"]]:
-    """Sum the probabilities around each pixel by the kernel of each pair, and the kernels of all pairs of an image."""
+    """Sum the kernel-weighted probabilities around each pixel, and the kernels of all pairs of an image."""
     pulls, total = torch.zeros_like(probabilities), probabilities.new_zeros(len(probabilities))
     height, width = colours.shape[2:]
     for here, there, distance in _shifts(height, width, settings.radius):
@@ -87,7 +88,7 @@ def _pull(
 
 
 def _shifts(height: int, width: int, radius: int) -> Iterator[tuple[Window, Window, int]]:
-    """Yield the two ends of all pairs of one shift, and its squared length; each pair comes once."""
+    """Yield the two windows of all pixel pairs of each shift, and its squared length; each pair occurs once."""
     for down in range(min(radius, height - 1) + 1):
         reach = min(radius, width - 1)
         for right in range(-reach if down else 1, reach + 1):

@@ -1,4 +1,4 @@
-"""Cutting things out of boxes by their colours (Rother et al., SIGGRAPH 2004; Khoreva et al., CVPR 2017)."""
+"""GrabCut segmentation of objects inside boxes (Rother et al., SIGGRAPH 2004; Khoreva et al., CVPR 2017)."""
 
 import numpy as np
 import torch
@@ -9,43 +9,44 @@ from torch import Tensor
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
 
 MARGIN = 0.5
-"""How far the crop around a box reaches beyond each side, as a share of the box; its colours are the background's."""
+"""Margin of the crop around a box on each side, as a share of the box; the background colours are estimated there."""
 
 LONGEST_SIDE = 200
-"""Larger crops are cut at this size in pixels.
+"""Larger crops are downscaled to this size in pixels.
 
-In smaller ones the cut, which shuns long borders, loses thin parts: on images of 320 pixels mIoU fell from 70.2 to 66.9
-at 160. On images of 500 pixels 320 gave two points more, in 2.4 times the time.
+GrabCut penalises long contours, so it loses thin parts in smaller crops: on images of 320 pixels mIoU fell from 70.2 to
+66.9 at 160. On images of 500 pixels a size of 320 gained two points, in 2.4 times the time.
 """
 
 LEAST_CUT = 0.15
-"""A cut that overlaps with its box less than this (intersection over union) has failed."""
+"""A cut whose intersection over union with its box is below this has failed."""
 
 _ROUNDS = 1
-"""Times that GrabCut learns the colours and cuts; more of them took longer and were no nearer to the truth."""
+"""Iterations of GrabCut; more of them took longer and were no more accurate."""
 
 _SMALLEST = 16
-"""Boxes of fewer pixels are not cut: two mixtures of five colours can't be learnt from them."""
+"""Boxes with fewer pixels are not cut: that is too few to fit two mixtures of five Gaussians."""
 
 _SURE_BACKGROUND, _PROBABLE_THING = 0, 3
-"""What GrabCut calls a pixel; the odd ones belong to the thing."""
+"""GrabCut's pixel codes; odd codes are foreground."""
 
 
 def cut_boxes(image: Image, boxes: Int64[Tensor, "N 5"]) -> UInt8[Tensor, "H W"]:
-    """Label what the colours inside of each box tell apart from those around it, by SDI's rules.
+    """Segment the object in each box by its colours, following the rules of SDI (Khoreva et al.).
 
-    What lies outside of a box is background to its thing; only what lies in another box of the same class may be of
-    its colours, so that a flock is not cut out of itself. Where a cut overlaps with less than 15 % of its box, and
-    where there is nothing around a box or next to nothing inside, the whole box is taken.
+    Pixels outside of a box are background for its object. Only those in other boxes of the same class start as probable
+    foreground, so that objects of one class do not suppress each other. The whole box is labelled where a cut overlaps
+    with less than 15 % of its box, and where nothing lies around the box or too few pixels inside.
 
-    The same image and boxes give the same labels, always.
+    The result is deterministic.
 
     Args:
         image: RGB bytes.
-        boxes: Label, top, left, bottom, right of each, half-open; later ones lie on top: give the smallest last.
+        boxes: Label, top, left, bottom, right of each, half-open; later ones overwrite earlier ones: put the smallest
+            last.
 
     Returns:
-        Labels; ``BACKGROUND`` where no box's thing is.
+        Labels; ``BACKGROUND`` outside of all objects.
     """
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     rows = boxes.tolist()
@@ -58,26 +59,26 @@ def cut_boxes(image: Image, boxes: Int64[Tensor, "N 5"]) -> UInt8[Tensor, "H W"]
 
 
 def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> LabelMap:
-    """Keep of what was cut out of boxes what lies deep inside of the things: cuts are wrong at their borders first.
+    """Keep only the interior of the objects cut out of boxes, since cuts are least reliable at their borders.
 
-    Of the background between things and their boxes nothing is kept.
+    Background labels are dropped.
 
     Args:
-        cut: What ``cut_boxes`` found.
-        boxes: The boxes that it was given.
-        depth: How far a pixel must lie from all pixels of another label, in halves of its box's smaller side.
+        cut: Result of ``cut_boxes``.
+        boxes: The boxes given to it.
+        depth: Minimum distance of a kept pixel from pixels of other labels, in halves of its box's shorter side.
 
     Returns:
-        Labels of the pixels of things that are deep enough; ``IGNORE`` elsewhere.
+        Labels of interior object pixels; ``IGNORE`` elsewhere.
     """
-    # takes a third of a second to load, and most runs know no boxes
+    # takes a third of a second to import, and most runs have no boxes
     from scipy.ndimage import distance_transform_edt
 
     labels = cut.numpy()
     cores = np.full_like(labels, IGNORE)
     for own in np.unique(labels[labels != BACKGROUND]).tolist():
         mine = labels == own
-        # depth 0 asks for no distance, and where nothing else is there is none
+        # depth 0 needs no distances, and where there is no different label there are none
         away = distance_transform_edt(mine) if depth and not mine.all() else np.where(mine, np.inf, 0)
         for label, top, left, bottom, right in boxes.tolist():
             if own == label:
@@ -88,19 +89,20 @@ def cores_of_cut(cut: LabelMap, boxes: Int64[Tensor, "N 5"], depth: float) -> La
 
 
 def reset_shrunk_segments(labels: LabelMap, boxes: Int64[Tensor, "N 5"], least_share: float = 0.5) -> LabelMap:
-    """Fill the boxes of which too little is left in labels that were learnt or refined (SDI, between its rounds).
+    """Reset boxes in which too little of a predicted or refined object is left (SDI, between its rounds).
 
-    First, a class outside of its own boxes becomes background. Then each box of which its class covers too small a
-    share is filled with it. What boxes of other classes hide of a box counts neither as covered nor as uncovered, and
-    is not filled.
+    First, pixels of a class outside of its boxes become background. Then each box of which its class covers too small a
+    share is filled with the class. Parts of a box that are hidden by boxes of other classes count neither as covered
+    nor as uncovered, and are not filled.
 
     Args:
-        labels: Labels of a segmenter or a CRF, ``IGNORE`` where nothing is known.
-        boxes: Label, top, left, bottom, right of each, half-open; later ones lie on top: give the smallest last.
-        least_share: Share of a box that must be covered, in [0, 1].
+        labels: Labels of a segmenter or a CRF, ``IGNORE`` where unlabelled.
+        boxes: Label, top, left, bottom, right of each, half-open; later ones overwrite earlier ones: put the smallest
+            last.
+        least_share: Minimum covered share of a box, in [0, 1].
 
     Returns:
-        New labels; ``IGNORE`` stays inside of boxes that are not filled.
+        New labels; ``IGNORE`` is kept inside of boxes that are not filled.
     """
     kept = torch.full_like(labels, BACKGROUND)
     on_top = torch.full_like(labels, BACKGROUND)
@@ -120,7 +122,7 @@ def reset_shrunk_segments(labels: LabelMap, boxes: Int64[Tensor, "N 5"], least_s
 
 
 def _cut_box(pixels: NDArray[np.uint8], box: tuple[int, int, int, int], alike: list[list[int]]) -> NDArray[np.bool_]:
-    """Mark the thing in a box, in the box's own frame; all of it where GrabCut can't tell."""
+    """Mark the object in a box, in box coordinates; the whole box where GrabCut fails."""
     top, left, bottom, right = box
     height, width = bottom - top, right - left
     whole = np.ones((height, width), dtype=bool)
@@ -138,11 +140,11 @@ def _cut_box(pixels: NDArray[np.uint8], box: tuple[int, int, int, int], alike: l
 
 
 def _cut_crop(crop: NDArray[np.uint8], marks: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Mark the pixels of the crop that go with the probable thing."""
-    # as slow to load
+    """Mark the foreground pixels of the crop."""
+    # slow to import too
     import cv2
 
-    # its clusters are drawn at random, and sums of threads would depend on their number
+    # its clusters start at random, and sums over threads would depend on their number
     cv2.setNumThreads(1)
     cv2.setRNGSeed(0)
     height, width = marks.shape
@@ -151,7 +153,7 @@ def _cut_crop(crop: NDArray[np.uint8], marks: NDArray[np.uint8]) -> NDArray[np.b
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
     cut = cv2.resize(marks, size, interpolation=cv2.INTER_NEAREST)
     if len(np.unique(cut)) < 2:
-        # GrabCut wants some pixels of both sides
+        # GrabCut needs foreground and background pixels
         return marks == _PROBABLE_THING
     cv2.grabCut(small, cut, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     thing = (cut % 2).astype(np.float32)

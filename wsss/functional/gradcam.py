@@ -1,18 +1,18 @@
-"""Class activation maps from gradients, for classifiers of any kind: Grad-CAM and Grad-CAM++."""
+"""Gradient-based class activation maps for any classifier: Grad-CAM and Grad-CAM++."""
 
 from jaxtyping import Float
 from torch import Tensor
 
 
 def grad_cam(activations: Float[Tensor, "B D h w"], gradients: Float[Tensor, "B D h w"]) -> Float[Tensor, "B h w"]:
-    """Weigh features by the mean of their gradients (Grad-CAM: Selvaraju et al., ICCV 2017).
+    """Weight features by their mean gradients (Grad-CAM: Selvaraju et al., ICCV 2017).
 
-    Where the class's logit is the average over all positions of a linear layer, the gradients are the layer's weights
-    divided by the number of positions, and so is this map compared with the class activation map.
+    If the logit of a class is the average over all positions of a linear layer, the gradients are the layer's weights
+    divided by the number of positions, and the map is the class activation map divided by that number.
 
     Args:
         activations: Features of one layer.
-        gradients: Of one class's logit with respect to them.
+        gradients: Gradients of one class's logit with respect to them.
 
     Returns:
         Activations >= 0, not normalised.
@@ -23,16 +23,16 @@ def grad_cam(activations: Float[Tensor, "B D h w"], gradients: Float[Tensor, "B 
 def grad_cam_plus_plus(
     activations: Float[Tensor, "B D h w"], gradients: Float[Tensor, "B D h w"]
 ) -> Float[Tensor, "B h w"]:
-    """Weigh features by a weighted sum of their positive gradients (Grad-CAM++: Chattopadhay et al., WACV 2018).
+    """Weight features by a weighted sum of their positive gradients (Grad-CAM++: Chattopadhay et al., WACV 2018).
 
-    The paper differentiates the exponential of the logit, and takes the logit for linear in the features when it comes
-    to the second and third derivative; the exponential itself is then one factor of the whole map and is left out.
-    The paper's features have passed a ReLU. A channel that sums to less than 0, as a transformer's may, counts as one
-    that sums to 0, so that no weight changes its sign.
+    The paper differentiates the exponential of the logit, and assumes a logit that is linear in the features for the
+    second and third derivatives; the exponential is then a constant factor of the whole map and is left out.
+    The paper's features have passed a ReLU. A channel with a negative sum, as transformers may have, is treated as one
+    with sum 0, so that no weight becomes negative.
 
     Args:
         activations: Features of one layer.
-        gradients: Of one class's logit with respect to them.
+        gradients: Gradients of one class's logit with respect to them.
 
     Returns:
         Activations >= 0, not normalised.

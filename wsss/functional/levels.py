@@ -1,24 +1,24 @@
-"""Counts of the values that activations have, and quantiles of any number of maps from them."""
+"""Histograms of half-precision activations, and exact quantiles of any number of maps from them."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 LEVELS = 15361
-"""Numbers of half precision in [0, 1]; in rising order their bit patterns are 0, 1, 2 …"""
+"""Half-precision numbers in [0, 1]; in increasing order their bit patterns are 0, 1, 2 …"""
 
 _ROUNDING = 1e-6
-"""A share times a number of pixels is a whole number up to this."""
+"""Tolerance when rounding share × pixels."""
 
 
 def count_levels(maps: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None) -> Int64[Tensor, "C 15361"]:
-    """Count how many pixels have each value of half precision; counts of several images add up.
+    """Count the pixels of each half-precision value; counts of several images may be added up.
 
     Args:
-        maps: Values in [0, 1], exact if they have half precision; what is not a number doesn't count.
-        tags: Presence of the classes; maps of absent ones aren't counted. None rules nothing out.
+        maps: Values in [0, 1], rounded to half precision; NaN is not counted.
+        tags: Presence of the classes; maps of absent ones are not counted. None: all maps count.
     """
-    # adding zero makes a positive zero of a negative one
+    # adding zero turns negative zeros into positive ones
     bits = (maps.clamp(0, 1) + 0).half().view(torch.int16).flatten(1)
     counts = torch.zeros(len(maps), LEVELS, dtype=torch.int64)
     present = range(len(maps)) if tags is None else tags.nonzero().flatten().tolist()
@@ -29,17 +29,17 @@ def count_levels(maps: Float[Tensor, "C H W"], tags: Bool[Tensor, " C"] | None) 
 
 
 def level_quantiles(counts: Int64[Tensor, "C 15361"], share: float) -> Float[Tensor, " C"]:
-    """Find the lowest value of each map that no less than a share of its pixels doesn't exceed.
+    """For each map, return the smallest value v such that at least ``share`` of its pixels are ≤ v.
 
-    It is a value that the map has, never one in between, so pixels of one value stay together: at most 1 - ``share`` of
-    the pixels lie above it, however many share it.
+    It is always a value that occurs in the map, never interpolated, so pixels of equal value stay together: at most
+    1 - ``share`` of the pixels exceed it, even if many share the value.
 
     Args:
-        counts: Pixels of each value; see :func:`count_levels`.
-        share: In [0, 1]; 0 gives the least value, 1 the greatest.
+        counts: Number of pixels of each value; see :func:`count_levels`.
+        share: In [0, 1]; 0 gives the minimum, 1 the maximum.
 
     Returns:
-        One value a map; NaN where no pixel was counted.
+        One value per map; NaN where no pixel was counted.
     """
     reached = counts.cumsum(dim=1)
     total = reached[:, -1:]

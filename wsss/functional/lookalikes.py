@@ -1,6 +1,7 @@
-"""Pictures that look the same though their bytes differ: written again, compressed, resized.
+"""Near-duplicate images: the same picture re-encoded, compressed or resized.
 
-Signatures find quickly what may be the same picture; outlines tell it from pictures that are merely of the same kind.
+Colour signatures quickly find candidates; outlines (coarse brightness patterns) separate true duplicates from images
+that are merely similar.
 """
 
 import torch
@@ -11,41 +12,41 @@ from torch.nn.functional import avg_pool2d, interpolate
 from wsss.types import Image
 
 SIDE = 8
-"""Height and width of a signature."""
+"""Height and width of a signature in cells."""
 
 TOLERANCE = 12
-"""Signatures that differ nowhere by more may be of the same picture; a step is a 255th.
+"""Signatures may be of the same picture if no value differs by more than this, on a scale of 0 to 255.
 
-Photographs written again as JPEG of quality 20 move by up to 8, resized by a quarter to two by up to 2; of 579
-photographs of VOC and COCO the two most alike differ by 42.
+Photographs re-encoded as JPEG of quality 20 differ by up to 8, rescaled by factors of 0.25 to 2 by up to 2; among 579
+photographs of VOC and COCO the two most similar ones differ by 42.
 """
 
 OUTLINE_SIDE = 64
-"""Height and width of an outline."""
+"""Height and width of an outline in cells."""
 
 LIKENESS = 0.7
-"""Outlines that are at least so much alike are of the same picture; see ``likeness``.
+"""Outlines with at least this similarity are of the same picture; see ``likeness``.
 
-Of 150 photographs of VOC and COCO, each in sizes of 128 to 640 pixels, those written again as JPEG of quality 20 keep
-0.74 and those resized by a quarter to two 0.90, unless every fourth pixel alone was kept; two different ones have 0.47
-at most. So have drawn surfaces, pages and scans that signatures take for one; a machine part with scratches elsewhere
-has up to 0.75, and less than 0.7 in 478 of 480 pairs.
+Among 150 photographs of VOC and COCO, each in sizes of 128 to 640 pixels, those re-encoded as JPEG of quality 20 have
+at least 0.74, those rescaled by 0.25 to 2 at least 0.90 (unless by taking every fourth pixel), and two different ones
+at most 0.47. So do different synthetic textures, pages and scans with matching signatures; pictures of a machine part
+with scratches at different places reach 0.75, but stay below 0.7 in 478 of 480 pairs.
 """
 
 GRIDS = (64, 32, 16, 8)
-"""Cells along a side of the grids that outlines are compared on."""
+"""Cells along a side of the grids on which outlines are compared."""
 
 CELL_PIXELS = 2
-"""Pixels along a side that a cell has at least: smaller pictures are compared on a coarser grid."""
+"""Minimum number of pixels along the side of a cell: smaller pictures are compared on a coarser grid."""
 
 BLOCK = 4
-"""Cells along a side of the blocks in which outlines are compared."""
+"""Cells along a side of the blocks that outlines are divided into."""
 
 FAINT = 32.0
-"""Mean square up to which what two blocks have besides a plane is noise."""
+"""Noise level of one block: mean square residual, after subtracting a plane, that is ignored."""
 
 ROUNDING = 0.1
-"""Mean square up to which what two pictures have besides planes may come of bytes, and says nothing."""
+"""Noise level of a whole picture: mean square residual that rounding to bytes may cause."""
 
 Signature = UInt8[Tensor, "3 8 8"]
 Outline = UInt8[Tensor, "64 64"]
@@ -60,7 +61,7 @@ def signature(image: Image) -> Signature:
     Returns:
         RGB bytes (3, 8, 8).
     """
-    # overlapping cells, weighted towards their middles: whole pixels in cells of their own would jump when resized
+    # overlapping cells, weighted towards their centres: disjoint cells of whole pixels would change when resized
     small = interpolate(image[None].float(), (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
     return small[0].round().clamp(0, 255).to(torch.uint8)
 
@@ -68,24 +69,24 @@ def signature(image: Image) -> Signature:
 def find_lookalikes(
     ones: UInt8[Tensor, "N 3 8 8"], others: UInt8[Tensor, "M 3 8 8"], tolerance: int = TOLERANCE
 ) -> list[Int64[Tensor, " K"]]:
-    """Find for each signature those of others that differ from it by at most the tolerance in every cell.
+    """For each signature, find those of others that differ from it by at most the tolerance in every cell.
 
-    Cropped, mirrored and turned pictures are not found.
+    Cropped, mirrored and rotated pictures are not found.
 
     Args:
         ones: Signatures of N images.
         others: Signatures of M images.
-        tolerance: Largest difference of two cells.
+        tolerance: Maximum difference of any value.
 
     Returns:
-        For each of the first, places among the others in rising order.
+        For each of the first, indices of the matching others in increasing order.
     """
     flat, flat_others = (part.flatten(1).to(torch.int16) for part in (ones, others))
-    # cells that differ by t at most have means that do, so few of the others need to be looked at
+    # signatures whose values differ by at most t have means that do too, so few of the others need to be compared
     means, others_means = flat.float().mean(1), flat_others.float().mean(1)
     order = others_means.argsort(stable=True)
     sorted_others, sorted_means = flat_others[order], others_means[order].contiguous()
-    # half a step more than the tolerance: means are rounded
+    # half a level more than the tolerance, for rounding errors of the means
     starts = torch.searchsorted(sorted_means, means - tolerance - 0.5).tolist()
     ends = torch.searchsorted(sorted_means, means + tolerance + 0.5).tolist()
     found = []
@@ -96,15 +97,15 @@ def find_lookalikes(
 
 
 def outline(image: Image) -> Outline:
-    """Average the brightness of an image over a grid of 64 × 64 cells, whatever its size."""
-    # as JPEG weighs the colours, whose hues it keeps less well
+    """Average the luminance of an image over a grid of 64 × 64 cells, whatever its size."""
+    # luminance as in JPEG, which compresses chrominance more strongly
     grey = torch.tensordot(torch.tensor([0.299, 0.587, 0.114]), image.float(), 1)[None, None]
     small = interpolate(grey, (OUTLINE_SIDE, OUTLINE_SIDE), mode="bilinear", antialias=True, align_corners=False)
     return small[0, 0].round().clamp(0, 255).to(torch.uint8)
 
 
 def grid_side(height: int, width: int) -> int:
-    """Choose the finest grid that a picture has pixels enough for, or else the coarsest."""
+    """Return the finest grid whose cells hold enough pixels of the picture, or else the coarsest."""
     return next((side for side in GRIDS if min(height, width) >= CELL_PIXELS * side), GRIDS[-1])
 
 
@@ -114,20 +115,20 @@ def likeness(
     ones_sides: Int64[Tensor, " N"],
     others_sides: Int64[Tensor, " M"],
 ) -> Float[Tensor, "N M"]:
-    """Tell how much outlines are alike in what planes through blocks of 4 × 4 cells do not explain.
+    """Measure the similarity of outlines after subtracting the best-fitting plane from each block of 4 × 4 cells.
 
-    Two parts a, b are alike by 2ab / (aa + bb). The least of the whole and of all blocks counts, so one scratch tells
-    two pictures of the same thing apart, and no common light makes them the same. What is fainter than ``FAINT`` tells
-    no blocks apart; pictures without any structure are not alike.
+    The similarity of two residuals a, b is 2ab / (aa + bb). The minimum over the whole image and all blocks is taken,
+    so one scratch suffices to tell two pictures of the same object apart, and shared lighting does not make them equal.
+    Residuals below ``FAINT`` do not distinguish blocks; images without any structure have similarity 0.
 
     Args:
         ones: Outlines of N images.
         others: Outlines of M images.
-        ones_sides: Their finest grids, see ``grid_side``; a pair is compared on the coarser of its two.
-        others_sides: Those of the others.
+        ones_sides: Finest grids of the first, see ``grid_side``; a pair is compared on the coarser of its two.
+        others_sides: Finest grids of the others.
 
     Returns:
-        Values up to 1, which means the same.
+        Values up to 1; 1 means identical.
     """
     sides = torch.minimum(ones_sides[:, None], others_sides)
     found = torch.zeros(sides.shape)
@@ -138,7 +139,7 @@ def likeness(
 
 
 def _details(outlines: Tensor, side: int) -> Tensor:
-    """Blocks of outlines on a grid, less the plane that fits each of them best; (blocks, N, cells)."""
+    """Blocks of outlines on a grid minus their best-fitting planes; (blocks, N, cells)."""
     cells = avg_pool2d(outlines[:, None].float(), OUTLINE_SIDE // side)[:, 0]
     count = side // BLOCK
     blocks = cells.reshape(-1, count, BLOCK, count, BLOCK).permute(1, 3, 0, 2, 4).flatten(3).flatten(0, 1)

@@ -1,7 +1,7 @@
-"""Training losses as a sum and what it is to be divided by.
+"""Training losses returned as (sum, count).
 
-Each returns (sum, count), so that several devices can add up both before they divide: the number of devices then does
-not change the loss. Where nothing counts the sum is 0 with gradient 0; divide by ``count.clamp(min=tiny)``.
+Several devices can then add up both before dividing, so that the number of devices does not change the loss. If nothing
+counts, the sum is 0 with gradient 0; divide by ``count.clamp(min=tiny)``.
 """
 
 import torch
@@ -14,19 +14,19 @@ from wsss.types import BACKGROUND, IGNORE
 SumAndCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
 
 LEAST_RATIO, MOST_RATIO = 0.05, 20.0
-"""Bounds of the refined probability in multiples of the network's, beyond which ``constrain_loss`` stops to pull."""
+"""Bounds of the ratio of refined to predicted probability; outside of them ``constrain_loss`` has no gradient."""
 
 
 def tag_loss(logits: Float[Tensor, "B C"], tags: Bool[Tensor, "B C"], known: Bool[Tensor, "B C"]) -> SumAndCount:
-    """Judge which classes are said to be present (multi-label soft margin loss).
+    """Compute the multi-label soft margin loss of image tags.
 
-    A class of which nothing is known counts as absent with the weight 1 / (C - 1) where others are named, lest a
-    network that never hears of an absent class finds all of them everywhere (Cole et al., CVPR 2021).
+    A class of unknown presence counts as absent with the weight 1 / (C - 1) in images with other known classes; without
+    negative labels a network would predict all classes everywhere (Cole et al., CVPR 2021).
 
     Args:
         logits: One for each image and foreground class.
         tags: Presence of the classes.
-        known: Of which classes it is known whether they are present; an image of which nothing is known does not count.
+        known: Classes whose presence or absence is known; an image without any does not count.
 
     Returns:
         Sum over the images of the mean over the classes, and the number of images that count.
@@ -43,12 +43,12 @@ def pixel_cross_entropy(
     labels: Integer[Tensor, "B h w"],
     weights: Float[Tensor, "B h w"] | None = None,
 ) -> SumAndCount:
-    """Judge the label of each pixel.
+    """Compute the cross entropy of each pixel's label.
 
     Args:
         logits: Of labels 0 … K-1.
         labels: Pixels that are ``IGNORE`` do not count.
-        weights: How much each pixel counts, at least 0; None counts all alike.
+        weights: Weight of each pixel, at least 0; None weights all equally.
 
     Returns:
         Weighted sum over the pixels, and the sum of the weights.
@@ -60,17 +60,17 @@ def pixel_cross_entropy(
 
 
 def at_least_single(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Widen half precision, in which sums over many pixels lose their last ones; the other types stay."""
+    """Convert half precision to float32, in which sums over many pixels stay accurate; other types are unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def floored_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Float[Tensor, "B K h w"]:
-    """Give every label some probability.
+    """Compute a softmax with a lower bound on the probabilities.
 
     Args:
         logits: Of labels 0 … K-1.
-        floor: Added to each probability before they are made to sum to 1 again, at least 0. Added and not clamped, so
-            that a label that has sunk below it still has a gradient.
+        floor: Added to each probability before renormalising, at least 0. Added rather than clamped, so that a label
+            far below it still has a gradient.
 
     Returns:
         Probabilities that sum to 1.
@@ -79,34 +79,34 @@ def floored_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Fl
 
 
 def recoverable_softmax(logits: Float[Tensor, "B K h w"], floor: float = 1e-4) -> Float[Tensor, "B K h w"]:
-    """Give every label some probability, and its logarithm the slope that it has without the floor.
+    """Compute the values of :func:`floored_softmax` with the gradient of the logarithm of the plain softmax.
 
-    With that of :func:`floored_softmax` a label far below the floor is hardly pulled up any more. Where large first
-    steps push it there, a linear layer trained by the balanced seed loss on VOC images left four of 20 classes behind
-    (mIoU 23.7 instead of 33.2).
+    With the gradient of :func:`floored_softmax`, a label far below the floor hardly recovers. Where large first steps
+    push it there, a linear layer trained with the balanced seed loss on VOC images lost four of 20 classes (mIoU 23.7
+    instead of 33.2).
 
     Args:
         logits: Of labels 0 … K-1, finite.
         floor: See :func:`floored_softmax`.
 
     Returns:
-        What ``floored_softmax`` gives.
+        The values of ``floored_softmax``.
     """
     logs = logits.log_softmax(dim=1)
-    # the factor is 1, and its slope that of the logarithm
+    # the factor equals 1, and its gradient is that of the logarithm
     return floored_softmax(logits.detach(), floor) * (logs - logs.detach()).exp()
 
 
 def balanced_seed_loss(probabilities: Float[Tensor, "B K h w"], labels: Integer[Tensor, "B h w"]) -> SumAndCount:
-    """Judge seeds, those of the background and those of all other classes each by their own mean (DSRG).
+    """Compute the balanced seed loss: separate mean cross entropies of background and foreground seeds (DSRG).
 
     Args:
         probabilities: Greater than 0, see :func:`recoverable_softmax`.
         labels: Seeds, ``IGNORE`` where there is none.
 
     Returns:
-        Sum over the images of the mean cross entropy of background seeds plus that of foreground seeds, a mean of
-        nothing being 0, and the number of images with a seed.
+        Sum over the images of the mean cross entropy of background seeds plus that of foreground seeds, each 0 if there
+        is no such seed, and the number of images with a seed.
     """
     probabilities, known = at_least_single(probabilities), labels != IGNORE
     each = -probabilities.log().gather(1, labels.long().where(known, 0)[:, None])[:, 0]
@@ -118,7 +118,7 @@ def balanced_seed_loss(probabilities: Float[Tensor, "B K h w"], labels: Integer[
 def constrain_loss(
     probabilities: Float[Tensor, "B K h w"], refined: Float[Tensor, "B K h w"], mask: Bool[Tensor, "B h w"]
 ) -> SumAndCount:
-    """Judge how far a network is from what a CRF made of its output (Kolesnikov and Lampert, ECCV 2016).
+    """Compute the constrain-to-boundary loss: divergence of a network from its CRF (Kolesnikov and Lampert, ECCV 2016).
 
     Args:
         probabilities: Greater than 0, see :func:`floored_softmax`.
@@ -126,8 +126,8 @@ def constrain_loss(
         mask: Pixels that count.
 
     Returns:
-        Sum over the images of the mean divergence of the network from the CRF at the pixels that count, and the number
-        of images with such a pixel. The ratio of the two is clipped to [0.05, 20], as in DSRG.
+        Sum over the images of the mean KL divergence of the network from the CRF over the pixels that count, and the
+        number of images with such a pixel. The ratio of the probabilities is clipped to [0.05, 20], as in DSRG.
     """
     probabilities, refined = at_least_single(probabilities), at_least_single(refined.detach())
     ratios = (refined / probabilities).clamp(LEAST_RATIO, MOST_RATIO)
@@ -136,7 +136,7 @@ def constrain_loss(
 
 
 def possible_softmax(logits: Float[Tensor, "N K"], possible: Bool[Tensor, "N K"]) -> Float[Tensor, "N K"]:
-    """Share the probability among the labels that are possible.
+    """Compute a softmax over the possible labels only.
 
     Args:
         logits: One for each node and label.
@@ -154,13 +154,13 @@ def node_cross_entropy(
     possible: Bool[Tensor, "N K"],
     class_weights: Float[Tensor, " K"] | None = None,
 ) -> SumAndCount:
-    """Judge the label of each region among those that are possible.
+    """Compute the cross entropy of each region's label, with a softmax over the possible labels only.
 
     Args:
         logits: Of labels 0 … K-1.
         targets: Label of each region. ``IGNORE``, or a label that is not possible, does not count.
         possible: Labels that the tags of the region's image allow.
-        class_weights: How much a region of each label counts; None counts all alike.
+        class_weights: Weight of the regions of each label; None weights all equally.
 
     Returns:
         Weighted sum over the regions, and the sum of the weights.
@@ -175,7 +175,7 @@ def node_cross_entropy(
 
 
 def pixel_entropy_loss(probabilities: Float[Tensor, "B K h w"], mask: Bool[Tensor, "B h w"]) -> SumAndCount:
-    """Judge how undecided the pixels are (Grandvalet and Bengio, NeurIPS 2004).
+    """Compute the entropy of the pixels' predictions (Grandvalet and Bengio, NeurIPS 2004).
 
     Args:
         probabilities: Of each pixel, summing to 1.
@@ -190,7 +190,7 @@ def pixel_entropy_loss(probabilities: Float[Tensor, "B K h w"], mask: Bool[Tenso
 
 
 def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
-    """Judge how undecided the regions are (Grandvalet and Bengio, NeurIPS 2004).
+    """Compute the entropy of the regions' predictions (Grandvalet and Bengio, NeurIPS 2004).
 
     Args:
         probabilities: Of each region, summing to 1.
@@ -205,12 +205,12 @@ def entropy_loss(probabilities: Float[Tensor, "N K"]) -> SumAndCount:
 def laplacian_loss(
     probabilities: Float[Tensor, "N K"], edge_index: Integer[Tensor, "2 E"], edge_weight: Float[Tensor, " E"]
 ) -> SumAndCount:
-    """Judge how much joined regions disagree (Zhu et al., ICML 2003).
+    """Compute the graph Laplacian loss: disagreement of adjacent regions (Zhu et al., ICML 2003).
 
     Args:
         probabilities: Of each region.
         edge_index: Pairs of regions.
-        edge_weight: How much each pair counts, at least 0.
+        edge_weight: Weight of each pair, at least 0.
 
     Returns:
         Weighted sum over the edges of the squared distance, and the sum of the weights.
@@ -221,12 +221,12 @@ def laplacian_loss(
 
 
 def _mean_of_each(values: Float[Tensor, "B h w"], mask: Bool[Tensor, "B h w"]) -> Float[Tensor, " B"]:
-    """Mean over the marked pixels of each image, 0 where none is."""
+    """Mean over the marked pixels of each image; 0 if there is none."""
     return values.where(mask, 0).flatten(1).sum(dim=1) / mask.flatten(1).sum(dim=1).clamp(min=1)
 
 
 def _finite_logarithm(probabilities: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    # The slope of p log p at 0 is infinite; clamped, it is finite and the value the same.
+    # The derivative of p log p at 0 is infinite; with the clamp it is finite and the value is unchanged.
     return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 

@@ -1,4 +1,4 @@
-"""Losses of pixels whose labels may be wrong."""
+"""Pixel losses that are robust to label noise."""
 
 import torch
 from jaxtyping import Float, Integer
@@ -15,15 +15,15 @@ def generalised_cross_entropy(
     *,
     exponent: float = 0.7,
 ) -> SumAndCount:
-    """Judge the label of each pixel by (1 - p^q) / q (Zhang and Sabuncu, NeurIPS 2018).
+    """Compute the generalised cross entropy (1 - p^q) / q of each pixel's label (Zhang and Sabuncu, NeurIPS 2018).
 
-    A label that the network holds for impossible moves it no more, where the cross entropy would move it most.
+    Its gradient vanishes for labels that the network considers impossible, where that of the cross entropy is largest.
 
     Args:
         logits: Of labels 0 … K-1.
         labels: Pixels that are ``IGNORE`` do not count.
-        weights: How much each pixel counts, at least 0; None counts all alike.
-        exponent: q in (0, 1]; near 0 it is the cross entropy, at 1 the missing probability.
+        weights: Weight of each pixel, at least 0; None weights all equally.
+        exponent: q in (0, 1]; the cross entropy in the limit 0, 1 - p at 1.
 
     Returns:
         Weighted sum over the pixels, and the sum of the weights.
@@ -47,16 +47,16 @@ def symmetric_cross_entropy(
     reverse: float = 1.0,
     log_zero: float = -4.0,
 ) -> SumAndCount:
-    """Judge the label of each pixel by the cross entropy both ways round (Wang et al., ICCV 2019).
+    """Compute the symmetric cross entropy of each pixel's label (Wang et al., ICCV 2019).
 
-    The reverse one, of the label as seen by the network, is linear: it is -A · (1 - p) with log 0 taken to be A.
+    The reverse cross entropy, from prediction to label, is linear in p: -A · (1 - p), with log 0 replaced by A.
 
     Args:
         logits: Of labels 0 … K-1.
         labels: Pixels that are ``IGNORE`` do not count.
-        weights: How much each pixel counts, at least 0; None counts all alike.
+        weights: Weight of each pixel, at least 0; None weights all equally.
         forward: Weight α of the cross entropy, at least 0.
-        reverse: Weight β of the reverse one, at least 0.
+        reverse: Weight β of the reverse cross entropy, at least 0.
         log_zero: A, less than 0.
 
     Returns:
@@ -67,7 +67,7 @@ def symmetric_cross_entropy(
 
 
 def _log_probabilities(logits: Float[Tensor, "B K h w"], labels: Integer[Tensor, "B h w"]) -> Float[Tensor, "B h w"]:
-    """Logarithm of the probability of each label, that of label 0 at a pixel without one."""
+    """Log probability of each pixel's label; that of label 0 at unlabelled pixels."""
     places = labels.long().where(labels != IGNORE, 0)[:, None]
     return at_least_single(logits).log_softmax(dim=1).gather(1, places)[:, 0]
 

@@ -1,7 +1,7 @@
-"""Image-specific prototypes: every region is compared with the seeded regions of its own image.
+"""Image-specific prototypes: each region is compared with the seeded regions of its own image.
 
-What a class looks like in this picture is told better by the regions that are sure here than by a network that has
-seen the class elsewhere (Chen et al., CVPR 2022, compare pixels like that).
+The confident regions of an image show better what a class looks like there than a network that has learnt the class
+from other images (Chen et al., CVPR 2022, compare pixels in this way).
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ def prototype_scores(
     classes: int,
     temperature: float,
 ) -> Float[Tensor, "N K"]:
-    """Share each region out among the labels by its cosine to their prototypes.
+    """Compute class probabilities of each region from its cosine similarity to class prototypes.
 
-    A prototype is the mean feature of the regions that carry the label, each counted by its area. The mean over the
-    image is taken off all features first, or the light and the lens that all regions share would outweigh the rest.
+    A prototype is the area-weighted mean feature of the regions that carry the label. The mean feature of the image is
+    subtracted first, since otherwise lighting and other properties shared by all regions would dominate.
 
     Args:
-        features: One row a region.
+        features: One row per region.
         targets: Labels of the seeded regions, ``IGNORE`` elsewhere. A label that is not possible does not count.
         areas: Size of each region, in any unit.
         labels: The possible labels.
         classes: Number K of labels, background included.
-        temperature: By which cosines are divided before the softmax; the lower, the surer.
+        temperature: Divisor of the cosines before the softmax; lower values give more confident scores.
 
     Returns:
-        Probabilities, 0 for impossible labels; all rows sum to 1, or to 0 if no label is possible. A label that no
-        region carries stands at a cosine of 0, as one that is unrelated to every region.
+        Probabilities, 0 for impossible labels; all rows sum to 1, or to 0 if no label is possible. A possible label
+        that no region carries gets a cosine of 0, like one that is unrelated to every region.
 
     Raises:
         ValueError: If the temperature is not positive.

@@ -1,25 +1,25 @@
-"""Energies that are quadratic in the scores, at the price of one pass over the pairs of pixels."""
+"""Energies that are quadratic in the scores, with value and gradient from a single filtering."""
 
 from jaxtyping import Float
 from torch import Tensor
 
 LEAST_EXPONENT = -30.0
-"""Of kernels: 1e-13 changes no sum in single precision, and smaller numbers than 1e-38 cost a processor ten times as
-much as others, which most pairs of pixels would be."""
+"""Lower bound of kernel exponents: smaller kernels than 1e-13 change no sum in single precision, and most pairs would
+have denormal numbers (below 1e-38), which are ten times slower on a CPU."""
 
 
 def quadratic_form(values: Float[Tensor, "B K h w"], filtered: Float[Tensor, "B K h w"]) -> Float[Tensor, " B"]:
-    """Weigh the values of each image by the symmetric filter M that they went through: v·Mv.
+    """Compute v·Mv for a symmetric filter M from v and Mv.
 
-    The slope of v·Mv is 2Mv, which is at hand once the value is known. So nothing needs to be remembered on the way
-    through the filter, and there is no way back through it.
+    The gradient of v·Mv is 2Mv, which is known once the value is. So nothing needs to be stored during the filtering,
+    and it needs no backward pass.
 
     Args:
-        values: What was filtered.
-        filtered: Mv. It is taken as a constant, since its own slope is counted here already.
+        values: The filtered values v.
+        filtered: Mv. Treated as a constant, since its gradient is already included here.
 
     Returns:
-        One number an image, with the slope 2Mv. A second derivative would be wrong.
+        One number per image, with the gradient 2Mv. Second derivatives would be wrong.
     """
     once = (values * filtered.detach()).flatten(1).sum(dim=1)
     return 2 * once - once.detach()

@@ -1,4 +1,4 @@
-"""Regions of an image as the nodes of a graph: what each is like, and which belong together."""
+"""Region graphs: one node per superpixel with its features, edges between adjacent and similar regions."""
 
 import math
 import warnings
@@ -21,10 +21,10 @@ with warnings.catch_warnings():
     from torch_geometric.data import Data as Data
 
 REGION_FEATURES = 11
-"""How many numbers `region_features` gives a region; the last is its area."""
+"""Number of `region_features` of a region; the last one is its area."""
 
 EDGE_FEATURES = 4
-"""How many numbers `build_region_graph` gives an edge."""
+"""Number of edge features that `build_region_graph` computes."""
 
 EdgeIndex = Int64[Tensor, "2 E"]
 
@@ -39,7 +39,7 @@ def region_areas(segments: Segments) -> Int64[Tensor, " S"]:
         Pixels of region 0 … S-1.
 
     Raises:
-        ValueError: If the numbers of the regions leave a gap or fall below 0.
+        ValueError: If the numbers of the regions have gaps or start below 0.
     """
     return torch.from_numpy(_Regions(segments).areas.astype(np.int64))
 
@@ -47,26 +47,26 @@ def region_areas(segments: Segments) -> Int64[Tensor, " S"]:
 def pool_regions(values: Real[Tensor, "D h w"], segments: Segments, *, anchor: float = 0.5) -> Float[Tensor, "S D"]:
     """Average a map over each region.
 
-    A map coarser or finer than the segments is not resized: each pixel takes the cell that is nearest to it. Where
-    regions are large, not all pixels are asked but those on a lattice, at most a cell of the map and a sixth of the
-    mean region's side apart; of a region that it misses, all.
+    A map of another resolution than the segments is not resized: each pixel takes the value of the nearest cell. Where
+    regions are large, not all pixels are read but only those on a lattice, whose spacing is at most a cell of the map
+    and a sixth of the mean region's side; regions that the lattice misses are read completely.
 
     Args:
         values: The map, at any resolution.
         segments: Region of each pixel, 0 … S-1 without gaps.
-        anchor: Where in its block of pixels a cell is centred, as a share of the block; see ``Backbone.anchor``.
+        anchor: Position of a cell's centre in its block of pixels, as a share of the block; see ``Backbone.anchor``.
 
     Returns:
-        Means; float64 when the map is, else float32.
+        Means; float64 if the map is, else float32.
 
     Raises:
-        ValueError: If the numbers of the regions leave a gap.
+        ValueError: If the numbers of the regions have gaps.
     """
     return _Regions(segments).pool(values, anchor)
 
 
 class _Regions:
-    """The regions of one image; what counting and pooling need is found once.
+    """The regions of one image; what counting and pooling need is computed once.
 
     Args:
         segments: Region of each pixel, 0 … S-1 without gaps.
@@ -75,7 +75,7 @@ class _Regions:
     def __init__(self, segments: Segments) -> None:
         self.numbers = segments.int().contiguous().numpy()
         pixels, width = self.numbers.ravel(), self.numbers.shape[1]
-        # a run: pixels of one region beside each other
+        # a run: adjacent pixels of a row that belong to one region
         begins = np.ones(pixels.size, bool)
         np.not_equal(pixels[1:], pixels[:-1], out=begins[1:])
         begins[::width] = True
@@ -93,12 +93,12 @@ class _Regions:
         self._shares: dict[tuple[int, int, float], _Shares] = {}
 
     def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Add up over each region what its runs have."""
+        """Sum a value per run over each region."""
         return np.bincount(self.owners, weights=values).astype(np.float64, copy=False)
 
     @cached_property
     def borders(self) -> NDArray[np.int64]:
-        """Where a pixel and the one below it are of two regions: the place of the upper one, counted row by row."""
+        """Flat indices of pixels whose lower neighbour belongs to another region."""
         return np.flatnonzero(self.numbers[1:] != self.numbers[:-1])
 
     def pool(self, values: Real[Tensor, "D h w"], anchor: float = 0.5) -> Float[Tensor, "S D"]:
@@ -112,7 +112,7 @@ class _Regions:
         return functional.embedding_bag(cells, features, starts, per_sample_weights=shares.to(dtype), mode="sum")
 
     def _share(self, rows: int, columns: int, anchor: float) -> "_Shares":
-        """Find which cells of a map each region lies in, and how much of it in each."""
+        """Find the map cells that each region overlaps, and the region's share in each of them."""
         numbers, regions, cells = self.numbers, len(self.areas), rows * columns
         height, width = numbers.shape
         row, column = _nearest_cells(height, rows, anchor) * columns, _nearest_cells(width, columns, anchor)
@@ -129,7 +129,7 @@ class _Regions:
         return _Shares(*map(torch.from_numpy, (codes - owners * cells, starts, shares)))
 
     def _lattice(self, pixels: int, cells: int) -> slice:
-        """Choose the rows (or columns) that are asked."""
+        """Choose the rows (or columns) that are read."""
         side = math.sqrt(self.numbers.size / len(self.areas))
         step = max(1, min(int(side / 6), round(pixels / cells)))
         return slice(step // 2, None, step)
@@ -142,7 +142,7 @@ def _nearest_cells(pixels: int, cells: int, anchor: float) -> NDArray[np.int64]:
 
 
 class _Shares(NamedTuple):
-    """Cells of a map, region by region; where each region's begin; what share of the region lies in each."""
+    """Map cells, region by region; start of each region's cells; share of the region in each cell."""
 
     cells: Int64[Tensor, " N"]
     starts: Int64[Tensor, " S"]
@@ -150,15 +150,15 @@ class _Shares(NamedTuple):
 
 
 def majority_labels(labels: LabelMap, segments: Segments, *, classes: int) -> Int64[Tensor, " S"]:
-    """Find the label that most labelled pixels of each region carry.
+    """Find the most frequent label among the labelled pixels of each region.
 
     Args:
-        labels: Sparse labels, ``IGNORE`` where nothing is known.
+        labels: Sparse labels, ``IGNORE`` where unlabelled.
         segments: Region of each pixel, 0 … S-1.
         classes: Number K of labels.
 
     Returns:
-        A label for each region, the lowest of equals; ``IGNORE`` where no pixel is labelled.
+        A label for each region, the smallest of equally frequent ones; ``IGNORE`` where no pixel is labelled.
 
     Raises:
         ValueError: If a label is neither below K nor ``IGNORE``.
@@ -174,7 +174,7 @@ def majority_labels(labels: LabelMap, segments: Segments, *, classes: int) -> In
 
 
 def region_features(image: Image, segments: Segments) -> Float[Tensor, "S 11"]:
-    """Describe the colour, the place and the extent of each region.
+    """Compute colour, position and extent of each region.
 
     Args:
         image: RGB bytes.
@@ -182,10 +182,10 @@ def region_features(image: Image, segments: Segments) -> Float[Tensor, "S 11"]:
 
     Returns:
         float32 columns, all in [0, 1]: means of red, green, blue; their standard deviations; centre row and column;
-        rows and columns that the region touches; its area. Lengths and areas are shares of the image.
+        number of rows and columns that the region touches; its area. Lengths and areas are relative to the image.
 
     Raises:
-        ValueError: If the numbers of the regions leave a gap.
+        ValueError: If the numbers of the regions have gaps.
     """
     return _describe(image, _Regions(segments))
 
@@ -193,7 +193,7 @@ def region_features(image: Image, segments: Segments) -> Float[Tensor, "S 11"]:
 def _describe(image: Image, regions: _Regions) -> Float[Tensor, "S 11"]:
     height, width = regions.numbers.shape
     means, squares = _colour_moments(image, regions) / regions.areas
-    # Rounding may leave the variance of a region of one colour just below zero.
+    # rounding may make the variance of a region of one colour slightly negative
     deviations = np.sqrt((squares - means**2).clip(min=0))
     row = regions.total(regions.lengths * (regions.rows + 0.5)) / (regions.areas * height)
     column = regions.total(regions.lengths * (regions.columns + regions.lengths / 2)) / (regions.areas * width)
@@ -202,7 +202,7 @@ def _describe(image: Image, regions: _Regions) -> Float[Tensor, "S 11"]:
 
 
 def _colour_moments(image: Image, regions: _Regions) -> NDArray[np.float64]:
-    """Add up the colours, in [0, 1], and their squares: (2, 3, S)."""
+    """Sum the colours, in [0, 1], and their squares over each region: (2, 3, S)."""
     totals = np.empty((2, 3, len(regions.areas)))
     for channel, colours in enumerate(image.flatten(1).numpy()):
         values = colours.astype(np.int32)
@@ -212,18 +212,18 @@ def _colour_moments(image: Image, regions: _Regions) -> NDArray[np.float64]:
 
 
 def _run_sums(values: NDArray[np.int32], ends: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Add up what lies in each run."""
-    # The sums may overflow, but not what a run, which lies in one row, adds to them.
+    """Sum the values of each run."""
+    # the cumulative sums may overflow, but differences of them over a run, which lies in one row, are exact
     sums = np.cumsum(values, dtype=np.int32)[ends]
     sums[1:] -= sums[:-1]
     return sums
 
 
 def _extents(regions: _Regions) -> list[NDArray[np.float32]]:
-    """Count the rows and the columns that each region touches, as shares of the image."""
+    """Count the rows and columns that each region touches, as shares of the image."""
     height, width = regions.numbers.shape
     rows = regions.owners * height + regions.rows
-    # a region enters a column at the top of the image or at a border
+    # a region enters a column at the top of the image or at a border with another region
     top = regions.numbers[0] * np.int64(width) + np.arange(width)
     lower = regions.numbers[1:].ravel()[regions.borders] * np.int64(width) + regions.borders % width
     return [
@@ -233,22 +233,22 @@ def _extents(regions: _Regions) -> list[NDArray[np.float32]]:
 
 
 def _share_marked(places: NDArray[np.int64], rows: int, columns: int) -> NDArray[np.float32]:
-    """Tell which share of each row of a table lies at the places given."""
-    # numbers are averaged quicker than truth values
+    """Return which share of each row of a table is marked by the given flat indices."""
+    # averaging floats is faster than averaging booleans
     table = np.zeros(rows * columns, np.float32)
     table[places] = 1
     return table.reshape(rows, columns).mean(axis=1)
 
 
 def adjacent_regions(segments: Segments) -> tuple[EdgeIndex, Float[Tensor, " E"]]:
-    """Join the regions that share a border.
+    """Connect the regions that share a border.
 
     Args:
         segments: Region of each pixel, 0 … S-1.
 
     Returns:
-        Pairs of regions, each in both directions, in rising order; and the length of their common border (in pixel
-        sides) as a share of the border of the one that has less of it, in (0, 1]. The edge of the image is no border.
+        Pairs of regions, each in both directions, in ascending order; and the length of their common border (in pixel
+        sides) divided by the shorter of their two perimeters, in (0, 1]. The edge of the image is not a border.
     """
     regions = _Regions(segments)
     places, shares = _adjacent(regions)
@@ -256,7 +256,7 @@ def adjacent_regions(segments: Segments) -> tuple[EdgeIndex, Float[Tensor, " E"]
 
 
 def _adjacent(regions: _Regions) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find the places of neighbours in a square of all regions, and the shares of their borders."""
+    """Find the adjacent pairs as flat indices of a square matrix, and their shares of the border."""
     count, numbers = len(regions.areas), regions.numbers.ravel()
     inner = np.flatnonzero(regions.columns > 0)
     before = np.append(regions.owners[inner - 1], numbers[regions.borders])
@@ -272,15 +272,15 @@ def _adjacent(regions: _Regions) -> tuple[NDArray[np.int64], NDArray[np.float32]
 def similar_regions(
     features: Float[Tensor, "S D"], neighbours: int, exclude: Int[Tensor, "2 F"] | None = None
 ) -> tuple[EdgeIndex, Float[Tensor, " E"]]:
-    """Join each region to those most like it.
+    """Connect each region to its nearest neighbours by cosine similarity.
 
     Args:
-        features: One row a region.
-        neighbours: Most edges that one region asks for; it may be asked by more.
-        exclude: Pairs that are not to be joined, in both directions.
+        features: One row per region.
+        neighbours: Number of neighbours that each region selects; others may select it in addition.
+        exclude: Pairs that must not be connected, in both directions.
 
     Returns:
-        Pairs of regions, each in both directions, in rising order, no region with itself; and their cosines in [-1, 1].
+        Pairs of regions, each in both directions, in ascending order, without loops; and their cosines in [-1, 1].
     """
     count, cosines = len(features), _cosines(features)
     barred = None if exclude is None else (exclude[0] * count + exclude[1]).numpy()
@@ -298,26 +298,26 @@ def build_region_graph(
     adjacency: bool = True,
     similarity: bool = True,
 ) -> Data:
-    """Make the graph of an image: a node for each region, edges between neighbours and between look-alikes.
+    """Build the graph of an image: one node per region, edges between adjacent and between similar regions.
 
     Args:
         image: RGB bytes.
         segments: Region of each pixel, 0 … S-1 without gaps.
         levels: Feature maps of a network, each at any resolution.
-        anchors: Where in its block of pixels a feature of each level is centred, as a share of the block; None takes
-            the middle.
-        neighbours: Look-alikes that each region asks for, beyond its neighbours in the image.
-        adjacency: Whether neighbours in the image are joined.
-        similarity: Whether look-alikes are joined; the same ones with and without ``adjacency``.
+        anchors: Position of a feature's centre in its block of pixels at each level, as a share of the block; None
+            means the middle.
+        neighbours: Number of similar regions that each region selects, in addition to adjacent ones.
+        adjacency: Whether adjacent regions are connected.
+        similarity: Whether similar regions are connected; the same ones with and without ``adjacency``.
 
     Returns:
-        A graph with ``x`` (S, D + 11): pooled network features, each level of length 1, then `region_features`;
-        ``edge_index`` (2, E) in both directions; ``edge_attr`` (E, 4): 1 for neighbours and 0 for look-alikes, shared
-        border (0 for look-alikes), distance of the mean colours in [0, 1], cosine of the network features, the mean
-        over the image taken off, for all regions of a picture have much in common. All float32.
+        A graph with ``x`` (S, D + 11): pooled network features, each level normalised to length 1, then
+        `region_features`; ``edge_index`` (2, E) in both directions; ``edge_attr`` (E, 4): 1 for adjacent and 0 for
+        similar regions, shared border (0 for similar regions), distance of the mean colours in [0, 1], cosine of the
+        network features after subtracting their mean over the image, which all regions have in common. All float32.
 
     Raises:
-        ValueError: If the numbers of the regions leave a gap.
+        ValueError: If the numbers of the regions have gaps.
     """
     cut = _Regions(segments)
     regions = _describe(image, cut)
@@ -341,13 +341,13 @@ def build_region_graph(
 
 def _cosines(features: Float[Tensor, "S D"]) -> NDArray[np.float32]:
     unit = functional.normalize(features, dim=1).numpy()
-    # Of a matrix times itself numpy computes one half only.
+    # for a matrix times its own transpose, numpy computes only one half
     cosines = unit @ unit.T
     return cosines.clip(-1, 1, out=cosines)
 
 
 def _nearest(cosines: NDArray[np.float32], neighbours: int, exclude: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Join each region to the ``neighbours`` of highest cosine that are neither itself nor excluded."""
+    """Connect each region to the ``neighbours`` regions of highest cosine that are neither itself nor excluded."""
     eligible = cosines.copy()
     np.fill_diagonal(eligible, -np.inf)
     if exclude is not None:
@@ -357,12 +357,12 @@ def _nearest(cosines: NDArray[np.float32], neighbours: int, exclude: NDArray[np.
 
 
 def _mark_largest(values: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
-    """Mark the ``count`` largest of each row of a square that are finite."""
+    """Mark the ``count`` largest finite values of each row of a square matrix."""
     others = max(len(values) - count, 0)
     place = min(others, len(values) - 1)
     least = np.partition(values, place, axis=1)[:, place, None]
     marks = values >= np.maximum(least, np.finfo(values.dtype).min)
-    # of several that equal the least, some are too many
+    # ties with the smallest selected value may select too many
     crowded = np.flatnonzero(np.count_nonzero(marks, axis=1) > count)
     if crowded.size:
         chosen = np.argpartition(values[crowded], place, axis=1)[:, others:]
@@ -373,25 +373,25 @@ def _mark_largest(values: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
 
 
 def _pairs(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Tell the rows and the columns of places in a square."""
+    """Return rows and columns of flat indices of a square matrix."""
     rows = places // count
     return np.stack([rows, places - rows * count])
 
 
 def _contrasts(colours: NDArray[np.float32], edges: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Measure how far the colours at the ends of each edge lie apart, in [0, 1]."""
+    """Compute the distance between the mean colours at the ends of each edge, in [0, 1]."""
     first, second = (colours.T.take(ends, axis=1) for ends in edges)
     return np.sqrt(np.square(first - second).sum(axis=0) / 3)
 
 
 def _edge_cosines(cosines: NDArray[np.float32], edges: NDArray[np.int64]) -> NDArray[np.float32]:
-    # A product of matrices may round its two halves differently, and both ways of an edge are to agree.
+    # a matrix product may round its two halves differently, but both directions of an edge must agree
     return cosines[np.minimum(*edges), np.maximum(*edges)]
 
 
 def _histogram(
     values: Integer[Tensor, "H W"], segments: Segments, regions: int, bins: int
 ) -> Int64[Tensor, "{regions} {bins}"]:
-    """Count how often each value stands in each region."""
+    """Count how often each value occurs in each region."""
     codes = segments.int() * bins + values
     return torch.bincount(codes.flatten(), minlength=regions * bins).view(regions, bins)

@@ -17,27 +17,27 @@ def grow_regions(
     foreground_threshold: float = 0.85,
     background_threshold: float = 0.99,
 ) -> Integer[Tensor, "... height width"]:
-    """Grow every seed into the confident pixels that are connected with it.
+    """Grow seeds into the confident pixels that are connected to them.
 
-    A pixel is confident when its best score, taken over background and the present classes, strictly exceeds the
-    threshold of that class. Components (8-connected) are found in the seeds overwritten by the confident pixels; one
-    counts only if it holds a seed of its own class. In the result every seed keeps its class, whatever grew over it,
-    so the seeds of an absent class stay and do not grow. One labelling pass serves all classes of all images.
+    A pixel is confident if its best score among background and present classes strictly exceeds the threshold of that
+    class. Connected components (8-connected) are computed on the seeds overwritten by the confident pixels; a component
+    is kept only if it holds a seed of its own class. All seeds keep their class in the result, so seeds of absent
+    classes remain but do not grow. A single component labelling serves all classes of all images.
 
     Args:
         scores: Class probabilities in [0, 1] of one image (K, H, W) or a batch (B, K, H, W), channel 0 = background;
             any float dtype.
-        seeds: Labels in 0 … K - 1, ``IGNORE`` where nothing is known; (H, W) or (B, H, W), any integer dtype that
-            holds 255.
-        tags: Presence of the C = K - 1 foreground classes, (C,) or (B, C); None when unknown: every class may grow.
-        foreground_threshold: Share that the score of a foreground class must exceed, in the dtype of the scores.
-        background_threshold: Share that the score of the background must exceed.
+        seeds: Labels in 0 … K - 1, ``IGNORE`` where unlabelled; (H, W) or (B, H, W), any integer dtype that can
+            represent 255.
+        tags: Presence of the C = K - 1 foreground classes, (C,) or (B, C); None if unknown: every class may grow.
+        foreground_threshold: Value that the score of a foreground class must exceed, in the dtype of the scores.
+        background_threshold: Value that the score of the background must exceed.
 
     Returns:
-        Labels, ``IGNORE`` where nothing grew: shape, dtype and device of the seeds, which are left as they were.
+        Labels, ``IGNORE`` where nothing grew: shape, dtype and device of the seeds, which are not modified.
 
     Raises:
-        ValueError: If a shape, a seed, a score or a threshold breaks its rule.
+        ValueError: If a shape, a seed, a score or a threshold is invalid.
     """
     _check_shapes(scores, seeds, tags)
     planted = _seed_bytes(seeds, classes=scores.shape[-3])
@@ -67,10 +67,10 @@ def _check_shapes(scores: Tensor, seeds: Tensor, tags: Tensor | None) -> None:
 
 
 def _seed_bytes(seeds: Tensor, *, classes: int) -> np.ndarray:
-    """Bring the seeds to the processor as bytes, shape (B, H, W)."""
+    """Move the seeds to the CPU as bytes, shape (B, H, W)."""
     values = (seeds if seeds.ndim == 3 else seeds[None]).cpu().numpy()
     if not (np.issubdtype(values.dtype, np.integer) and np.iinfo(values.dtype).max >= IGNORE):
-        raise ValueError(f"seeds must be integers of a kind that holds {IGNORE}, got {seeds.dtype}")
+        raise ValueError(f"seeds must be integers of a dtype that can represent {IGNORE}, got {seeds.dtype}")
     wrong = ((values < 0) | (values >= classes)) & (values != IGNORE)
     if wrong.any():
         raise ValueError(f"seeds must lie in 0 … {classes - 1} or be {IGNORE}, got {values[wrong][0]}")
@@ -78,7 +78,7 @@ def _seed_bytes(seeds: Tensor, *, classes: int) -> np.ndarray:
 
 
 def _class_thresholds(scores: Tensor, foreground: float, background: float) -> np.ndarray:
-    """List what the score of each class must exceed, rounded as the scores are: 0.85 does not exceed 0.85."""
+    """List the threshold of each class, rounded like the scores: a score of 0.85 does not exceed 0.85."""
     for name, value in (("foreground_threshold", foreground), ("background_threshold", background)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in [0, 1], got {value}")
@@ -88,7 +88,7 @@ def _class_thresholds(scores: Tensor, foreground: float, background: float) -> n
 
 
 def _as_array(values: Tensor) -> np.ndarray:
-    """Bring numbers to the processor; NumPy knows no bfloat16 and is slow with float16."""
+    """Move values to the CPU; NumPy has no bfloat16 and is slow with float16."""
     values = values.detach().cpu()
     return (values.float() if values.element_size() < 4 else values).numpy()
 
@@ -103,10 +103,11 @@ def _confident_labels(scores: Tensor, tags: Tensor | None, thresholds: np.ndarra
 
 
 def _label_confident(scores: np.ndarray, present: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Label the pixels of one image, (K, N) scores to (N,) labels; of equal scores the first class has it.
+    """Label the pixels of one image, (K, N) scores to (N,) labels; of equal scores the first class wins.
 
-    Plain NumPy, one image at a time: the image stays in the cache, and no threads are woken for microseconds of work.
-    An argmax across rows is slow, so each row that attains the maximum bids a rank, the first class the highest.
+    Plain NumPy, one image at a time: the image stays in the cache, and no threads are started for microseconds of work.
+    An argmax across rows is slow, so the maximum is taken over ranks of the rows that attain it, the first class
+    highest.
     """
     candidates = np.flatnonzero(present)
     scores = scores if len(candidates) == len(scores) else scores[candidates]
@@ -120,10 +121,10 @@ def _label_confident(scores: np.ndarray, present: np.ndarray, thresholds: np.nda
 
 
 def _seeded_components(labels: np.ndarray, planted: np.ndarray) -> np.ndarray:
-    """Mark the labelled pixels whose component holds a seed of its own class, shape (B, H, W)."""
+    """Mark the labelled pixels whose connected component holds a seed of its own class, shape (B, H, W)."""
     batch, height, width = labels.shape
-    # one picture for the whole batch: an empty row below each image keeps them apart, and IGNORE + 1 wraps round to 0,
-    # which is empty to cc3d
+    # one picture for the whole batch: an empty row below each image separates them, and IGNORE + 1 wraps around to 0,
+    # which is background for cc3d
     picture = np.zeros((batch, height + 1, width), dtype=np.uint8)
     np.add(labels, 1, out=picture[:, :height])
     components, count = cc3d.connected_components(picture.reshape(-1, width), connectivity=8, return_N=True)

@@ -1,8 +1,8 @@
-"""Reading maps whose cells do not lie where a resize would take them to be.
+"""Resampling of feature maps whose cell centres are not where a usual resize assumes them.
 
-A resize takes each cell of a coarse map to lie in the middle of the block of pixels that it stands for. The features of
-a network with odd kernels and symmetric padding lie elsewhere: at stride 16, cell k is centred on pixel 16 k, almost
-half a cell before the middle of its block.
+A resize assumes that each cell of a coarse map is centred on the block of pixels that it covers. The features of a
+network with odd kernels and symmetric padding are not: at stride 16, cell k is centred on pixel 16 k, almost half a
+cell before the middle of its block.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from torch import Tensor
 def read_between(
     maps: Float[Tensor, "B D h w"], size: Sequence[int], steps: Sequence[float], starts: Sequence[float]
 ) -> Float[Tensor, "B D height width"]:
-    """Read maps at evenly spaced places, bilinearly; beyond the outermost cells they go on as they end.
+    """Sample maps bilinearly at evenly spaced positions, extending them with their border values.
 
-    Both directions are products of matrices, so the backward pass adds up in the same order each time.
+    Both directions are matrix products, so the backward pass is deterministic.
 
     Args:
-        maps: Maps whose cell k lies at place k.
-        size: Height and width of what is read.
-        steps: Cells from one value read to the next, down and to the right.
-        starts: Place of the first value.
+        maps: Maps whose cell k lies at position k.
+        size: Height and width of the output.
+        steps: Distance between samples in cells, down and to the right.
+        starts: Position of the first sample in each direction.
 
     Returns:
         Values in the dtype of the maps, channels last.
@@ -41,7 +41,7 @@ def read_between(
 
 
 def _hats(count: int, cells: int, step: float, start: float) -> Float64[Tensor, "{count} {cells}"]:
-    """Weights of the two cells that each place lies between."""
+    """Bilinear weights of the two cells around each position."""
     places = (torch.arange(count, dtype=torch.float64) * step + start).clamp(0, cells - 1)
     return (1 - (places[:, None] - torch.arange(cells)).abs()).clamp(min=0)
 
@@ -49,14 +49,14 @@ def _hats(count: int, cells: int, step: float, start: float) -> Float64[Tensor, 
 def spread_over(
     maps: Float[Tensor, "B D h w"], size: Sequence[int], image: Sequence[int], *, stride: int, anchor: float
 ) -> Float[Tensor, "B D height width"]:
-    """Resize a map of features to a map that covers the whole image, each value in the middle of its block.
+    """Resize a feature map to cover the whole image, with each value at the centre of its block.
 
     Args:
         maps: Features.
         size: Height and width of the result.
         image: Height and width of the image that the features were computed from.
         stride: Image pixels from one feature to the next.
-        anchor: Where in its block a feature is centred; see ``Backbone.anchor``. With 0.5, and an image of a whole
+        anchor: Position of a feature's centre in its block; see ``Backbone.anchor``. With 0.5, and an image of a whole
             number of blocks, this is the usual resize (``align_corners=False``).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Scores and seeds from class activation maps or from a network's softmax."""
+"""Scores and seeds from class activation maps or from the softmax of a network."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,60 +13,60 @@ from wsss.functional.levels import level_quantiles
 from wsss.types import BACKGROUND, IGNORE, Image, possible_labels
 
 BACKGROUND_RULES = ("constant", "power", "quantile")
-"""How a background is put beside the CAMs: Ahn et al., CVPR 2019, Ahn and Kwak, CVPR 2018, or by each class's ranks."""
+"""Background scores beside the CAMs: Ahn et al., CVPR 2019; Ahn and Kwak, CVPR 2018; or quantiles of each class."""
 
 SEED_RULES = ("threshold", "irn")
-"""How pixels become seeds: by thresholds alone, or where two label maps agree after the dense CRF."""
+"""How seeds are chosen: by thresholds alone, or where two label maps agree after the dense CRF."""
 
 QUANTILE_PIXELS = ("training", "image")
-"""Whose pixels a class's quantiles are taken over."""
+"""Pixels over which the quantiles of a class are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSettings:
-    """What is background and what is a seed in normalised CAMs."""
+    """Background scores and seeds from normalised CAMs."""
 
     background: str = "constant"
-    """Score of the background beside the CAMs: ``constant``, ``power`` of (1 - the best CAM), or ``quantile``."""
+    """Background score beside the CAMs: ``constant``, ``power`` of (1 - the best CAM), or ``quantile``."""
 
     background_threshold: float = 0.3
-    """The constant: where every CAM is lower, background wins."""
+    """Background score with ``background: constant``: pixels where every CAM is lower are background."""
 
     power: float = 4.0
-    """The exponent: the higher, the smaller the background."""
+    """Exponent with ``background: power``: larger values make the background score smaller."""
 
     foreground_threshold: float = 0.5
-    """A pixel is a foreground seed where exactly one present class exceeds this share of its maximum."""
+    """A pixel is a foreground seed if exactly one present class exceeds this share of its maximum."""
 
     margin: float = 0.2
-    """Without a background class, a pixel is a seed where the best present class leads the next by more than this."""
+    """Without a background class, a pixel is a seed if the best present class leads the next by more than this."""
 
     quantile_pixels: str = "training"
     """Pixels over which a class's quantiles are taken: ``training`` (all images with the class) or ``image`` (each)."""
 
     background_quantile: float = 0.6
-    """With ``background: quantile``, the share of these pixels up to whose activation a class isn't there."""
+    """With ``background: quantile``, quantile of a class's activations up to which the class counts as absent."""
 
     foreground_quantile: float = 0.8
-    """With ``background: quantile``, the share of these pixels above whose activation a class plants seeds."""
+    """With ``background: quantile``, quantile of a class's activations above which pixels become its seeds."""
 
     rule: str = "threshold"
     """How pixels become seeds: ``threshold``, or ``irn`` (two label maps that agree after the dense CRF)."""
 
     irn_foreground_threshold: float = 0.3
-    """With ``rule: irn``, the constant background of the map that foreground seeds are taken from."""
+    """With ``rule: irn``, constant background score of the label map that foreground seeds are taken from."""
 
     irn_background_threshold: float = 0.05
-    """With ``rule: irn``, the constant background of the map that must agree where background seeds lie."""
+    """With ``rule: irn``, constant background score of the second map, which must agree on background seeds."""
 
     cues: str | None = None
-    """Published localisation cues to take seeds from instead of the CAMs: a pickle, of which no code is run."""
+    """Published localisation cues that replace seeds from CAMs: path of a pickle file; its code is never executed."""
 
     cue_ids: str | None = None
-    """The list of images that belongs to the cues: lines ``image number``, or one image a line."""
+    """Path of the image list that belongs to the cues: lines ``image number``, or one image per line."""
 
     cue_grid: int = 41
-    """Points along a side of the grid that the cues were made on."""
+    """Points along a side of the grid that the cues are defined on."""
 
     def __post_init__(self) -> None:
         one_of("background", self.background, BACKGROUND_RULES)
@@ -76,7 +76,7 @@ class SeedSettings:
         for field in (*shares, "margin"):
             require(0 <= getattr(self, field) <= 1, field, "must lie in [0, 1]", getattr(self, field))
         require(0 < self.power < float("inf"), "power", "must be positive", self.power)
-        # below it, the map for the background would decide nothing; quantiles the wrong way round leave pixels unknown
+        # below it, the background map would have no effect; quantiles in the wrong order leave pixels unlabelled
         require(
             self.rule != "irn" or self.irn_foreground_threshold >= self.irn_background_threshold,
             "irn_foreground_threshold",
@@ -88,13 +88,13 @@ class SeedSettings:
         require(2 <= self.cue_grid <= 1000, "cue_grid", "must lie in [2, 1000]", self.cue_grid)
 
     def of_scores(self) -> dict[str, Any]:
-        """The settings that the background beside the CAMs depends on; a quantile counts only where it is used."""
+        """The settings that the background score depends on; quantiles only if they are used."""
         used = ["background", "background_threshold", "power"]
         used += ["background_quantile", "quantile_pixels"] if self.background == "quantile" else []
         return {name: getattr(self, name) for name in used}
 
     def of_seeds(self) -> dict[str, Any]:
-        """The settings that scores and seeds depend on; those of other rules count for nothing."""
+        """The settings that scores and seeds depend on; those of unused rules are left out."""
         if self.cues:
             return self.of_scores()
         used = ["foreground_threshold", "margin"]
@@ -105,11 +105,11 @@ class SeedSettings:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What each class must exceed, where the background is by quantile.
+    """Thresholds of each class for ``background: quantile``.
 
     Attributes:
-        background: Activation up to which a class isn't there.
-        foreground: Activation above which it plants seeds.
+        background: Activation up to which the class counts as absent.
+        foreground: Activation above which pixels become seeds of the class.
     """
 
     background: Float[Tensor, " C"]
@@ -117,14 +117,14 @@ class Thresholds:
 
 
 LEAST_BACKGROUND = 0.05
-"""Score that a background by quantile has at least: beside a threshold of 0, any trace of a class would be certain."""
+"""Minimum background score by quantile: with a threshold of 0, any activation at all would otherwise be certain."""
 
 
 def rank_thresholds(counts: Int64[Tensor, "C levels"], settings: SeedSettings) -> Thresholds:
-    """Read the thresholds of each class off counted activations; see :func:`wsss.functional.levels.count_levels`.
+    """Compute the thresholds of each class from histograms; see :func:`wsss.functional.levels.count_levels`.
 
-    Counts of the training set give one threshold a class, however much of an image it covers; counts of an image alone
-    give every class the same share of that image.
+    Histograms over the training set give one threshold per class, whatever share of an image it covers; the histogram
+    of a single image gives every class the same share of that image.
     """
     return Thresholds(
         level_quantiles(counts, settings.background_quantile), level_quantiles(counts, settings.foreground_quantile)
@@ -139,21 +139,21 @@ def cam_scores(
     background: bool,
     thresholds: Thresholds | None = None,
 ) -> Float[Tensor, "K H W"]:
-    """Put a background beside the CAMs and share each pixel out among the labels that the tags allow.
+    """Append a background score to the CAMs and normalise over the labels that the tags allow.
 
     Args:
         cams: Normalised activations in [0, 1].
-        tags: Presence of the classes; None rules nothing out.
-        settings: Steers the background.
+        tags: Presence of the classes; None if unknown: all are possible.
+        settings: Rule and parameters of the background score.
         background: Whether the data set has a background class; if not, channel 0 is zero.
-        thresholds: Those of the classes, for a background by quantile.
+        thresholds: Thresholds of the classes, for a background by quantile.
 
     Returns:
-        Scores that sum to 1. A pixel without any activation is shared out evenly, or, by quantile, is background; tags
-        known to be empty make everything background, or, where there is none, everything zero.
+        Scores that sum to 1. A pixel without any activation gets uniform scores, or, by quantile, is background; tags
+        known to be empty make everything background, or, without a background class, everything zero.
 
     Raises:
-        ValueError: If the background is by quantile and there are no thresholds.
+        ValueError: If the background is by quantile and no thresholds are given.
     """
     beside = _background_scores(_present(cams, tags), tags, settings, thresholds)
     return restrict_scores(torch.cat([beside[None], cams]), tags, background=background)
@@ -162,16 +162,16 @@ def cam_scores(
 def restrict_scores(
     scores: Float[Tensor, "K H W"], tags: Bool[Tensor, " C"] | None, *, background: bool
 ) -> Float[Tensor, "K H W"]:
-    """Silence the labels that the tags rule out and share each pixel out among the others.
+    """Set the scores of labels that the tags rule out to zero and normalise over the others.
 
     Args:
-        scores: Values >= 0, channel 0 = background, of any sum.
-        tags: Presence of the C = K - 1 foreground classes; None rules nothing out.
+        scores: Values >= 0, channel 0 = background, not necessarily normalised.
+        tags: Presence of the C = K - 1 foreground classes; None if unknown: all are possible.
         background: Whether the data set has a background class.
 
     Returns:
-        Scores that sum to 1. A pixel where only impossible labels had a score is shared out evenly; without a
-        possible label everything is zero.
+        Scores that sum to 1. A pixel where only impossible labels had a score gets uniform scores over the possible
+        ones; without a possible label everything is zero.
     """
     possible = _mark_possible(scores, tags, background=background)
     kept = scores.masked_fill(~possible, 0)
@@ -188,26 +188,26 @@ def plant_seeds(
     background: bool,
     thresholds: Thresholds | None = None,
 ) -> UInt8[Tensor, "H W"]:
-    """Label the pixels about which the CAMs are sure.
+    """Label the pixels where the CAMs are confident.
 
-    With a background class: a foreground seed is where exactly one present class exceeds its threshold, a background
-    seed where the background's score exceeds every CAM, and where both or several classes claim a pixel nobody has it.
-    By quantile, each class has thresholds of its own: it claims what exceeds its foreground threshold, and background
-    is what exceeds no present class's background threshold.
-    Without one: a seed is where the best present class leads the next by more than the margin.
+    With a background class: a pixel is a foreground seed if exactly one present class exceeds its threshold, and a
+    background seed if the background score exceeds every CAM; conflicting pixels stay unlabelled. By quantile, each
+    class has its own thresholds: foreground above its foreground threshold, background where no present class exceeds
+    its background threshold. Without a background class: a pixel is a seed if the best present class leads the next by
+    more than the margin.
 
     Args:
         cams: Normalised activations in [0, 1].
-        tags: Presence of the classes; None rules nothing out.
-        settings: Steers thresholds and background.
+        tags: Presence of the classes; None if unknown: all are possible.
+        settings: Thresholds and background score.
         background: Whether the data set has a background class.
-        thresholds: Those of the classes, for a background by quantile.
+        thresholds: Thresholds of the classes, for a background by quantile.
 
     Returns:
-        Labels, ``IGNORE`` elsewhere; the only label that the tags allow, everywhere, if there is only one.
+        Labels, ``IGNORE`` elsewhere; if the tags allow only one label, that label everywhere.
 
     Raises:
-        ValueError: If the background is by quantile and there are no thresholds.
+        ValueError: If the background is by quantile and no thresholds are given.
     """
     certain = _certain_labels(cams, tags, len(cams), background=background)
     if certain is not None:
@@ -236,23 +236,22 @@ def plant_agreed_seeds(
     *,
     background: bool,
 ) -> UInt8[Tensor, "H W"]:
-    """Label the pixels on which a cautious and a bold label map agree along the edges of the image.
+    """Label the pixels on which two label maps, after the dense CRF, agree (IRN: Ahn et al., CVPR 2019).
 
-    The CAMs are labelled beside a high and beside a low constant background, and the dense CRF lets each of the two
-    maps follow the image (Ahn et al., CVPR 2019). Foreground seeds are those of the first map, background seeds lie
-    where both maps see background. Without a background class the constant stands for no class, and what both maps give
-    to it stays unknown.
+    The CAMs are labelled with a high and with a low constant background score, and the dense CRF refines both label
+    maps. Foreground seeds are the foreground of the first map (high background score); background seeds are pixels that
+    both maps label as background. Without a background class these pixels stay unlabelled.
 
     Args:
         image: RGB bytes of the maps' size.
         cams: Normalised activations in [0, 1].
-        tags: Presence of the classes; None rules nothing out.
-        settings: The two constants.
-        crf: Kernels, iterations and how far a label is believed; it is told labels, whatever its ``unary`` says.
+        tags: Presence of the classes; None if unknown: all are possible.
+        settings: The two constant background scores.
+        crf: Kernels, iterations and label confidence; its unary is always ``labels``, whatever the settings say.
         background: Whether the data set has a background class.
 
     Returns:
-        Labels, ``IGNORE`` elsewhere; the only label that the tags allow, everywhere, if there is only one.
+        Labels, ``IGNORE`` elsewhere; if the tags allow only one label, that label everywhere.
 
     Raises:
         ValueError: If an activation of a possible class is not a finite number, or image and maps differ in size.
@@ -271,7 +270,7 @@ def plant_agreed_seeds(
 
 
 def _labels_along_edges(image: Tensor, cams: Tensor, classes: list[int], threshold: float, crf: CrfSettings) -> Tensor:
-    """Label pixels by the best of the classes or a constant background, and let the CRF correct it; (H, W) uint8."""
+    """Label pixels by the best class or a constant background score, and refine by the CRF; (H, W) uint8."""
     rivals = torch.cat([torch.full_like(cams[:1], threshold), cams[[label - 1 for label in classes]]])
     agreed = dense_crf(image, rivals, crf, labels=range(len(rivals))).argmax(dim=0)
     return torch.tensor([BACKGROUND, *classes], dtype=torch.uint8)[agreed].to(cams.device)
@@ -285,20 +284,20 @@ def score_seeds(
     background_threshold: float,
     background: bool,
 ) -> UInt8[Tensor, "H W"]:
-    """Label the pixels about which a network is sure.
+    """Label the pixels where a network is confident.
 
     Args:
         scores: Softmax of the network, channel 0 = background.
-        tags: Presence of the C = K - 1 foreground classes; only possible labels compete.
+        tags: Presence of the C = K - 1 foreground classes; only possible labels are considered.
         foreground_threshold: Score that a foreground class must exceed.
         background_threshold: Score that the background must exceed.
         background: Whether the data set has a background class.
 
     Returns:
-        Labels, ``IGNORE`` elsewhere; the only label that the tags allow, everywhere, if there is only one.
+        Labels, ``IGNORE`` elsewhere; if the tags allow only one label, that label everywhere.
 
     Raises:
-        ValueError: If a score of a possible label is not a number.
+        ValueError: If a score of a possible label is NaN.
     """
     certain = _certain_labels(scores, tags, len(scores) - 1, background=background)
     if certain is not None:
@@ -322,7 +321,7 @@ def _possible(tags: Tensor | None, classes: int, *, background: bool) -> list[in
 
 
 def _certain_labels(maps: Tensor, tags: Tensor | None, classes: int, *, background: bool) -> Tensor | None:
-    """Fill an image whose tags leave no choice: the one possible label, or ``IGNORE`` where none is."""
+    """Return the label map of an image whose tags allow at most one label, else None; ``IGNORE`` if they allow none."""
     possible = _possible(tags, classes, background=background)
     if len(possible) > 1:
         return None
@@ -350,19 +349,19 @@ def _background_scores(
         return torch.full_like(best, settings.background_threshold)
     if settings.background == "power":
         return (1 - best).clamp(min=0) ** settings.power
-    # a constant for one class; for several, as far above the best CAM as the nearest class is below its threshold
+    # constant for one class; for several, as far above the best CAM as the closest class is below its threshold
     lead = (cams - _bars(_given(thresholds).background, cams, tags)).amax(dim=0)
     return torch.where(best == 0, 1, (best - lead).clamp(LEAST_BACKGROUND, 1))
 
 
 def _given(thresholds: Thresholds | None) -> Thresholds:
     if thresholds is None:
-        raise ValueError("a background by quantile needs thresholds of the classes; see rank_thresholds")
+        raise ValueError("a background by quantile needs class thresholds; compute them with rank_thresholds")
     return thresholds
 
 
 def _bars(thresholds: Tensor, cams: Tensor, tags: Tensor | None) -> Tensor:
-    """What each class must exceed, (C, 1, 1); absent classes, and classes that no image names (NaN), never do."""
+    """Threshold of each class, (C, 1, 1); infinite for absent classes and for those that no image names (NaN)."""
     bars = thresholds.to(cams).nan_to_num(nan=torch.inf)
     bars = bars if tags is None else bars.masked_fill(~tags.to(cams.device), torch.inf)
     return bars[:, None, None]

@@ -1,4 +1,4 @@
-"""Keeping evidence to what annotations settle and to what they leave possible."""
+"""Constrain scores and labels to the annotations: pixels with a settled (known) label, and labels ruled out."""
 
 import torch
 from jaxtyping import Bool, Float, Int64, Integer
@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 from wsss.types import IGNORE
 
 CERTAINTY = 0.99
-"""Share of the score that a settled pixel's label gets; the rest leaves room for mistakes in a dense CRF."""
+"""Score of a settled pixel's label; the rest lets a dense CRF correct annotation errors."""
 
 
 def keep_scores(
@@ -16,17 +16,17 @@ def keep_scores(
     settled: Integer[Tensor, "H W"] | None,
     allowed: Bool[Tensor, "K H W"] | None,
 ) -> Float[Tensor, "K h w"]:
-    """Silence the labels that are ruled out, and raise those that are settled.
+    """Set the scores of labels that are ruled out to zero, and raise those of settled labels.
 
     Args:
         scores: Class probabilities, as large as the image or smaller; they sum to 1, or are all 0.
-        settled: Labels of single pixels, ``IGNORE`` elsewhere; None settles nothing.
-        allowed: Labels that are possible at each pixel; None rules nothing out. A coarse score counts as possible where
-            it is in some pixel of its cell.
+        settled: Labels of annotated pixels, ``IGNORE`` elsewhere; None if there are none.
+        allowed: Labels that are possible at each pixel; None if nothing is ruled out. At coarser resolution, a label is
+            possible if it is at any pixel of the cell.
 
     Returns:
-        Scores that sum to 1. Where only labels that are ruled out had a score, the possible ones share it evenly. A
-        coarse score takes on a settled label as far as its pixels are settled.
+        Scores that sum to 1. Where only labels that are ruled out had a score, the possible ones get uniform scores. At
+        coarser resolution, a settled label counts by the share of the cell's pixels that are settled.
     """
     size = (scores.shape[1], scores.shape[2])
     if allowed is not None:
@@ -43,14 +43,14 @@ def keep_scores(
 
 
 def confine_cams(cams: Float[Tensor, "C h w"], allowed: Bool[Tensor, "K H W"] | None) -> Float[Tensor, "C h w"]:
-    """Keep class activation maps to where their class is possible.
+    """Set class activation maps to zero where their class is ruled out.
 
     Args:
         cams: Normalised activations in [0, 1].
-        allowed: Labels that are possible at each pixel, K = C + 1; None rules nothing out.
+        allowed: Labels that are possible at each pixel, K = C + 1; None if nothing is ruled out.
 
     Returns:
-        Maps as high as they were, at another place if need be, or that are 0 everywhere.
+        Maps rescaled to their former maximum, or zero everywhere if no activation is left.
     """
     if allowed is None:
         return cams
@@ -62,22 +62,22 @@ def confine_cams(cams: Float[Tensor, "C h w"], allowed: Bool[Tensor, "K H W"] | 
 def coarse_labels(
     labels: Integer[Tensor, "B H W"], size: tuple[int, ...], *, classes: int
 ) -> Integer[Tensor, "B height width"]:
-    """Find the label that most labelled pixels of each cell carry, so that a single one is not lost.
+    """Downsample sparse labels by the majority of labelled pixels in each cell, so that no single label is lost.
 
     Args:
-        labels: Labels below K, ``IGNORE`` where nothing is known.
+        labels: Labels below K, ``IGNORE`` where unlabelled.
         size: Rows and columns of the cells.
         classes: Number K of labels.
 
     Returns:
-        A label for each cell, the lowest of equals; ``IGNORE`` where no pixel is labelled.
+        A label for each cell, the smallest of equally frequent ones; ``IGNORE`` where no pixel is labelled.
 
     Raises:
         ValueError: If a label is K or more.
     """
     (batch, *sides), cells = labels.shape, size[0] * size[1]
     image, *places = (labels != IGNORE).nonzero(as_tuple=True)
-    # the cell that the middle of a pixel lies in
+    # the cell that contains the centre of a pixel
     row, column = ((2 * place + 1) * cut // (2 * side) for place, cut, side in zip(places, size, sides, strict=True))
     known = labels[image, *places].long()
     if known.numel() and int(known.max()) >= classes:
@@ -87,13 +87,13 @@ def coarse_labels(
         most, found = torch.bincount(codes, minlength=batch * cells * classes).view(-1, classes).max(dim=1)
         coarse = found.where(most > 0, IGNORE)
     else:
-        # few pixels are labelled, or of many classes: a table of all would be large and empty
+        # few labelled pixels or many classes: a full table would be large and mostly empty
         coarse = _most_frequent(codes, batch * cells, classes)
     return coarse.to(labels.dtype).view(batch, *size)
 
 
 def _most_frequent(codes: Int64[Tensor, " N"], cells: int, classes: int) -> Int64[Tensor, "{cells}"]:
-    """Find the label that comes most often in each cell, the lowest of equals, from cell × classes + label."""
+    """Find the most frequent label of each cell, the smallest of equals, from codes cell × classes + label."""
     codes, counts = torch.unique(codes, return_counts=True)
     order = torch.argsort(counts * classes - codes % classes)
     codes = codes[order[torch.argsort(codes[order] // classes, stable=True)]]
@@ -110,12 +110,12 @@ def keep_labels(
     settled: Integer[Tensor, "H W"] | None,
     allowed: Bool[Tensor, "K H W"] | None,
 ) -> Integer[Tensor, "H W"]:
-    """Forget labels that are ruled out, and take over those that are settled.
+    """Remove labels that are ruled out, and insert those that are settled.
 
     Args:
-        labels: Labels, ``IGNORE`` where nothing is known.
-        settled: Labels of single pixels, ``IGNORE`` elsewhere; None settles nothing.
-        allowed: Labels that are possible at each pixel; None rules nothing out.
+        labels: Labels, ``IGNORE`` where unlabelled.
+        settled: Labels of annotated pixels, ``IGNORE`` elsewhere; None if there are none.
+        allowed: Labels that are possible at each pixel; None if nothing is ruled out.
     """
     if allowed is not None:
         there = labels != IGNORE

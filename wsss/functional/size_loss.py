@@ -1,4 +1,4 @@
-"""Loss of classes that take up too little or too much of an image (Kervadec et al., MedIA 2019)."""
+"""Size constraint loss: penalty on classes that cover too little or too much (Kervadec et al., MedIA 2019)."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,19 +14,19 @@ def size_loss(
     most: Float[Tensor, "B K"],
     mask: Bool[Tensor, "B h w"],
 ) -> SumAndCount:
-    """Judge how far the size of each class lies outside its bounds.
+    """Compute the squared violation of the size bounds of each class.
 
-    A size is the mean probability of a class over the pixels that count. The paper squares numbers of pixels and
-    divides by their number; its weight of 1e-2 is 1e-2 times the number of pixels here.
+    The size of a class is its mean probability over the pixels that count. The paper squares numbers of pixels and
+    divides by the number of pixels; its weight of 1e-2 corresponds to 1e-2 times the number of pixels here.
 
     Args:
         probabilities: Of each pixel, summing to 1.
-        least: Smallest share of the pixels that is right, in [0, 1]; 0 asks for nothing.
-        most: Greatest share of the pixels that is right, in [0, 1]; 1 asks for nothing.
+        least: Lower bound on the size of each class, in [0, 1]; 0 is no constraint.
+        most: Upper bound on the size of each class, in [0, 1]; 1 is no constraint.
         mask: Pixels that count.
 
     Returns:
-        Sum over the images and classes of the squared distance to the nearer bound, and the number of images with a
+        Sum over the images and classes of the squared distance to the violated bound, and the number of images with a
         pixel that counts.
     """
     probabilities = at_least_single(probabilities)
@@ -40,18 +40,17 @@ def size_loss(
 def bounds_of_tags(
     tags: Bool[Tensor, "B C"], known: Bool[Tensor, " B"], *, present: float, background: float = 0.0
 ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
-    """Bound the sizes of classes by what the tags of the images say.
+    """Derive size bounds of the classes from image tags.
 
     Args:
         tags: Presence of the foreground classes.
-        known: Whether anybody gave the tags of an image; if not, nothing is bounded.
-        present: Smallest share of the pixels that a present class has, in [0, 1]. It belongs to whole images: a view
-            that is cut out of one need not hold all of its classes and takes 0.
-        background: Smallest share that the background has, in [0, 1].
+        known: Whether the tags of an image are known; if not, its sizes are unconstrained.
+        present: Lower bound on the size of a present class, in [0, 1]. It only holds for whole images: use 0 for views
+            cropped from one, which need not show all of its classes.
+        background: Lower bound on the size of the background, in [0, 1].
 
     Returns:
-        The least and the most of each class for :func:`size_loss`: a present one has at least its share, an absent one
-        nothing.
+        Lower and upper bounds for :func:`size_loss`; the upper bound of an absent class is 0.
     """
     least = torch.zeros(len(tags), tags.shape[1] + 1, device=tags.device)
     most = torch.ones_like(least)

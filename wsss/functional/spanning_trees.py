@@ -12,53 +12,52 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 MOST_PIXELS = 2**21
-"""Of one image: distance and number of an edge are told apart in the 53 bits of one float64."""
+"""Per image: rank of the distance and index of an edge must fit into the 53 bits of a float64."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpanningTrees:
-    """One tree for each image, all in one list of nodes: first the roots, then level by level downwards.
+    """One tree per image, all in one list of nodes: first the roots, then level by level downwards.
 
-    Within a level the nodes with more children come first, so that all nodes that have at least so many children lie
-    side by side.
+    Within a level, nodes with more children come first, so that the nodes with at least n children are contiguous.
     """
 
     order: Integer[Tensor, " N"]
-    """Pixel of each node, counted through the whole batch."""
+    """Pixel of each node, as an index into the flattened batch."""
 
     place: Integer[Tensor, " N"]
     """Node of each pixel."""
 
     parent: Integer[Tensor, " N"]
-    """Node above each node; a root stands above itself."""
+    """Parent of each node; a root is its own parent."""
 
     edges: Integer[Tensor, " E"]
-    """Edge that joins each node but the roots to its parent, as a place in the flattened neighbour distances."""
+    """Edge from each node except the roots to its parent, as an index into the flattened neighbour distances."""
 
     starts: tuple[int, ...]
-    """First node of each level, and at the end the number of nodes."""
+    """First node of each level, and finally the number of nodes."""
 
     children: tuple[tuple[np.ndarray, ...], ...]
-    """For each level the first children of its first nodes, their second children …, counted in the level below."""
+    """For each level, the first children of its nodes, then their second children …, as indices into the next level."""
 
 
 def neighbour_distances(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2 H W"]:
-    """Compare each pixel with its neighbours.
+    """Compute the squared feature distance of each pixel to its right and lower neighbour.
 
     Args:
-        features: A colour image, or what a network makes of it.
+        features: A colour image, or features of a network.
 
     Returns:
-        Squared distance to the neighbour on the right and to the one below; 0 where there is none.
+        Squared distance to the right and to the lower neighbour; 0 where there is none.
     """
     return _NeighbourDistances.apply(features)
 
 
 class _NeighbourDistances(torch.autograd.Function):
-    """The gradient in eight passes over the features, where autograd's own takes more than twice as many."""
+    """Gradient in eight passes over the features; autograd's own takes more than twice as many."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:  # noqa: ANN401 - torch makes a class of its own for it
+    def forward(ctx: Any, features: Tensor) -> Tensor:  # noqa: ANN401 - torch creates a class of its own for it
         ctx.save_for_backward(features)
         batch, _, height, width = features.shape
         distances = features.new_zeros(batch, 2, height, width)
@@ -87,27 +86,27 @@ def _steps(features: Tensor, axis: int) -> Tensor:
 
 @torch.no_grad()
 def minimum_spanning_trees(distances: Float[Tensor, "B 2 H W"]) -> SpanningTrees:
-    """Join the pixels of each image by the shortest edges that make no loop.
+    """Compute the minimum spanning tree of each image's pixel grid.
 
-    Distances count in float32; of edges equally long the earlier one is taken, first those to the right, row by row.
-    The root is the pixel in the middle, which keeps the trees shallow.
+    Distances are compared in float32; of equally long edges the earlier one is taken, edges to the right first, row by
+    row. The root is the pixel in the middle, which keeps the trees shallow.
 
     Args:
         distances: At least 0, see :func:`neighbour_distances`.
 
     Returns:
-        The trees, on the device of the distances. They are made on the CPU.
+        The trees, on the device of the distances. They are computed on the CPU.
 
     Raises:
         ValueError: If an image has more than ``MOST_PIXELS`` pixels.
     """
     batch, _, height, width = distances.shape
     if height * width > MOST_PIXELS:
-        raise ValueError(f"an image may have {MOST_PIXELS} pixels at most, got {height} × {width}; filter it smaller")
+        raise ValueError(f"an image may have {MOST_PIXELS} pixels at most, got {height} × {width}; downscale it first")
     nodes = batch * height * width
     tree = minimum_spanning_tree(_graph(distances))
     visited, before = breadth_first_order(tree, nodes, directed=False)
-    # one node more than there are pixels stands above the roots of all images; it leaves again
+    # an extra node above the roots of all images connects them; it is removed again
     pixels = visited[1:].astype(np.int64)
     places = np.empty(nodes + 1, np.int64)
     places[visited] = np.arange(-1, nodes)
@@ -115,12 +114,12 @@ def minimum_spanning_trees(distances: Float[Tensor, "B 2 H W"]) -> SpanningTrees
 
 
 def _graph(distances: Tensor) -> csr_array:
-    """Lay all images out as one graph, whose edges have keys in place of weights: no two of an image alike, none 0."""
+    """Build one graph of all images; edge weights are replaced by keys that are unique within an image and never 0."""
     batch, _, height, width = distances.shape
     size = height * width
     exists = np.ones((batch, height, width, 2), bool)
     exists[:, :, -1, 0] = exists[:, -1, :, 1] = False
-    # the bits of floats that are not negative rise with them
+    # the bit patterns of non-negative floats have the same order as the floats
     bits = distances.float().contiguous().cpu().numpy().view(np.int32)
     keys = bits * float(2 * MOST_PIXELS) + np.arange(1, 2 * size + 1).reshape(2, height, width)
     pixels = np.arange(batch * size, dtype=np.int32).reshape(batch, height, width, 1)
@@ -134,7 +133,7 @@ def _graph(distances: Tensor) -> csr_array:
 
 
 def _sorted_trees(pixels: np.ndarray, parents: np.ndarray, distances: Tensor) -> SpanningTrees:
-    """Sort nodes that come breadth first, so that their parents (-1 above a root) never decrease."""
+    """Sort nodes in breadth-first order such that their parents (-1 above a root) never decrease."""
     batch = len(distances)
     following = np.bincount(parents + 1, minlength=len(pixels) + 1)
     first_child, counts = np.cumsum(following), following[1:]
@@ -159,7 +158,7 @@ def _inverse(permutation: np.ndarray) -> np.ndarray:
 
 
 def _starts(first_child: np.ndarray, roots: int) -> tuple[int, ...]:
-    """Tell where levels begin: one level below where the nodes of the level begin, their first child does."""
+    """Return where levels begin: each level begins at the first child of the first node of the level above."""
     following = first_child.tolist()
     starts = [0, roots]
     while starts[-1] < len(following) - 1:
@@ -168,11 +167,11 @@ def _starts(first_child: np.ndarray, roots: int) -> tuple[int, ...]:
 
 
 def _edges(order: np.ndarray, parent: np.ndarray, distances: Tensor) -> np.ndarray:
-    """Find the place of each node's edge in the flattened distances."""
+    """Find the index of each node's edge in the flattened distances."""
     batch, _, height, width = distances.shape
     pixels, above = order[batch:], order[parent[batch:]]
     upper = np.minimum(pixels, above)
-    # in an image one pixel wide the neighbour below is 1 away too
+    # in an image one pixel wide the lower neighbour is at distance 1 too
     vertical = np.abs(pixels - above) == width
     image, place = np.divmod(upper, height * width)
     return (2 * image + vertical) * (height * width) + place
@@ -181,7 +180,7 @@ def _edges(order: np.ndarray, parent: np.ndarray, distances: Tensor) -> np.ndarr
 def _children(
     first: np.ndarray, counts: np.ndarray, nodes: np.ndarray, starts: tuple[int, ...]
 ) -> tuple[tuple[np.ndarray, ...], ...]:
-    """List the children of each level, see :class:`SpanningTrees`; ``first`` counts nodes as ``nodes`` reads them."""
+    """List the children of each level, see :class:`SpanningTrees`; ``first`` indexes nodes through ``nodes``."""
     most = int(counts.max(initial=1))
     parents = np.stack([np.add.reduceat(counts > rank, starts[:-1]) for rank in range(most)], axis=1).tolist()
     kids = [nodes[np.minimum(first + rank, len(nodes) - 1)] for rank in range(most)]

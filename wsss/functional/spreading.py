@@ -1,4 +1,4 @@
-"""Spreading settled labels to pixels that can be reached without crossing an edge (after Bai and Sapiro, ICCV 2007)."""
+"""Spread annotated labels to unlabelled pixels by geodesic distance (after Bai and Sapiro, ICCV 2007)."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from wsss.errors import require
 from wsss.types import IGNORE, Image
 
 GRID = 160
-"""Points along the longer side of the grid on which ways are measured."""
+"""Points along the longer side of the grid on which geodesic distances are computed."""
 
 FARTHEST = 1e-3
-"""Weight of a label that is settled nowhere near; a weight of 0 would be a veto."""
+"""Weight of a label at infinite distance; a weight of 0 would rule the label out."""
 
 LEAST_SCORE = 0.01
 """Score of a class that a likely label is weighed against at least; one of 0 would be a veto, too."""
@@ -24,18 +24,18 @@ LEAST_SCORE = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class SpreadSettings:
-    """How far the labels of settled pixels reach, beyond the pixels themselves."""
+    """Spreading of annotated labels to the pixels around them by geodesic distance."""
 
     reach: float = 0.2
-    """Length of the way after which a settled label counts 1/e, in longer sides of the image; 0 spreads nothing."""
+    """Geodesic distance at which a label's weight falls to 1/e, in longer image sides; 0 disables spreading."""
     contrast: float = 3.0
-    """How much a way grows by crossing an edge, in longer sides for a step from black to white in all channels."""
+    """Geodesic distance added by crossing an edge, in longer image sides for a step of 0 to 1 in one colour channel."""
     kept: float = 0.25
-    """Exponent of the scores before, in the product that becomes the scores."""
+    """Exponent of the previous scores in the product with the distance weights."""
     likely: float = 0.9
-    """Probability that a label is right which is likely but not settled: one that was cut out of a box."""
+    """Probability that a likely label is correct: one that was cut out of a box, but is not certain."""
     sure: float = 0.7
-    """Score after spreading above which a pixel is a seed; below, seeds stay where the score's best label agrees."""
+    """Score after spreading above which a pixel becomes a seed; other seeds are kept if they match the best label."""
 
     def __post_init__(self) -> None:
         require(0 <= self.reach <= 10, "reach", "must lie in [0, 10]", self.reach)
@@ -48,20 +48,20 @@ class SpreadSettings:
 def spread_settled(
     scores: Float[Tensor, "K h w"], settled: Integer[Tensor, "H W"], image: Image, settings: SpreadSettings
 ) -> Float[Tensor, "K h w"]:
-    """Weigh the labels of each pixel by how near they are settled.
+    """Reweight the scores of each pixel by the geodesic distance to the annotated pixels of each label.
 
-    The way from a pixel to a label is the shortest to any pixel that is settled with it, longer across edges. Labels
-    that are settled nowhere keep their scores, the background of images with clicks at things alone among them: what is
-    far from all clicks may be one of the things as well.
+    The geodesic distance to a label is the length of the shortest path to any pixel annotated with it; paths across
+    edges are longer. Labels without an annotated pixel keep their scores, for example the background in images with
+    clicks on objects only: pixels far from all clicks may still belong to an object.
 
     Args:
         scores: Class probabilities; they sum to 1, or are all 0.
-        settled: Labels of single pixels, ``IGNORE`` elsewhere.
+        settled: Labels of annotated pixels, ``IGNORE`` elsewhere.
         image: RGB bytes.
-        settings: How far labels reach.
+        settings: Range and weights of the spreading.
 
     Returns:
-        Scores that sum to 1, as far as they did.
+        Scores with the same sums as the input.
     """
     labels = np.unique(settled.numpy()).tolist()
     labels = [label for label in labels if label < len(scores)]
@@ -113,19 +113,19 @@ def weigh_likely(
 
 
 def agreed_seeds(seeds: Integer[Tensor, "H W"], scores: Float[Tensor, "K H W"], sure: float) -> Integer[Tensor, "H W"]:
-    """Keep the seeds that scores agree with, and add pixels of which the scores are sure.
+    """Keep the seeds that match the best label, and add pixels with confident scores.
 
     Args:
-        seeds: Labels, ``IGNORE`` where nothing is known.
+        seeds: Labels, ``IGNORE`` where unlabelled.
         scores: Class probabilities.
-        sure: Score above which a pixel becomes a seed whatever it was before.
+        sure: Score above which a pixel becomes a seed of its best label, whatever its previous seed.
     """
     best, labels = scores.max(dim=0)
     return torch.where((labels == seeds) | (best > sure), labels, IGNORE).to(seeds.dtype)
 
 
 def _costs(image: Image, grid: tuple[int, int], contrast: float) -> NDArray[np.float64]:
-    """What a step on the grid costs: its length in longer sides, and the edge that it meets."""
+    """Cost per unit step on the grid: its length in longer image sides plus the weighted edge strength."""
     # slow to load, and the settings above are read by every command
     from scipy.ndimage import gaussian_gradient_magnitude
 
@@ -135,7 +135,7 @@ def _costs(image: Image, grid: tuple[int, int], contrast: float) -> NDArray[np.f
 
 
 def _ways(costs: NDArray[np.float64], starts: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Length of the shortest way from each point to any start."""
+    """Geodesic distance of each point to the nearest start."""
     from skimage.graph import MCP_Geometric
 
     ways, _ = MCP_Geometric(costs).find_costs(np.argwhere(starts).tolist())

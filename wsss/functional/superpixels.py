@@ -1,4 +1,4 @@
-"""Superpixels: small segments that follow the colours of an image (SLIC, Achanta et al., TPAMI 2012)."""
+"""Superpixels: small segments of uniform colour (SLIC, Achanta et al., TPAMI 2012)."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ class SuperpixelSettings:
     """Superpixels (SLIC, Achanta et al., TPAMI 2012)."""
 
     count: int = 250
-    """About as many segments an image is cut into."""
+    """Approximate number of superpixels per image."""
 
     compactness: float = 20.0
-    """How much nearness counts beside colour: larger makes squarer segments."""
+    """Weight of spatial distance relative to colour distance: larger values give more regular segments."""
 
     smoothing: float = 0.5
-    """Width in pixels of the Gaussian that smooths the image first; at 0 noise melts segments together."""
+    """Standard deviation in pixels of the Gaussian smoothing beforehand; at 0 noise merges segments."""
 
     iterations: int = 10
-    """Rounds of k-means."""
+    """Iterations of k-means."""
 
     def __post_init__(self) -> None:
-        # the region graph compares each segment with each
+        # the region graph compares all pairs of segments
         require(1 <= self.count <= 10_000, "count", "must lie in [1, 10000]", self.count)
         require(self.compactness > 0, "compactness", "must be positive", self.compactness)
         require(self.smoothing >= 0, "smoothing", "must not be negative", self.smoothing)
@@ -34,17 +34,17 @@ class SuperpixelSettings:
 
 
 def slic_segments(image: Image, settings: SuperpixelSettings) -> Segments:
-    """Cut an image into segments that are connected and alike in colour.
+    """Divide an image into connected segments of similar colour.
 
     Args:
-        image: RGB bytes of any size from one pixel on.
+        image: RGB bytes, at least one pixel.
         settings: Number and shape of the segments.
 
     Returns:
-        Segment of each pixel, numbered 0 … S-1 without gaps, int64. S is near ``settings.count``,
-        and never more than there are pixels.
+        Segment of each pixel, numbered 0 … S-1 without gaps, int64. S is close to ``settings.count``, and at most the
+        number of pixels.
     """
-    # slow to load, and the settings above are read by every command
+    # slow to import, and every command reads the settings above
     from skimage.color import rgb2lab
     from skimage.segmentation import slic
 
@@ -53,7 +53,7 @@ def slic_segments(image: Image, settings: SuperpixelSettings) -> Segments:
     if min(settings.count, height * width) == 1:
         return torch.zeros(height, width, dtype=torch.int64)
     colours = rgb2lab(pixels.astype(np.float32) / 255)
-    # scikit-image stretches every image to its own extremes; undone, or a dull image's noise would be taken for colour.
+    # scikit-image rescales each image to its own range; undo this, as it would amplify noise in low-contrast images
     span = float(np.ptp(colours)) or 1.0
     segments = slic(
         colours,

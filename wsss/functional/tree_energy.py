@@ -19,21 +19,21 @@ def tree_energy_loss(
     fixed_target: bool = False,
     inside: Bool[Tensor, "B h w"] | None = None,
 ) -> SumAndCount:
-    """Judge how far pixels without a label are from what pixels like them say.
+    """Compute the difference between predictions at unlabelled pixels and their affinity-filtered predictions.
 
-    The target is the prediction itself, filtered along the spanning tree of the colours and then along that of the
-    features.
+    The target is the prediction itself, filtered along the minimum spanning tree of the colours and then along that of
+    the features.
 
     Args:
-        probabilities: Of the labels, summing to 1.
+        probabilities: Predicted probabilities, summing to 1.
         unlabelled: Pixels that count.
         images: RGB in [0, 1], of any size.
-        features: What the network makes of the images, of any size; None: colours alone. Gradients flow into them
-            unless they are detached.
-        sigma: Squared distance of colours at which the weight of a pixel has fallen to 1/e; that of features is 1.
-        fixed_target: Whether no gradient flows through the target, which takes about half the time. It does in the
-            authors' code.
-        inside: Pixels that others hear; None lets all be heard. What fills a view beside its image should not be.
+        features: Features of the network, of any size; None: colours only. Gradients flow into them unless they are
+            detached.
+        sigma: Squared colour distance at which the weight of a pixel has fallen to 1/e; that of features is 1.
+        fixed_target: Whether the target is a constant, which takes about half the time. In the authors' code gradients
+            flow through it.
+        inside: Pixels that contribute to targets; None means all. Padding around the image should be excluded.
 
     Returns:
         Sum over the pixels of the absolute differences of all labels, and the number of pixels that count.
@@ -51,7 +51,7 @@ def tree_energy_loss(
 
 
 def _filtered(values: Tensor, features: Tensor, sigma: float, inside: Tensor | None) -> Tensor:
-    """Filter, and hear some pixels only."""
+    """Apply the tree filter, with contributions from the pixels inside only."""
     if inside is None or bool(inside.all()):
         return tree_filter(values, features, sigma=sigma)
     heard = inside[:, None].to(values.dtype)

@@ -15,19 +15,19 @@ from wsss.functional.spanning_trees import SpanningTrees, minimum_spanning_trees
 def tree_filter(
     values: Float[Tensor, "B K H W"], features: Float[Tensor, "B C H W"], *, sigma: float = 1.0
 ) -> Float[Tensor, "B K H W"]:
-    """Average each pixel with all others of its image, weighted by how alike the way between them is.
+    """Average each pixel with all others of its image, weighted by similarity along the minimum spanning tree.
 
-    Two pixels weigh exp(-d / sigma) for each other, d being the sum of the squared distances of the features along the
-    tree between them. All pixels see each other in time that grows with their number: sums run from the leaves to the
-    root and back. Gradients flow to the values, and to the features where they want one, as if the tree were fixed.
+    The weight of a pair of pixels is exp(-d / sigma), d being the sum of the squared feature distances along the tree
+    path between them. Run time is linear in the number of pixels: sums are passed from the leaves to the root and back.
+    Gradients flow to the values, and to the features if they require one, with the tree held fixed.
 
     Args:
-        values: What is averaged.
-        features: What makes pixels alike.
+        values: The values to filter.
+        features: The features that define similarity.
         sigma: Squared distance at which the weight has fallen to 1/e, greater than 0.
 
     Returns:
-        Averages, in float32 at least.
+        Filtered values, in float32 or wider.
 
     Raises:
         ValueError: If sigma is not positive, values and features are not of as many images of one size, an image has no
@@ -53,14 +53,14 @@ def tree_filter(
 
 
 class _TreeSums(torch.autograd.Function):
-    """Sums over all pixels of an image, each weighted by the product of the weights on the way to it.
+    """Sums over all pixels of an image, each weighted by the product of the weights along the path to it.
 
-    The matrix of these products is symmetric, so the gradient of the values is the gradient summed in the same way.
+    The matrix of these products is symmetric, so the gradient with respect to the values is the filtered gradient.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - torch makes a class of its own for it
+        ctx: Any,  # noqa: ANN401 - torch creates a class of its own for it
         rows: Tensor,
         weights: Tensor,
         trees: SpanningTrees,
@@ -82,7 +82,7 @@ class _TreeSums(torch.autograd.Function):
 def _gradient_of_weights(
     saved: list[Tensor], pulled: tuple[Tensor, Tensor], weights: Tensor, trees: SpanningTrees
 ) -> Tensor:
-    """Let what lies below an edge meet what lies beyond it."""
+    """Multiply the sums below each edge with the gradient sums beyond it, and vice versa."""
     (below, sums), (pulled_below, pulled_sums) = saved, pulled
     beyond = sums.index_select(0, trees.parent) - weights[:, None] * below
     pulled_beyond = pulled_sums.index_select(0, trees.parent) - weights[:, None] * pulled_below
@@ -92,16 +92,16 @@ def _gradient_of_weights(
 
 
 def _both_ways(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> tuple[Tensor, Tensor]:
-    """Sum up what each node sees below itself, itself included, and then what it sees in all."""
+    """Compute the weighted sum over each node's subtree, itself included, and then over the whole tree."""
     weights = weights[:, None]
     climb, descend = (_climb, _descend) if rows.device.type == "cpu" else (_climb_doubling, _descend_doubling)
     below = climb(rows, weights, trees)
-    # its parent's sum holds the node's own part already, weighted once
+    # the parent's sum already contains the node's own subtree, weighted once
     return below, descend(below * (1 - weights.square()), weights, trees)
 
 
 def _climb(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
-    """Add to each node its children, level by level; in NumPy, whose calls cost a third of torch's."""
+    """Add the children to each node, level by level; in NumPy, whose call overhead is a third of torch's."""
     result = rows.detach().numpy().copy()
     factors, starts = weights.detach().numpy(), trees.starts
     for level in range(len(trees.children) - 1, -1, -1):
@@ -113,7 +113,7 @@ def _climb(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
 
 
 def _descend(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
-    """Add to each node its parent, level by level."""
+    """Add the parent to each node, level by level."""
     result = rows.detach().numpy().copy()
     factors, parent = weights.detach().numpy(), trees.parent.numpy()
     for begin, end in zip(trees.starts[1:-1], trees.starts[2:], strict=True):
@@ -123,21 +123,21 @@ def _descend(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
 
 
 def _climb_doubling(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
-    """Add to each node its children, then its grandchildren, then all that are four below …: few calls for a GPU."""
+    """Add the descendants 1, 2, 4 … levels below to each node: few kernel launches for a GPU."""
     for reach, ancestors in _doublings(weights, trees):
         rows = rows.index_add(0, ancestors, rows * reach)
     return rows
 
 
 def _descend_doubling(rows: Tensor, weights: Tensor, trees: SpanningTrees) -> Tensor:
-    """Add to each node its parent, then its grandparent, then the one four above …."""
+    """Add the ancestors 1, 2, 4 … levels above to each node."""
     for reach, ancestors in _doublings(weights, trees):
         rows = torch.addcmul(rows, reach, rows.index_select(0, ancestors))
     return rows
 
 
 def _doublings(weights: Tensor, trees: SpanningTrees) -> Iterator[tuple[Tensor, Tensor]]:
-    """Find the ancestors 1, 2, 4 … levels above, and the products of the weights on the way; 0 where there is none."""
+    """Yield the ancestors 1, 2, 4 … levels above, and the products of the weights up to them; 0 where there is none."""
     ancestors = trees.parent
     for _ in range((len(trees.starts) - 2).bit_length()):
         yield weights, ancestors

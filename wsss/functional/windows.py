@@ -1,4 +1,4 @@
-"""Windows over images that are too large to be looked at whole, and their seamless merging."""
+"""Sliding windows over images that are too large to be processed whole, and their seamless merging."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,18 +8,19 @@ from torch import Tensor
 
 
 def window_starts(length: int, window: int, overlap: int) -> list[int]:
-    """Where windows begin along one side.
+    """Return where windows begin along one side.
 
     Args:
         length: Pixels of the side.
         window: Pixels of a window.
-        overlap: Pixels that neighbours share at least, in [0, ``window``).
+        overlap: Minimum overlap of neighbouring windows in pixels, in [0, ``window``).
 
     Returns:
-        Rising starts; the first is 0, the last window ends with the side. One start if the side fits into a window.
+        Starts in ascending order; the first is 0, the last window ends with the side. One start if the side fits into a
+        window.
 
     Raises:
-        ValueError: If the overlap is no less than the window.
+        ValueError: If the overlap is not smaller than the window.
     """
     if not 0 <= overlap < window:
         raise ValueError(f"overlap must lie in [0, {window}), got {overlap}")
@@ -36,15 +37,15 @@ def merge_windows(
     overlap: int,
     stride: int,
 ) -> Float[Tensor, "K small_h small_w"]:
-    """Look at an image window by window and average what is seen, the middle of a window counting most.
+    """Apply a function to overlapping windows of an image and average the results.
 
-    The weight falls off linearly towards the edges of a window, so that no seam shows where another window begins.
+    The weight falls off linearly from the middle of a window to its edges, so that no seams are visible.
 
     Args:
         look: Maps a window to scores at a ``stride``-th of its size.
         images: One image, whose sides are multiples of ``stride``.
         window: Longest side of a window in pixels, a multiple of ``stride``.
-        overlap: Pixels that neighbours share at least.
+        overlap: Minimum overlap of neighbouring windows in pixels.
         stride: Pixels from one score to the next.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Networks: backbones that see, heads that name what was seen, and the network on region graphs."""
+"""Networks: backbones, classification and segmentation heads, and the region graph network."""
 
 from wsss.networks.deeplabv3plus import DeepLabV3Plus
 

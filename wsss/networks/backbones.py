@@ -18,20 +18,20 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 STAGES = 5
-"""Every body is cut into five stages that end at strides 2, 4, 8, 16 and 32."""
+"""Every backbone is divided into five stages that end at strides 2, 4, 8, 16 and 32."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """How to make one kind of network.
+    """Recipe of one kind of backbone.
 
     Attributes:
-        stages: Makes the five stages, given ``weights`` as in ``build_backbone``.
+        stages: Creates the five stages, given ``weights`` as in ``build_backbone``.
         low_channels: Channels at stride 4.
         channels: Channels at the output stride.
         pretrained: Whether weights for it exist.
-        stride: Stride at which it ends undilated, the largest output stride.
-        lean: As in ``Backbone``; odd kernels with symmetric padding have 0.
+        stride: Stride without dilation, the largest possible output stride.
+        lean: As in ``Backbone``; 0 for odd kernels with symmetric padding.
     """
 
     stages: Callable[[str], list[nn.Module]]
@@ -45,18 +45,17 @@ class Body:
 class Backbone(nn.Module):
     """Five stages of a classification network, the last of them dilated instead of strided.
 
-    Images are normalised inside, so that everyone outside passes plain [0, 1].
+    Images are normalised inside, so callers pass plain [0, 1].
 
     Attributes:
         low_channels: Channels Dl of the features at stride 4.
         channels: Channels D of the features at the output stride.
         output_stride: Image pixels from one feature to the next: 32, 16 or 8.
-        lean: Which pixel of the first block the first feature is centred on: 0 the first, 1 the last.
-        freeze_batchnorm: Whether the statistics of BatchNorm stay as they were loaded; scale and shift still learn.
-        freeze_stages: So many of the first stages don't learn: they run without gradients, which also saves their
-            backward pass.
-        mean: Colour that is taken off each image, in [0, 1].
-        deviation: What each image is divided by afterwards.
+        lean: Position of the first feature's centre within the first block of pixels: 0 its first pixel, 1 its last.
+        freeze_batchnorm: Whether BatchNorm keeps its loaded statistics; scale and shift are still trained.
+        freeze_stages: Number of frozen first stages: they run without gradients, which also saves their backward pass.
+        mean: Mean colour that is subtracted from images, in [0, 1].
+        deviation: Standard deviation that images are divided by.
     """
 
     mean: Tensor
@@ -95,10 +94,11 @@ class Backbone(nn.Module):
         return tuple(min(2 ** (index + 1), self.output_stride) for index in range(STAGES))
 
     def anchor(self, stride: int) -> float:
-        """Where in the block of pixels that it stands for a feature is centred, as a share of the block.
+        """Return the position of a feature's centre in its block of pixels, as a share of the block.
 
-        Odd kernels with symmetric padding centre the feature of each block on its first pixel; patches that do not
-        overlap, on its middle: 0.5.
+        Odd kernels with symmetric padding centre the feature of each block on its first pixel; non-overlapping patches
+        on its
+        middle: 0.5.
 
         Args:
             stride: Pixels of a block's side.
@@ -108,19 +108,19 @@ class Backbone(nn.Module):
     def enlarge(
         self, features: Float[Tensor, "B _ h w"], size: Sequence[int], *, stride: int, anchor: float
     ) -> Float[Tensor, "B _ low_h low_w"]:
-        """Read features at stride 4.
+        """Resample features to stride 4.
 
         Args:
-            features: Features of another stride, or what became of them.
+            features: Features of another stride, or results computed from them.
             size: Height and width at stride 4.
             stride: Their stride.
-            anchor: Where in each 4 × 4 pixels they are read, as a share of the block.
+            anchor: Position in each block of 4 × 4 pixels at which they are sampled, as a share of the block.
         """
         step = 4 / stride
         return read_between(features, size, (step, step), [anchor * step - self.anchor(stride)] * 2)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set the mode; stages that don't learn keep their statistics."""
+        """Set the mode; frozen stages keep their statistics."""
         super().train(mode)
         for stage in self.stages[: self.freeze_stages]:
             stage.eval()
@@ -132,11 +132,11 @@ class Backbone(nn.Module):
         """Compute features.
 
         Args:
-            images: RGB in [0, 1]; any size, 1 × 1 too.
+            images: RGB in [0, 1]; any size down to 1 × 1.
 
         Returns:
-            Features at stride 4 and features at the output stride, each size rounded up; both have passed a ReLU or a
-            residual sum, so they are not meant to be compared with each other.
+            Features at stride 4 and features at the output stride, each size rounded up; both follow a ReLU or a
+            residual sum, so their values are not comparable with each other.
         """
         levels = self.levels(images)
         return levels[1], levels[-1]
@@ -145,7 +145,7 @@ class Backbone(nn.Module):
         """Compute the features at the end of each of the five stages.
 
         Args:
-            images: RGB in [0, 1]; any size, 1 × 1 too.
+            images: RGB in [0, 1]; any size down to 1 × 1.
         """
         features = (images - self.mean) / self.deviation
         outputs: list[Tensor] = []
@@ -164,18 +164,18 @@ def build_backbone(
     freeze_batchnorm: bool | None = None,
     freeze_stages: int = 0,
 ) -> Backbone:
-    """Make a backbone by name.
+    """Create a backbone by name.
 
     Args:
         name: A key of ``BACKBONES``.
-        output_stride: 32, 16 or 8; dilation takes the place of the strides left out.
+        output_stride: 32, 16 or 8; dilation replaces the strides left out.
         weights: ``none`` (random), ``imagenet`` (torchvision's, downloaded) or the path of a state dict of the
             torchvision classifier of that name.
         freeze_batchnorm: Whether BatchNorm keeps its statistics; None freezes exactly when weights are loaded.
-        freeze_stages: So many of the first stages (0 … 5) don't learn.
+        freeze_stages: Number of frozen first stages (0 … 5).
 
     Raises:
-        SettingsError: If a name or number is not possible, or the weights can't be read or don't fit.
+        SettingsError: If a name or number is invalid, or the weights cannot be read or do not fit.
     """
     check_backbone(name, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages)
     body, loaded = BACKBONES[name], weights != "none"
@@ -193,7 +193,7 @@ def build_backbone(
 
 
 def check_backbone(name: str, *, output_stride: int = 16, weights: str = "none", freeze_stages: int = 0) -> None:
-    """Refuse what ``build_backbone`` would refuse, as far as it can be told without reading weights.
+    """Check the arguments of ``build_backbone``, as far as possible without reading weights.
 
     Args:
         name: As in ``build_backbone``.
@@ -202,7 +202,7 @@ def check_backbone(name: str, *, output_stride: int = 16, weights: str = "none",
         freeze_stages: As in ``build_backbone``.
 
     Raises:
-        SettingsError: If a name or number is not possible.
+        SettingsError: If a name or number is invalid.
     """
     require(name in BACKBONES, "network", f"must be one of {', '.join(BACKBONES)}", name)
     body, loaded = BACKBONES[name], weights != "none"
@@ -212,14 +212,14 @@ def check_backbone(name: str, *, output_stride: int = 16, weights: str = "none",
 
 
 def replace_stride_with_dilation(stages: Sequence[nn.Module], output_stride: int) -> None:
-    """Take the stride out of the stages beyond the output stride and widen what follows (Chen et al., ICLR 2015).
+    """Replace the strides beyond the output stride by dilation (Chen et al., ICLR 2015).
 
-    The layer that loses its stride keeps its own reach and all later ones reach twice as far, so at every second
-    position the features are exactly what the strided network computes there.
+    The layer that loses its stride keeps its dilation and the dilation of all later ones doubles, so at every second
+    position the features equal those of the strided network.
 
     Args:
-        stages: The five stages, changed in place; convolutions and maximum poolings count.
-        output_stride: Stride that remains.
+        stages: The five stages, changed in place; convolutions and max pooling are affected.
+        output_stride: Remaining stride.
     """
     dilation = 1
     for index, stage in enumerate(stages):
@@ -230,7 +230,7 @@ def replace_stride_with_dilation(stages: Sequence[nn.Module], output_stride: int
             reach, side = dilation, _side(module.kernel_size)
             if excess and _side(module.stride) == 2:
                 module.stride = (1, 1)
-                # a short cut's 1 × 1 stride is the same stride once more
+                # the 1 × 1 stride of a shortcut belongs to the same downsampling
                 if side > 1:
                     dilation *= 2
             if reach > 1 and side > 1:
@@ -253,7 +253,7 @@ def _features(name: str, weights: str, *ends: int) -> list[nn.Module]:
 
 def _squeezenet(weights: str) -> list[nn.Module]:
     stages = _features("squeezenet1_1", weights, 2, 5, 8, 11, 13)
-    # torchvision's layers lose a pixel or two at the edges; padded, they compute the same and sizes halve, rounded up
+    # torchvision's layers lose pixels at the edges; padding keeps their values and makes sizes halve, rounded up
     for module in itertools.chain.from_iterable(stage.children() for stage in stages):
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
             module.padding = (1, 1)
@@ -273,8 +273,8 @@ def _resnet(name: str, weights: str) -> list[nn.Module]:
 
 
 BACKBONES: dict[str, Body] = {
-    # learnt from scratch on mirrored views of even size, its kernels lean so far that features lie in the middle of
-    # their blocks: its CAMs fit best there, and those of a loaded MobileNetV2 where its kernels are centred
+    # trained from scratch on mirrored views of even size, its kernels become asymmetric so that features are centred in
+    # their blocks: CAMs fit best with this lean, and those of pretrained MobileNetV2 with 0
     "tiny": Body(lambda _: tiny_stages(), low_channels=32, channels=128, pretrained=False, lean=0.5),
     "mobilenet_v2": Body(
         lambda weights: _features("mobilenet_v2", weights, 2, 4, 7, 14, 19), low_channels=24, channels=1280

@@ -1,4 +1,4 @@
-"""A multi-label classifier whose last layer is its class activation map (Zhou et al., CVPR 2016), or one without."""
+"""Multi-label classifier whose last layer yields class activation maps (Zhou et al., CVPR 2016)."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -6,20 +6,20 @@ from torch import Tensor, nn
 from wsss.errors import SettingsError
 from wsss.networks.backbones import Backbone
 
-NO_CLASS_WEIGHTS = "must be gradcam or gradcam++ where a hidden layer (classifier.hidden) stands before the classes"
+NO_CLASS_WEIGHTS = "must be gradcam or gradcam++ with a hidden layer (classifier.hidden) before the classes"
 
 
 class Classifier(nn.Module):
-    """A backbone, a 1 × 1 convolution without bias, and the average over all positions.
+    """A backbone, a 1 × 1 convolution without bias, and global average pooling.
 
-    Because the convolution comes before the average, its output is the class activation map itself; without a bias a
-    map is zero where nothing speaks for its class. A hidden layer changes this: it stands behind the average and before
-    the classes, so no class has weights for the features, and only gradients say where it was seen.
+    Because the convolution precedes the pooling, its output is the class activation map itself; without a bias a map is
+    zero where there is no evidence for its class. A hidden layer changes this: it lies between the pooling and the
+    class logits, so there are no class weights for the features, and maps can only be computed from gradients.
 
     Args:
         backbone: The backbone.
         classes: Number C of foreground classes.
-        hidden: Channels of the hidden layer; 0 has none.
+        hidden: Channels of the hidden layer; 0: none.
     """
 
     def __init__(self, backbone: Backbone, classes: int, *, hidden: int = 0) -> None:
@@ -30,7 +30,7 @@ class Classifier(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
-        """Compute one logit a class for RGB images in [0, 1]."""
+        """Compute one logit per class for RGB images in [0, 1]."""
         return self.logits(self.features(images))
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
@@ -38,25 +38,25 @@ class Classifier(nn.Module):
         return self.backbone(images)[1]
 
     def logits(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B C"]:
-        """Compute one logit a class from the features at the output stride."""
+        """Compute one logit per class from the features at the output stride."""
         if self.hidden is None:
             return self.head(features).mean(dim=(2, 3))
         return self.head(self.hidden(features.mean(dim=(2, 3), keepdim=True))).flatten(1)
 
     def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """Compute the features of the last three stages: from what things are made of to what they are."""
+        """Compute the features of the last three stages: from texture to semantics."""
         return self.backbone.levels(images)[-3:]
 
     @property
     def level_anchors(self) -> list[float]:
-        """Where in its block of pixels a feature of each of ``levels`` is centred; see ``Backbone.anchor``."""
+        """Position of a feature's centre in its block of pixels for each of ``levels``; see ``Backbone.anchor``."""
         return [self.backbone.anchor(stride) for stride in self.backbone.strides[-3:]]
 
     def activation_maps(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """Compute the class activation maps at the output stride: logits, of either sign.
+        """Compute the class activation maps at the output stride: logits of any sign.
 
         Raises:
-            SettingsError: If a hidden layer stands before the classes.
+            SettingsError: If there is a hidden layer before the classes.
         """
         if self.hidden is not None:
             raise SettingsError("cams.method", f"{NO_CLASS_WEIGHTS}, got 'cam'")

@@ -1,8 +1,8 @@
-"""Convolutions that compute what torch's do, sooner on a processor.
+"""Convolutions that are equivalent to torch's, but faster on CPUs.
 
 oneDNN's backward pass of two depthwise convolutions falls back to plain loops: of strided ones in bfloat16 and of
-dilated ones in any precision. Both take another, equal way here, and a BatchNorm whose statistics are fixed is folded
-into its convolution: all in all, a training step of MobileNetV2 takes 0.4 of the time.
+dilated ones in any precision. Both are computed by an equivalent method here, and a BatchNorm with fixed statistics is
+folded into its convolution: in total, a training step of MobileNetV2 takes 0.4 of the time.
 """
 
 from itertools import pairwise
@@ -15,15 +15,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, pad
 
 LEAST_PHASE = 3
-"""Phases smaller than this many positions a side are slower than the dilated convolution they replace."""
+"""Phases with fewer positions per side are slower than the dilated convolution they replace."""
 
 
 class _DepthwiseConv(torch.autograd.Function):
-    """A depthwise 3 × 3 convolution, padded by its dilation; only its backward pass is ours."""
+    """A depthwise 3 × 3 convolution, padded by its dilation; only its backward pass differs from torch's."""
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - torch makes a class of its own for it
+        ctx: Any,  # noqa: ANN401 - torch creates a class of its own for it
         images: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -56,7 +56,7 @@ def _native_backward(
 def _strided_backward(
     gradient: Tensor, images: Tensor, weight: Tensor, stride: int, wanted: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    # the gradient of a strided convolution is that of a plain one which is zero at the positions left out
+    # the gradient of a strided convolution is that of a plain one that is zero at the skipped positions
     _, for_weight, for_bias = _native_backward(gradient, images, weight, stride, (False, *wanted[1:]))
     if not wanted[0]:
         return None, for_weight, for_bias
@@ -68,7 +68,7 @@ def _strided_backward(
 def _dilated_backward(
     gradient: Tensor, images: Tensor, weight: Tensor, dilation: int, wanted: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    # positions of one phase only ever see each other, so each phase is a small image and the convolution a plain one
+    # positions of one phase interact only with each other, so each phase is a small image, and convolved plainly
     phases, size = split_phases(images, dilation), images.shape[2:]
     for_phases, for_weight, for_bias = _native_backward(split_phases(gradient, dilation), phases, weight, 1, wanted)
     for_images = None if for_phases is None else join_phases(for_phases, dilation)[:, :, : size[0], : size[1]]
@@ -76,7 +76,7 @@ def _dilated_backward(
 
 
 def split_phases(images: Float[Tensor, "B D H W"], step: int) -> Float[Tensor, "phases D h w"]:
-    """Cut images into ``step`` × ``step`` images, each of every ``step``-th row and column, zero beyond the edge.
+    """Split images into ``step`` × ``step`` images, each of every ``step``-th row and column, padded with zeros.
 
     Returns:
         Images in channels-last order, B × ``step`` × ``step`` of them, sizes rounded up.
@@ -89,7 +89,7 @@ def split_phases(images: Float[Tensor, "B D H W"], step: int) -> Float[Tensor, "
 
 
 def join_phases(phases: Float[Tensor, "phases D h w"], step: int) -> Float[Tensor, "B D H W"]:
-    """Undo ``split_phases``, all but its padding."""
+    """Invert ``split_phases``, except for its padding."""
     _, channels, rows, columns = phases.shape
     split = phases.permute(0, 2, 3, 1).reshape(-1, step, step, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
     return split.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
@@ -104,15 +104,15 @@ def convolve(
     padding: int = 0,
     dilation: int = 1,
 ) -> Float[Tensor, "B outputs h w"]:
-    """Compute ``torch.nn.functional.conv2d``, with the quicker backward pass where there is one.
+    """Compute ``torch.nn.functional.conv2d``, with a faster backward pass where there is one.
 
     Args:
         images: Features.
         weight: Kernels; the number of groups follows from their ``inputs``.
         bias: Added to each channel.
-        stride: Step, the same in both directions.
+        stride: Stride, the same in both directions.
         padding: Zeros on each side.
-        dilation: Distance of a kernel's entries.
+        dilation: Spacing of the kernel's entries.
     """
     groups = images.shape[1] // weight.shape[1]
     learning = images.device.type == "cpu" and torch.is_grad_enabled()
@@ -137,8 +137,8 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise 3 × 3 convolution without bias; see ``convolve``.
 
     Args:
-        channels: Channels in and out.
-        dilation: Distance of a kernel's entries, and padding.
+        channels: Input and output channels.
+        dilation: Spacing of the kernel's entries, and padding.
     """
 
     def __init__(self, channels: int, *, dilation: int = 1) -> None:
@@ -151,10 +151,10 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class FrozenNorm(nn.Module):
-    """What a BatchNorm remembers, under the same names; the convolution before it applies it.
+    """Parameters and statistics of a BatchNorm, under the same names; the preceding convolution applies them.
 
     Args:
-        norm: The BatchNorm whose parameters and statistics are taken over.
+        norm: The BatchNorm whose parameters and statistics are used.
     """
 
     running_mean: Tensor
@@ -167,23 +167,23 @@ class FrozenNorm(nn.Module):
             self.register_buffer(name, buffer)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Pass on what has been normalised already."""
+        """Return the features, which are already normalised."""
         return features
 
     def scale_and_shift(self) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:
-        """Compute by what each channel is multiplied, and what is added afterwards."""
+        """Compute the factor of each channel, and the offset added afterwards."""
         scale = self.weight * torch.rsqrt(self.running_var + self.epsilon)
         return scale, self.bias - self.running_mean * scale
 
 
 class NormedConv2d(nn.Module):
-    """A convolution and the BatchNorm behind it, whose statistics stay as they are, in one pass.
+    """A convolution and its BatchNorm with fixed statistics, in one pass.
 
-    Its kernels and the BatchNorm's scale and shift still learn, exactly as with a BatchNorm set to evaluation.
+    Its kernels and the BatchNorm's scale and shift are still trained, exactly as with a BatchNorm in evaluation mode.
 
     Args:
-        conv: A convolution, whose parameters are taken over.
-        norm: What stands behind it.
+        conv: A convolution, whose parameters are used.
+        norm: The BatchNorm that follows it.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: FrozenNorm) -> None:
@@ -205,7 +205,7 @@ def freeze_norms(module: nn.Module) -> None:
     """Fix the statistics of every BatchNorm that follows a convolution, and fold it in; state dicts stay the same.
 
     Args:
-        module: Changed in place; torchvision's networks list each BatchNorm right behind its convolution.
+        module: Changed in place; torchvision's networks list each BatchNorm directly after its convolution.
     """
     children = list(module.named_children())
     for (name, child), (next_name, following) in pairwise(children):

@@ -13,21 +13,21 @@ with warnings.catch_warnings():
 
 
 class RegionLayer(nn.Module):
-    """What the neighbours say, then a thought of one's own; each is normalised first and added on.
+    """Message passing from neighbours, then a per-node MLP; both are pre-normalised residual branches.
 
-    With no edge the first half adds exactly nothing, so the same layer without edges is a plain per-node network.
+    Without edges the first branch adds exactly nothing, so the same layer is then a plain per-node network.
 
     Args:
         hidden: Channels of a node.
         heads: Attention heads; must divide ``hidden``.
         edge_channels: Channels of an edge.
-        dropout: Share of attention weights and of channels dropped in training.
+        dropout: Dropout rate of attention weights and channels.
     """
 
     def __init__(self, hidden: int, heads: int, edge_channels: int, dropout: float) -> None:
         super().__init__()
         self.listen_norm = nn.LayerNorm(hidden)
-        # own state travels by the residual; a self loop or a bias would reach nodes without neighbours, too
+        # own state passes through the residual; a self loop or a bias would affect nodes without neighbours too
         self.listen = GATv2Conv(
             hidden,
             hidden // heads,
@@ -58,17 +58,17 @@ class RegionLayer(nn.Module):
 
 
 class RegionGNN(nn.Module):
-    """Names every region from its own features and its neighbours' (GATv2: Brody et al., ICLR 2022).
+    """Classifies every region from its own features and its neighbours' (GATv2: Brody et al., ICLR 2022).
 
     Args:
         node_channels: Channels of ``x``.
-        cam_channels: Channels of ``cams``, a flag for hidden ones counted; 0 for a network that sees no CAM.
+        cam_channels: Channels of ``cams``, including a flag for hidden ones; 0 for a network without CAM input.
         edge_channels: Channels of ``edge_attr``.
         classes: Number K of labels, background included.
-        hidden: Channels of a node inside; a multiple of ``heads``.
-        layers: Number of steps along edges.
+        hidden: Hidden channels of a node; a multiple of ``heads``.
+        layers: Number of message passing layers.
         heads: Attention heads.
-        dropout: Share of channels and of attention weights dropped in training.
+        dropout: Dropout rate of channels and attention weights.
     """
 
     node_mean: Tensor
@@ -96,9 +96,9 @@ class RegionGNN(nn.Module):
         self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, classes))
 
     def standardise_by(self, mean: Float[Tensor, " node_channels"], deviation: Float[Tensor, " node_channels"]) -> None:
-        """Set the statistics of the training set's nodes, by which ``x`` is shifted and scaled from then on.
+        """Set the feature statistics of the training set, by which ``x`` is standardised from then on.
 
-        They belong to the state dict. Without them a few colours outweigh a thousand L2-normalised features.
+        They are part of the state dict. Without them a few colours outweigh a thousand L2-normalised features.
 
         Args:
             mean: Mean of each channel.
@@ -114,11 +114,11 @@ class RegionGNN(nn.Module):
         edge_index: Int[Tensor, "2 E"],
         edge_attr: Float[Tensor, "E edge_channels"],
     ) -> Float[Tensor, "N K"]:
-        """Compute one logit a label for every node.
+        """Compute one logit per label for every node.
 
         Args:
             x: Features of the nodes.
-            cams: CAM scores of the nodes, hidden ones as the trainer hides them.
+            cams: CAM scores of the nodes, partly hidden by the caller.
             edge_index: From row 0 to row 1; may be empty.
             edge_attr: Features of the edges.
         """

@@ -1,8 +1,8 @@
 """Backbones of timm (Wightman, 2019) by ``timm/<name>``: convolutional networks and vision transformers.
 
-What a network of timm can do is measured when it is made: it is shown an image once, and what it answers says at which
-strides it has features and which parameters they depend on. So one class serves hundreds of networks, and what one of
-them can't do is refused rather than passed over.
+The capabilities of a timm network are probed when it is created: one forward pass shows at which strides it has
+features and which parameters they depend on. So one class supports hundreds of networks, and unsupported settings are
+rejected rather than ignored.
 """
 
 import math
@@ -22,12 +22,12 @@ from wsss.networks.backbones import STAGES, Backbone
 from wsss.networks.weights import load_weights
 
 PREFIX = "timm/"
-"""How the names of timm's networks begin here."""
+"""Prefix of timm's networks in names of backbones."""
 
 EXAMPLES = "timm/convnext_atto, timm/efficientnet_b0 or timm/vit_tiny_patch16_224"
 
 REFUSALS = (AssertionError, RuntimeError, ValueError, TypeError, AttributeError, LookupError)
-"""How networks of timm say that they can't do something."""
+"""Exceptions by which timm's networks report that something is unsupported."""
 
 
 def is_timm(name: str) -> bool:
@@ -37,14 +37,14 @@ def is_timm(name: str) -> bool:
 
 @cache
 def timm_names() -> tuple[str, ...]:
-    """All networks of timm, ``timm/<name>``; the first call loads timm."""
+    """All networks of timm as ``timm/<name>``; the first call imports timm."""
     import timm
 
     return tuple(PREFIX + name for name in timm.list_models())
 
 
 def possible_names(name: str) -> tuple[str, ...]:
-    """What a name of timm's can be: any network, or, behind a dot, a set of weights of the network before the dot."""
+    """Valid timm names: any network, or, with a dot, a set of weights of the network before the dot."""
     import timm
 
     network, dot, _ = name.partition(".")
@@ -54,7 +54,7 @@ def possible_names(name: str) -> tuple[str, ...]:
 
 
 def full_name(name: str) -> str:
-    """Name a network with the weights that timm takes for it, so that another choice of timm's is another name.
+    """Return the network name with the tag of timm's default weights, so that a changed default changes the name.
 
     Args:
         name: One of ``possible_names``.
@@ -68,16 +68,16 @@ def full_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a network of timm has its features.
+    """Positions of a timm network's features.
 
     Attributes:
-        taken: Which of its features are looked at, at most ``STAGES`` of them, from the first to the last.
-        unit: Image pixels of which both sides are made a multiple.
-        patch: Pixels at which the network sees a unit; another number only where a transformer's patches would give no
-            stride of 8, 16 or 32.
-        strides: Image pixels from one feature to the next, for each of the features taken.
+        taken: Indices of the features that are used, at most ``STAGES`` of them, from first to last.
+        unit: Both image sides are padded to a multiple of this many pixels.
+        patch: Pixels to which a unit is resized for the network; differs from ``unit`` only where a transformer's
+            patches would give a stride other than 8, 16 or 32.
+        strides: Stride in image pixels of each of the features used.
         channels: Channels of each.
-        lean: As in ``Backbone``, told from the first convolution that has a stride.
+        lean: As in ``Backbone``, derived from the first strided convolution.
     """
 
     taken: tuple[int, ...]
@@ -89,22 +89,22 @@ class Layout:
 
     @property
     def low(self) -> int:
-        """Which of the features taken are nearest to stride 4."""
+        """Index of the features used whose stride is closest to 4."""
         return min(range(len(self.strides)), key=lambda index: (abs(math.log2(self.strides[index] / 4)), index))
 
 
 class TimmBackbone(Backbone):
-    """A network of timm: up to five features, of which the last are those at the output stride.
+    """A network of timm with up to five feature maps, of which the last has the output stride.
 
-    Images of any size are filled up to a whole number of strides by repeating their last row and column, and features
-    that lie beyond them are cut off. A plain transformer has one stride only, so its five features come from five
-    depths and those at stride 4 are its first ones, enlarged; where its patches have 14 pixels, it is shown images at
-    14/16 of their size, which makes that stride 16.
+    Images of any size are padded to a whole number of strides by replicating their last row and column, and features
+    beyond the image are cropped. A plain transformer has a single stride, so its five feature maps come from five
+    depths and those at stride 4 are its first ones, upsampled; for patches of 14 pixels, images are downscaled to 14/16
+    of their size, which makes that stride 16.
 
     Args:
         network: A network of timm with ``forward_intermediates``.
-        layout: Where its features lie.
-        output_stride: Image pixels from one of its last features to the next.
+        layout: Positions of its features.
+        output_stride: Stride of its last features in image pixels.
         freeze_batchnorm: As in ``Backbone``.
         freeze_stages: As in ``Backbone``; the last features end stage 5, those before them stage 4.
         frozen: Names of the parameters that the frozen stages depend on.
@@ -149,11 +149,11 @@ class TimmBackbone(Backbone):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Image pixels from one feature to the next, at each of the levels."""
+        """Stride in image pixels of each level."""
         return self.layout.strides
 
     def train(self, mode: bool = True) -> "TimmBackbone":
-        """Set the mode; what is frozen or rests keeps its statistics."""
+        """Set the mode; frozen parts keep their statistics."""
         super().train(mode)
         for name, norm in _norms(self.network):
             if name in self._still or self.freeze_stages == STAGES:
@@ -163,7 +163,7 @@ class TimmBackbone(Backbone):
     def forward(
         self, images: Float[Tensor, "B 3 H W"]
     ) -> tuple[Float[Tensor, "B Dl low_h low_w"], Float[Tensor, "B D high_h high_w"]]:
-        """Compute features at stride 4, enlarged if there are none, and at the output stride; see ``Backbone``."""
+        """Compute features at stride 4, upsampled if there are none, and at the output stride; see ``Backbone``."""
         levels = self.levels(images)
         low, size = levels[self.layout.low], [-(-side // 4) for side in images.shape[2:]]
         if list(low.shape[2:]) != size:
@@ -172,10 +172,10 @@ class TimmBackbone(Backbone):
         return low, levels[-1]
 
     def levels(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """Compute all features that are looked at, from the first to the last.
+        """Compute all features used, from first to last.
 
         Args:
-            images: RGB in [0, 1]; any size, 1 × 1 too.
+            images: RGB in [0, 1]; any size down to 1 × 1.
         """
         layout, (height, width) = self.layout, images.shape[2:]
         shown = pad(images, (0, -width % layout.unit, 0, -height % layout.unit), mode="replicate")
@@ -198,18 +198,18 @@ def build_timm_backbone(
     freeze_batchnorm: bool | None = None,
     freeze_stages: int = 0,
 ) -> TimmBackbone:
-    """Make a backbone of timm.
+    """Create a backbone from timm.
 
     Args:
         name: ``timm/<name>``, with or without the tag of its weights.
-        output_stride: 32, 16 or 8, as far as the network can be dilated.
+        output_stride: 32, 16 or 8, if the network can be dilated accordingly.
         weights: ``none`` (random), ``imagenet`` (timm's own for that name, downloaded) or the path of a state dict of
             timm's classifier of that name.
         freeze_batchnorm: Whether BatchNorm keeps its statistics; None freezes exactly when weights are loaded.
-        freeze_stages: So many of the five stages don't learn; what all features depend on belongs to the first.
+        freeze_stages: Number of frozen stages of the five; parameters that all features depend on belong to the first.
 
     Raises:
-        SettingsError: If the network has no such features or stride, or the weights can't be read or don't fit.
+        SettingsError: If the network has no such features or stride, or the weights cannot be read or do not fit.
     """
     loaded = weights != "none"
     _check_numbers(name, output_stride, freeze_stages, loaded=loaded)
@@ -230,9 +230,9 @@ def build_timm_backbone(
 
 
 def check_timm_backbone(name: str, *, output_stride: int = 16, weights: str = "none", freeze_stages: int = 0) -> None:
-    """Refuse what ``build_timm_backbone`` would refuse, as far as it can be told without reading weights.
+    """Check the arguments of ``build_timm_backbone``, as far as possible without reading weights.
 
-    The network is made without numbers in it, so that a large one takes as little time and memory as a small one.
+    The network is created without parameter values, so that large ones take as little time and memory as small ones.
 
     Args:
         name: As in ``build_timm_backbone``.
@@ -261,18 +261,18 @@ def _check_numbers(name: str, output_stride: int, freeze_stages: int, *, loaded:
 
 
 def _laid_out(name: str, network: Any, output_stride: int) -> Layout:  # noqa: ANN401 - see above
-    """See where the features lie, after the network was dilated where that can be done."""
+    """Find the positions of the features, after dilating the network if possible."""
     try:
         layout = _explore(network)
     except REFUSALS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        cure = f"can't look at images of any size ({reason}); take another, such as {EXAMPLES}"
+        cure = f"does not support images of any size ({reason}); choose another, such as {EXAMPLES}"
         raise SettingsError("network", f"{name} {cure}") from error
     return _dilated(network, layout, output_stride) if layout.strides[-1] > output_stride else layout
 
 
 def _create(name: str, output_stride: int, weights: str) -> Any:  # noqa: ANN401 - see above
-    """Make the network, dilated or free of a fixed image size if its kind knows how."""
+    """Create the network, dilated or without a fixed image size if it supports that."""
     import timm
 
     known = name.removeprefix(PREFIX)
@@ -288,7 +288,7 @@ def _create(name: str, output_stride: int, weights: str) -> Any:  # noqa: ANN401
         except OSError as error:
             raise _not_downloaded(name, error) from error
     if network is None:
-        raise SettingsError("network", f"{name} can't be made by timm ({refusal}); take another, such as {EXAMPLES}")
+        raise SettingsError("network", f"{name} can't be made by timm ({refusal}); choose another, such as {EXAMPLES}")
     if weights not in ("none", "imagenet"):
         heads = network.pretrained_cfg.get("classifier") or ()
         load_weights(network, name, weights, head=heads if isinstance(heads, str) else tuple(heads))
@@ -302,22 +302,22 @@ def _not_downloaded(name: str, error: OSError) -> SettingsError:
 
 
 def _explore(network: Any) -> Layout:  # noqa: ANN401 - see above
-    """See where the features of a network lie; what lies behind them is cut off."""
+    """Find the positions of a network's features; layers behind them are removed."""
     reductions = [int(info["reduction"]) for info in network.feature_info]
     taken, patch = network.prune_intermediate_layers(list(_taken(reductions))), reductions[-1]
-    # a stride is a power of 2
+    # strides are powers of 2
     unit = 2 ** round(math.log2(patch)) if len(set(reductions)) == 1 else patch
     return _measured(network, Layout(tuple(taken), unit, patch, lean=_lean(network)))
 
 
 def _lean(network: nn.Module) -> float:
-    """Tell from the first convolution that has a stride which pixel of a block a feature is centred on."""
+    """Determine from the first strided convolution which pixel of a block a feature is centred on."""
     from timm.layers import Conv2dSame, ScaledStdConv2dSame, StdConv2dSame
 
     for conv in network.modules():
         if isinstance(conv, nn.Conv2d) and conv.stride[0] > 1:
             side, stride = conv.kernel_size[0], conv.stride[0]
-            # TensorFlow pads so that sizes are halved, and puts what is odd behind
+            # TensorFlow pads so that sizes are halved, and puts odd padding at the end
             padded = isinstance(conv, Conv2dSame | StdConv2dSame | ScaledStdConv2dSame) or isinstance(conv.padding, str)
             before = max(side - stride, 0) // 2 if padded else int(conv.padding[0])
             return ((side - 1) / 2 - before) / (stride - 1)
@@ -332,13 +332,13 @@ def _measured(network: Any, layout: Layout) -> Layout:  # noqa: ANN401 - see abo
 
 
 def _look(network: Any, layout: Layout) -> list[Tensor]:  # noqa: ANN401 - see above
-    """Show the network an image of 2 × 3 units."""
+    """Run the network on an image of 2 × 3 units."""
     network.eval()
     return _levels(network, torch.zeros(1, 3, 2 * layout.patch, 3 * layout.patch), layout.taken)
 
 
 def _taken(reductions: Sequence[int]) -> tuple[int, ...]:
-    """Choose features: the last ones, or, where all have one stride, those at the ends of five equal parts."""
+    """Choose features: the last ones, or, if all have the same stride, those at the ends of five equal parts."""
     count = len(reductions)
     if len(set(reductions)) == 1 and count > STAGES:
         return tuple(round((part + 1) * count / STAGES) - 1 for part in range(STAGES))
@@ -352,10 +352,10 @@ def _levels(network: Any, images: Tensor, taken: Sequence[int]) -> list[Tensor]:
 
 
 def _stride(level: Tensor, unit: int) -> int:
-    """Image pixels from one feature to the next, for an image of 2 × 3 units.
+    """Stride of features in image pixels, for an image of 2 × 3 units.
 
     Raises:
-        ValueError: If it is no whole number, the same in both directions.
+        ValueError: If it is not a whole number or differs between the directions.
     """
     rows, columns = level.shape[2:]
     if 2 * unit % rows or rows * 3 != columns * 2:
@@ -364,10 +364,10 @@ def _stride(level: Tensor, unit: int) -> int:
 
 
 def _dilated(network: Any, layout: Layout, output_stride: int) -> Layout:  # noqa: ANN401 - see above
-    """Put dilation in the place of strides in a network that timm can't dilate; see ``replace_stride_with_dilation``.
+    """Replace strides by dilation in a network that timm cannot dilate; see ``replace_stride_with_dilation``.
 
     Returns:
-        The new layout; the old one where strides stand elsewhere than in convolutions.
+        The new layout; the old one if the strides are not in convolutions.
     """
     at: dict[nn.Conv2d, int] = {}
 
@@ -407,7 +407,7 @@ def _frozen(network: nn.Module, layout: Layout, freeze_stages: int) -> frozenset
 def _check(name: str, layout: Layout, output_stride: int, freeze_stages: int) -> None:
     stride, least = layout.strides[-1], STAGES - len(layout.strides) + 1
     if stride not in (8, 16, 32):
-        raise SettingsError("network", f"{name} has features at stride {stride} only; take another, such as {EXAMPLES}")
+        raise SettingsError("network", f"{name} has features at stride {stride} only; use another, such as {EXAMPLES}")
     cure = f"so set classifier.output_stride={stride} and segmenter.output_stride={stride}"
     rule = f"must be {stride} for {name}, the only stride it has, {cure}"
     require(stride == output_stride, "output_stride", rule, output_stride)

@@ -1,4 +1,4 @@
-"""Pretrained weights: from torchvision, or from a file the user names."""
+"""Pretrained weights: from torchvision, or from a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from wsss.errors import SettingsError
 
 SHOWN_KEYS = 3
-"""So many keys of a file that does not fit are named in the error."""
+"""Maximum number of mismatching keys named in an error."""
 
 
 def load_weights(body: nn.Module, network: str, weights: str, *, head: str | tuple[str, ...]) -> None:
-    """Copy pretrained weights into a classifier, all but its head.
+    """Copy pretrained weights into a classifier, except for its head.
 
     Args:
         body: The classifier, changed in place.
         network: Its name, for ``imagenet`` as in ``torchvision.models.get_model``.
         weights: ``imagenet`` (torchvision's own, downloaded once into torch's cache) or the path of a state dict of the
-            same classifier, ``.safetensors`` or whatever ``torch.load`` reads; float16 is widened.
-        head: How the head's keys begin, up to a dot. The head may be missing or made for other classes.
+            same classifier, ``.safetensors`` or anything that ``torch.load`` reads; float16 is converted.
+        head: Prefix of the head's keys, up to a dot. The head may be missing or made for other classes.
 
     Raises:
-        SettingsError: If the weights can't be read or don't fit the network.
+        SettingsError: If the weights cannot be read or do not fit the network.
     """
     state = _download(network) if weights == "imagenet" else read_state(Path(weights))
     given = {key: value for key, value in state.items() if _matters(key, head)}
@@ -43,7 +43,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict without executing code from the file.
 
     Raises:
-        SettingsError: If the file is missing, damaged, or holds something else than named tensors.
+        SettingsError: If the file is missing, damaged, or contains anything but named tensors.
     """
     if not path.is_file():
         raise SettingsError("weights", f"must be none, imagenet or a file, but there is no file '{path}'")
@@ -62,7 +62,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
 def _download(network: str) -> Mapping[str, Tensor]:
     from torchvision import models
 
-    # the first set, because the published methods started from it
+    # the first set of weights, because published methods use it
     weights = models.get_model_weights(network)["IMAGENET1K_V1"]
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
@@ -73,7 +73,7 @@ def _download(network: str) -> Mapping[str, Tensor]:
 
 def _matters(key: str, head: str | tuple[str, ...]) -> bool:
     heads = (head,) if isinstance(head, str) else head
-    # files older than torch 0.4.1 have no counters, and nothing here reads them
+    # files older than torch 0.4.1 have no counters, and nothing here uses them
     return not key.startswith(tuple(f"{name}." for name in heads)) and not key.endswith("num_batches_tracked")
 
 

@@ -13,7 +13,7 @@ from wsss.tasks.settings import GraphSettings
 
 
 class RefinerSettings(Protocol):
-    """The sections of the configuration that steer refiners."""
+    """The sections of the configuration that refiners use."""
 
     @property
     def growing(self) -> GrowingSettings:

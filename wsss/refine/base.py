@@ -1,4 +1,4 @@
-"""What a refiner is: it maps the evidence about one image to better evidence, so refiners chain in a list."""
+"""Interface of refiners: they map the evidence about one image to better evidence, so they can be chained."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from wsss.tasks.base import Task
 
 Source = Literal["cams", "network"]
-"""Where scores come from: thresholds that suit a network's softmax don't suit activation maps."""
+"""Origin of the scores: thresholds that suit a network's softmax do not suit activation maps."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a refiner may look at besides the evidence.
+    """Inputs of a refiner besides the evidence.
 
     Attributes:
         image: The image.
-        tags: Its tags; None rules nothing out.
+        tags: Its tags; None if unknown: all labels are possible.
         background: Whether the data set has a background class.
-        source: Where the scores come from.
-        marks: Labels of the pixels that a person marked one by one, ``IGNORE`` elsewhere; None where there are none.
+        source: Origin of the scores.
+        marks: Labels of individually annotated pixels (points, strokes), ``IGNORE`` elsewhere; None if there are none.
         segments: Its superpixels, for refiners that need the graph.
-        graph: Its region graph, likewise.
+        graph: Its region graph, for the same refiners.
     """
 
     image: Image
@@ -48,7 +48,7 @@ class View:
         return int(self.image.shape[1]), int(self.image.shape[2])
 
     def possible(self, classes: int) -> list[int]:
-        """The labels that the tags allow among C foreground classes, in rising order."""
+        """The labels that the tags allow among C foreground classes, in ascending order."""
         return possible_labels(self.tags, classes, background=self.background)
 
 
@@ -56,7 +56,7 @@ class Refiner(ABC):
     """Maps Evidence to Evidence.
 
     Attributes:
-        version: Raised whenever the same evidence gives another result.
+        version: Incremented whenever the same evidence gives another result.
         changes: Whether the refiner changes the seeds or the scores.
     """
 
@@ -65,58 +65,58 @@ class Refiner(ABC):
 
     @abstractmethod
     def refine(self, evidence: Evidence, view: View) -> Evidence:
-        """Improve the evidence of one image; the input stays as it is."""
+        """Improve the evidence of one image without modifying the input."""
 
     @abstractmethod
     def depends(self, source: Source) -> dict[str, Any]:
-        """The settings that steer the result, given where the scores come from."""
+        """The settings that the result depends on, given the origin of the scores."""
 
     def labels(self, evidence: Evidence, view: View) -> LabelMap:
-        """Read the labels off refined evidence, (H, W) uint8."""
+        """Return the labels of refined evidence, (H, W) uint8."""
         if self.changes == "seeds":
             return evidence.seeds
         return best_labels(evidence.scores, view.possible(len(evidence.scores) - 1))
 
 
 class FittedRefiner(Refiner):
-    """A refiner with a network, fitted on the region graphs of the whole training set before it refines."""
+    """A refiner with a network that is fitted to the region graphs of the whole training set first."""
 
     @property
     def learns(self) -> bool:
-        """Whether its settings ask for the network at all."""
+        """Whether its settings need the network at all."""
         return True
 
     @abstractmethod
     def learns_from(self, source: Source) -> dict[str, Any]:
-        """The settings that steer the fit; what only refining reads is none of them."""
+        """The settings that the fit depends on, without those used for refining only."""
 
     @abstractmethod
     def describe(self, evidence: Evidence, view: View) -> "Data":
-        """Put the evidence about an image onto the nodes of its graph."""
+        """Attach the evidence about an image to the nodes of its graph."""
 
     @abstractmethod
     def task(self, graphs: "Sequence[Data]", classes: int) -> "Task":
-        """Make what is fitted.
+        """Create the task to be fitted.
 
         Args:
-            graphs: The described graphs of the training images.
+            graphs: The graphs of the training images with their evidence.
             classes: Number K of labels, background included.
         """
 
     @abstractmethod
     def load(self, folder: Path) -> Self:
-        """Read back the fitted network from the folder that holds it."""
+        """Return the refiner with the fitted network in a folder."""
 
 
 def best_labels(scores: ScoreMap, labels: list[int]) -> LabelMap:
-    """Take the best of the possible labels at each pixel.
+    """Return the best of the possible labels at each pixel.
 
     Args:
         scores: Class probabilities.
-        labels: Labels that are possible.
+        labels: The possible labels.
 
     Returns:
-        (H, W) uint8; ``IGNORE`` everywhere when no label is possible.
+        (H, W) uint8; ``IGNORE`` everywhere if no label is possible.
     """
     if not labels:
         return torch.full(scores.shape[1:], IGNORE, dtype=torch.uint8)

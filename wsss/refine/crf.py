@@ -12,7 +12,7 @@ from wsss.types import Evidence
 
 @dataclass(frozen=True)
 class Crf(Refiner):
-    """Lets labels follow the edges of the image.
+    """Aligns labels with image edges by the dense CRF.
 
     Attributes:
         settings: Kernels and iterations.

@@ -1,4 +1,4 @@
-"""The region graph as a refiner: one network for all images changes the scores."""
+"""The region graph as a refiner: one graph network for all images changes the scores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "network.safetensors"
 
 _LEAST = 1e-3
-"""A probability of zero would be a veto that no other opinion can overrule."""
+"""Lower bound of probabilities: a factor of zero could not be outweighed by the others."""
 
 
 @dataclass(frozen=True)
 class Graph(FittedRefiner):
-    """Lets regions be judged by their looks and by their relations, with one network for all images.
+    """Reclassifies regions by their features and relations, with one network for all images.
 
-    Three opinions are multiplied: the network's, which knows all images; that of the prototypes, which know this one;
-    and the scores so far.
+    Three predictions are multiplied: that of the network, trained on all images; that of prototypes from this image;
+    and the previous scores.
 
     Attributes:
-        settings: The graph, the network and how it learns.
-        folder: Where the fitted network lies; None before it is fitted.
+        settings: The graph, the network and its training.
+        folder: Folder of the fitted network; None before it is fitted.
     """
 
     settings: GraphSettings
@@ -49,24 +49,24 @@ class Graph(FittedRefiner):
 
     @property
     def learns(self) -> bool:
-        """Prototypes and the scores so far need no network."""
+        """Whether the network is used; prototypes and previous scores do not need it."""
         return self.settings.network_weight > 0
 
     def depends(self, source: Source) -> dict[str, Any]:  # noqa: ARG002 - the network learns from all scores alike
-        """All settings; what only training needs steers the weights, which the stage reads."""
+        """All settings; those of training act through the weights, which the stage reads."""
         return asdict(self.settings)
 
     def learns_from(self, source: Source) -> dict[str, Any]:
-        """All settings but those of predicting."""
+        """All settings but those used for prediction only."""
         late = ("passes", "prototype_temperature", *OPINIONS)
         return {name: value for name, value in self.depends(source).items() if name not in late}
 
     def load(self, folder: Path) -> Self:
-        """Read back the fitted network."""
+        """Return the refiner with the fitted network in a folder."""
         return replace(self, folder=folder)
 
     def refine(self, evidence: Evidence, view: View) -> Evidence:
-        """Multiply what the network finds, what prototypes find and what was known (Hinton, Neural Comp. 2002).
+        """Multiply the predictions of network, prototypes and previous scores (Hinton, Neural Comp. 2002).
 
         The seeds pass through unchanged.
         """
@@ -85,7 +85,7 @@ class Graph(FittedRefiner):
         return Evidence(restrict_scores(scores, view.tags, background=view.background), evidence.seeds)
 
     def prototypes(self, graph: "Data", view: View) -> Float[Tensor, "N K"]:
-        """Compare the regions with those of their image that carry a seed."""
+        """Compare the regions with the seeded regions of the same image."""
         from wsss.functional.prototypes import prototype_scores
         from wsss.functional.region_graph import REGION_FEATURES
 
@@ -100,7 +100,7 @@ class Graph(FittedRefiner):
         )
 
     def describe(self, evidence: Evidence, view: View) -> "Data":
-        """Put the evidence about an image onto the nodes of its graph: scores, targets, possible labels."""
+        """Attach the evidence about an image to the nodes of its graph: scores, targets, possible labels."""
         from wsss.functional.region_graph import majority_labels, pool_regions
 
         assert view.graph is not None, "the graph refiner needs the region graph"
@@ -112,14 +112,14 @@ class Graph(FittedRefiner):
         graph.cams = pool_regions(evidence.scores, view.segments).float()
         graph.targets = majority_labels(evidence.seeds, view.segments, classes=classes).long()
         if view.marks is not None:
-            # a region that a mark lies in is what the mark says, whatever the many seeds from maps say
+            # annotated pixels determine a region's label, however many seeds from maps disagree
             marked = majority_labels(view.marks, view.segments, classes=classes).long()
             graph.targets = torch.where(marked == IGNORE, graph.targets, marked)
         graph.possible = possible.expand(len(graph.x), -1)
         return graph
 
     def task(self, graphs: "Sequence[Data]", classes: int) -> "RegionTask":
-        """Make the network, with the statistics of the graphs it is fitted on, and its loss."""
+        """Create the network, with the feature statistics of the graphs, and its loss."""
         from wsss.tasks.regions import RegionTask, inverse_root_weights, region_network, standardise
 
         network = region_network(self.settings, node_channels=graphs[0].x.shape[1], classes=classes)
@@ -128,12 +128,12 @@ class Graph(FittedRefiner):
         return RegionTask(network, self.settings, class_weights=weights)
 
     def network(self, graph: "Data") -> "RegionGNN":
-        """The fitted network, for graphs like the given one."""
+        """Return the fitted network, for graphs like the given one."""
         return self._load(graph.x.shape[1], graph.cams.shape[1])
 
     @cached_property
     def _load(self) -> "Callable[[int, int], RegionGNN]":
-        """Loads the network at the first call and keeps it."""
+        """Loads the network at the first call and caches it."""
         return cache(self._read)
 
     def _read(self, node_channels: int, classes: int) -> "RegionGNN":

@@ -16,11 +16,11 @@ from wsss.types import BACKGROUND, Evidence, ScoreMap
 
 @dataclass(frozen=True)
 class Growing(Refiner):
-    """Lets seeds spread over connected pixels of which the scores are sure.
+    """Grows seeds into connected pixels with confident scores.
 
     Attributes:
         settings: Thresholds.
-        crf: How the scores are refined before, if they are.
+        crf: Settings of the CRF that refines the scores first, if any.
     """
 
     settings: GrowingSettings
@@ -30,7 +30,7 @@ class Growing(Refiner):
     changes = "seeds"
 
     def depends(self, source: Source) -> dict[str, Any]:
-        """Thresholds of that source, and the CRF if it is used."""
+        """Thresholds for that origin, and the CRF if it is used."""
         kind = "threshold" if source == "network" else "quantile"
         used = {name: value for name, value in asdict(self.settings).items() if name.endswith(kind)}
         return used | {"crf": asdict(self.crf) if self.settings.crf else None}
@@ -49,7 +49,7 @@ class Growing(Refiner):
         return Evidence(evidence.scores, grown)
 
     def thresholds(self, scores: ScoreMap, source: Source) -> tuple[float, float]:
-        """Choose the shares above which a pixel is confident: set for a network, read off the scores for CAMs."""
+        """Return the scores above which pixels are confident: fixed for a network, quantiles of the scores for CAMs."""
         if source == "network":
             return self.settings.foreground_threshold, self.settings.background_threshold
         best, label = scores.max(0)
@@ -60,9 +60,9 @@ class Growing(Refiner):
 
 
 def _quantile(values: Tensor, share: float) -> float:
-    """The value below which a share of the values lies; 1 where there is none, so that nothing exceeds it.
+    """Return the quantile of the values; 1 if there are none, so that nothing exceeds it.
 
-    It stays below 1, so that pixels that are as sure as can be still exceed it.
+    It stays below 1, so that pixels with a score of 1 still exceed it.
     """
     if not len(values):
         return 1.0

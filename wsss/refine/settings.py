@@ -1,4 +1,4 @@
-"""Settings of the refiners that have no other home."""
+"""Settings of refiners that are not defined beside their functions."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from wsss.errors import require
 class GrowingSettings:
     """Seeded region growing (Huang et al., CVPR 2018).
 
-    Thresholds belong to the source of the scores: a share for a network's softmax, a quantile for CAMs, whose scores
+    Thresholds depend on the origin of the scores: absolute for a network's softmax, quantiles for CAMs, whose scores
     have no absolute meaning.
     """
 
     foreground_threshold: float = 0.85
-    """A network's score above which a pixel of a present class is confident."""
+    """Score of a network above which a pixel of a present class is confident."""
     background_threshold: float = 0.99
-    """A network's score above which a background pixel is confident."""
+    """Score of a network above which a background pixel is confident."""
     foreground_quantile: float = 0.5
-    """On CAMs, the share of an image's foreground pixels that is not confident."""
+    """For CAMs, quantile of an image's foreground scores above which pixels are confident."""
     background_quantile: float = 0.3
-    """On CAMs, the share of an image's background pixels that is not confident."""
+    """For CAMs, quantile of an image's background scores above which pixels are confident."""
     crf: bool = True
-    """Whether the scores pass through the dense CRF before pixels are called confident, as in DSRG."""
+    """Whether the dense CRF refines the scores before the thresholds are applied, as in DSRG."""
 
     def __post_init__(self) -> None:
         for name in ("foreground_threshold", "background_threshold", "foreground_quantile", "background_quantile"):

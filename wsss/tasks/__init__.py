@@ -1,1 +1,1 @@
-"""What learns: LightningModules, how they are trained, and how what they learnt predicts."""
+"""Training tasks: LightningModules, their training loop, and prediction with the trained networks."""

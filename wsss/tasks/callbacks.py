@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: seeds before each epoch, a row and a checkpoint after it."""
+"""Training callbacks: seeding before each epoch, metrics and a checkpoint after it."""
 
 import math
 import random
@@ -18,7 +18,7 @@ from wsss.tasks.base import Metrics, Task
 
 
 class Loader(Protocol):
-    """Batches that can be gone through once an epoch."""
+    """Iterable over the batches of an epoch."""
 
     def __len__(self) -> int:
         """Count this process's batches of an epoch."""
@@ -28,13 +28,13 @@ class Loader(Protocol):
 
 
 class Epochs:
-    """Tells a loader the epoch before it begins to read.
+    """Wraps a loader and sets its epoch before iteration begins.
 
     Lightning does so too late when a training is resumed: a loader with workers has by then asked its sampler for the
     first batches of epoch 0.
 
     Attributes:
-        epoch: The epoch that is gone through next.
+        epoch: The next epoch.
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -53,10 +53,10 @@ class Epochs:
 
 
 class EpochStart(pl.Callback):
-    """Reseeds the global generators from (seed, epoch, rank), so that an epoch knows nothing of those before it.
+    """Reseeds the global generators from (seed, epoch, rank), so that an epoch is independent of those before it.
 
     Args:
-        epochs: The loader to tell the epoch.
+        epochs: The loader whose epoch is set.
         seed: The run's seed.
     """
 
@@ -66,12 +66,12 @@ class EpochStart(pl.Callback):
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Let SIGTERM do what it did before: Lightning's handler waits for the other processes, which may be dead."""
+        """Restore the previous SIGTERM handler: Lightning's waits for the other processes, which may be dead."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_sigterm)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Reseed, and tell the loader the epoch."""
+        """Reseed, and set the loader's epoch."""
         self.epochs.epoch = trainer.current_epoch
         seed_generators(self.seed, trainer.current_epoch, trainer.global_rank)
 
@@ -80,7 +80,7 @@ def seed_generators(*entropy: int) -> None:
     """Seed the global generators of torch, numpy and Python from several numbers >= 0."""
     words = np.random.SeedSequence(entropy).generate_state(4)
     torch.manual_seed(int(words[0]) << 32 | int(words[1]))
-    np.random.seed(int(words[2]))  # noqa: NPY002 - whoever uses the global generator is to be reproducible as well
+    np.random.seed(int(words[2]))  # noqa: NPY002 - code that uses the global generator must be reproducible too
     random.seed(int(words[3]))
 
 
@@ -88,7 +88,7 @@ class Steps(pl.Callback):
     """Reports each step.
 
     Args:
-        report: Told the steps done and the steps of the whole schedule.
+        report: Called with the number of completed steps and of all steps of the schedule.
     """
 
     def __init__(self, report: Callable[[int, int], None]) -> None:
@@ -101,12 +101,12 @@ class Steps(pl.Callback):
 
 
 class EpochEnd(Checkpoint):
-    """Measures the epoch, then writes the checkpoint, then reports.
+    """Computes the metrics of the epoch, then writes the checkpoint, then reports.
 
     Args:
-        path: Where the checkpoint lies.
-        report: Told the row of the epoch, in the first process.
-        description: What is trained, for errors.
+        path: File of the checkpoint.
+        report: Called with the row of the epoch, in the first process.
+        description: Name of the network in error messages.
     """
 
     def __init__(self, path: Path, report: Callable[[Metrics], None] | None, description: str) -> None:
@@ -118,7 +118,7 @@ class EpochEnd(Checkpoint):
         """Measure, write, report.
 
         Raises:
-            StageError: If the loss is no number any more.
+            StageError: If the loss is not finite.
         """
         assert isinstance(pl_module, Task)
         epoch, rate = trainer.current_epoch, trainer.optimizers[0].param_groups[0]["lr"]

@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all, and that run no code when they are read."""
+"""Checkpoints that are written atomically and read without executing code."""
 
 import hashlib
 import io
@@ -16,14 +16,14 @@ CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a training."""
 
 PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "history")
-"""What a checkpoint of ours holds, among other things."""
+"""Entries that every checkpoint of ours must contain."""
 
 DIGEST = 32
-"""Bytes of the checksum at the end of the file, where torch does not mind them; torch itself checks no tensor."""
+"""Bytes of the checksum appended to the file; torch ignores them, and does not verify tensors itself."""
 
 
 class SafeCheckpoints(CheckpointIO):
-    """Lightning's way to the checkpoints of this module."""
+    """Lets Lightning write and read the checkpoints of this module."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ANN401, ARG002
         """Write a checkpoint."""
@@ -39,10 +39,10 @@ class SafeCheckpoints(CheckpointIO):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint by temporary file, fsync and rename.
+    """Write a checkpoint atomically: temporary file, fsync and rename.
 
     Raises:
-        StoreError: If the file can't be written.
+        StoreError: If the file cannot be written.
     """
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
@@ -54,7 +54,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint that ``write_checkpoint`` wrote.
 
     Raises:
-        StoreError: If it is damaged, or holds anything but tensors and plain values.
+        StoreError: If it is damaged, or contains anything but tensors and plain values.
     """
     content = memoryview(path.read_bytes())
     body, checksum = content[:-DIGEST], content[-DIGEST:]

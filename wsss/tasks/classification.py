@@ -1,4 +1,4 @@
-"""Learning which classes an image shows, from its tags alone."""
+"""Training of the image classifier on tags, its evaluation, and class activation maps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +20,15 @@ HELD_OUT_MAP = "held_out_map"
 """Name of the mean average precision on held-out tags, a share in [0, 1]."""
 
 GRADIENT_MAPS = {"gradcam": grad_cam, "gradcam++": grad_cam_plus_plus}
-"""Maps that need no weights of a class, by name."""
+"""Methods that compute maps from gradients, without the weights of a linear layer."""
 
 
 class ClassificationTask(ImageTask):
-    """Multi-label soft margin loss; mean average precision on held-out tags.
+    """Multi-label classification with the soft margin loss; evaluated by mean average precision on held-out tags.
 
     Args:
         network: The classifier.
-        settings: How it learns.
+        settings: Training settings.
     """
 
     network: Classifier
@@ -38,19 +38,19 @@ class ClassificationTask(ImageTask):
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Judge the tags of a batch; images without tags do not count."""
+        """Compute the tag loss of a batch; images without tags do not count."""
         images = batch["image"].contiguous(memory_format=torch.channels_last)
         return tag_loss(self.network(images), batch["tags"], batch["known"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
-        """Keep the logits of held-out images whose tags are all known."""
+        """Collect the logits of held-out images whose tags are completely known."""
         known = batch["known"].all(dim=1)
         if known.any():
             logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
             self._seen.append((logits[known].float().cpu(), batch["tags"][known].cpu()))
 
     def held_out_metrics(self) -> Metrics:
-        """Measure the images that passed through ``validation_step``, in all processes together."""
+        """Evaluate the images that passed through ``validation_step``, in all processes together."""
         seen, self._seen = self._seen, []
         if self.trainer.world_size > 1:
             everywhere: list[Any] = [None] * self.trainer.world_size
@@ -63,14 +63,14 @@ class ClassificationTask(ImageTask):
 
 
 def mean_average_precision(scores: Float[Tensor, "N C"], tags: Bool[Tensor, "N C"]) -> float | None:
-    """Average over the classes the precision at each image that shows the class (VOC 2010).
+    """Compute the mean average precision over the classes (VOC 2010: precision averaged over positive images).
 
     Args:
-        scores: How present each class seems; only their order counts. Images of equal score count as one step.
+        scores: Confidence that each class is present; only their order matters. Ties count as one threshold.
         tags: Which classes are present.
 
     Returns:
-        A share in [0, 1] over the classes that some image shows; None if no image shows any.
+        A share in [0, 1], averaged over classes with positive images; None if there is none.
     """
     shown = tags.any(dim=0)
     if not shown.any():
@@ -82,7 +82,7 @@ def mean_average_precision(scores: Float[Tensor, "N C"], tags: Bool[Tensor, "N C
 def _average_precision(scores: Float[Tensor, " N"], present: Bool[Tensor, " N"]) -> float:
     order = scores.argsort(descending=True)
     scores, hits = scores[order], present[order].double().cumsum(dim=0)
-    # the last of equal scores stands for all of them
+    # the last of equal scores represents all of them
     ends = torch.cat([scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)]).nonzero().flatten()
     hits = hits[ends]
     gained = hits.diff(prepend=hits.new_zeros(1))
@@ -98,15 +98,15 @@ def predict_cams(
     method: str = "cam",
     wanted: Bool[Tensor, "B C"] | None = None,
 ) -> Float[Tensor, "B C h w"]:
-    """Sum the class activation maps of several views of the same images.
+    """Sum the class activation maps over several views (scales, flips) of the same images.
 
     Args:
-        network: A classifier in evaluation mode, where the images are.
+        network: A classifier in evaluation mode, on the device of the images.
         images: RGB in [0, 1].
-        scales: Sizes at which they are shown, as multiples of their own.
-        flip: Whether they are shown mirrored as well.
+        scales: Scales of the views.
+        flip: Whether mirrored views are added.
         method: ``cam``, or a key of ``GRADIENT_MAPS``.
-        wanted: Classes whose maps are needed; with gradients all others are 0 and cost nothing. None wants all.
+        wanted: Classes whose maps are needed; gradient methods skip all others, whose maps are 0. None: all.
 
     Returns:
         Activations >= 0 in float32, not normalised, at a quarter of the images' size, rounded up.
@@ -130,17 +130,17 @@ def gradient_maps(
 ) -> Float[Tensor, "B C h w"]:
     """Compute class activation maps from the gradients of the logits with respect to the last features.
 
-    What comes before these features needs no backward pass.
+    Layers before these features need no backward pass.
 
     Args:
-        network: A classifier in evaluation mode, where the images are.
+        network: A classifier in evaluation mode, on the device of the images.
         images: RGB in [0, 1].
         method: A key of ``GRADIENT_MAPS``.
-        wanted: Classes whose maps are needed, the others are 0; None wants all.
+        wanted: Classes whose maps are needed, the others are 0; None: all.
 
     Returns:
         Activations >= 0 in float32, not normalised, at the output stride. Those of ``gradcam`` are multiplied by the
-        number of positions, so that views of different sizes count alike; a linear head's are then its CAMs.
+        number of positions, so that views of different sizes have equal weight; for a linear head they equal its CAMs.
     """
     with torch.no_grad():
         features = network.features(images).float()
@@ -148,7 +148,7 @@ def gradient_maps(
     with torch.enable_grad():
         logits = network.logits(features).float()
         wanted = torch.ones_like(logits, dtype=torch.bool) if wanted is None else wanted.to(logits.device)
-        # images don't see each other, so the gradients of a sum over images are each image's own
+        # images are independent, so the gradient of a sum over images consists of each image's own
         sums = logits.masked_fill(~wanted, 0).sum(dim=0).unbind()
     maps = torch.zeros(*logits.shape, *features.shape[2:], device=logits.device)
     for label in wanted.any(dim=0).nonzero().flatten().tolist():

@@ -1,4 +1,4 @@
-"""Where networks run, and in which arithmetic; nothing here loads Lightning."""
+"""Choice of device and precision; importing this does not load Lightning."""
 
 import contextlib
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from wsss.errors import SettingsError
 
 
 def choose_device(accelerator: str) -> torch.device:
-    """Find this process's device.
+    """Return this process's device.
 
     Args:
         accelerator: auto, cpu or cuda.
 
     Raises:
-        SettingsError: If CUDA is asked for and there is none.
+        SettingsError: If CUDA is requested but not available.
     """
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise SettingsError("accelerator", "must be auto or cpu on this machine, got 'cuda'")
@@ -27,33 +27,33 @@ def choose_device(accelerator: str) -> torch.device:
 
 
 def resolve_precision(precision: str, accelerator: str = "auto") -> str:
-    """Choose the arithmetic.
+    """Resolve the precision setting.
 
     Args:
         precision: auto, bf16-mixed or 32-true.
         accelerator: auto, cpu or cuda.
 
     Returns:
-        ``bf16-mixed`` or ``32-true``. ``auto`` becomes ``bf16-mixed`` only where the hardware computes with bfloat16:
-        elsewhere it is imitated, and slower than float32.
+        ``bf16-mixed`` or ``32-true``. ``auto`` becomes ``bf16-mixed`` only where the hardware supports bfloat16
+        natively: emulation is slower than float32.
     """
     if precision != "auto":
         return precision
     if choose_device(accelerator).type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # a torch that can't tell is taken for a processor without
+        # if torch cannot tell, the CPU is assumed to lack support
         capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return "bf16-mixed" if fast else "32-true"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Compute with the arithmetic of ``fit`` outside of it.
+    """Return the autocast context that ``fit`` uses, for inference.
 
     Args:
         precision: ``bf16-mixed`` or ``32-true``.
-        device: Where the network lies.
+        device: Device of the network.
     """
     if precision == "32-true":
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Learning the label of each pixel from seeds that grow while the network learns (Huang et al., CVPR 2018)."""
+"""Segmentation training with deep seeded region growing (Huang et al., CVPR 2018)."""
 
 import torch
 from jaxtyping import Bool
@@ -14,17 +14,17 @@ from wsss.types import BACKGROUND, IGNORE
 
 
 class DsrgTask(ImageTask):
-    """Balanced loss on the grown seeds, and a pull towards the CRF; each image counts the same, whatever its seeds.
+    """Balanced loss on grown seeds plus the constrain-to-boundary loss; every image has the same weight.
 
-    The seeds grow anew from those that were given at each step, so that a mistake can be taken back. A view without a
-    seed does not count: nothing in it ties the network and the CRF to a class.
+    At each step the original seeds are grown again, so that mistakes can be undone. A view without a seed does not
+    count: nothing in it ties the network and the CRF to a class.
 
     Args:
-        network: From images to logits (B, K, h, w) at any stride.
-        settings: How it learns.
-        dsrg: How seeds grow.
-        background: Whether the data set has a background class; if not, its channel takes no part.
-        spread: How the images of a batch are shared out to the CRF, which takes some milliseconds for each.
+        network: Maps images to logits (B, K, h, w) at any stride.
+        settings: Training settings.
+        dsrg: Settings of the seed growing.
+        background: Whether the data set has a background class; if not, its channel is excluded.
+        spread: Maps the CRF, which takes some milliseconds per image, over the images of a batch.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class DsrgTask(ImageTask):
         self.spread = spread
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Judge the views of a batch; the seeds that were given stand in ``labels``."""
+        """Compute the losses of a batch; ``labels`` holds the original seeds."""
         images = batch["image"]
         logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         size = tuple(-(-side // self.dsrg.stride) for side in images.shape[2:])
         logits = cover(logits, size, images.shape[2:])
         logits = logits if self.background else without_background(logits)
         probabilities = floored_softmax(logits)
-        # of a network that has lost its numbers the loss tells in better words than the CRF
+        # if the network outputs NaN, the check of the loss gives a clearer error than the CRF
         shown = probabilities.detach().nan_to_num()
         seeds = coarse_labels(batch["labels"], size, classes=logits.shape[1])
         inside = middles(batch["weights"], size) > 0

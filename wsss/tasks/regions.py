@@ -1,8 +1,8 @@
-"""One network for the region graphs of all images, that learns to name a region without seeing its own scores.
+"""Region classification: one graph network for all images, trained without access to a region's own scores.
 
-Targets are made from the very scores that are an input, so a network that saw both would learn to copy. In each pass
-the scores of a random half of the regions are hidden, and only the hidden half is learnt from; to predict, each region
-is hidden as often as it is shown, and judged when it is hidden.
+Targets are derived from the scores that are also an input, so a network that saw both would learn to copy. In each pass
+the scores of a random half of the regions are hidden, and only the hidden half is trained on; for prediction each
+region is hidden and visible equally often, and predicted when it is hidden.
 """
 
 import math
@@ -28,14 +28,14 @@ with warnings.catch_warnings():
     from torch_geometric.data import Batch, Data
 
 LIKENESS = 3
-"""Column of an edge's features that holds the cosine of its ends."""
+"""Column of the edge features that holds the cosine similarity."""
 
 
 class Graphs(Protocol):
-    """Region graphs by number; they may lie on disk.
+    """Region graphs by index; they may be read from disk.
 
-    Each has ``x`` (N, D), ``edge_index`` (2, E) and ``edge_attr`` (E, 4) as ``build_region_graph`` makes them, ``cams``
-    (N, K) mean scores, ``possible`` (N, K) bool and, to learn from, ``targets`` (N,) with ``IGNORE``.
+    Each has ``x`` (N, D), ``edge_index`` (2, E) and ``edge_attr`` (E, 4) as made by ``build_region_graph``, ``cams``
+    (N, K) mean scores, ``possible`` (N, K) bool and, for training, ``targets`` (N,) with ``IGNORE``.
     """
 
     def __len__(self) -> int:
@@ -48,13 +48,13 @@ class Graphs(Protocol):
 class RegionTask(Task):
     """Cross entropy over the possible labels of the regions that are hidden and have a target.
 
-    The graphs are small: the first process learns alone, so that neither the halves nor dropout depend on the number of
-    processes.
+    The graphs are small: only the first process trains, so that neither the hidden halves nor dropout depend on the
+    number of processes.
 
     Args:
         network: Made by ``region_network`` from the same settings.
-        settings: How it learns.
-        class_weights: How much a target of each label counts, see ``inverse_root_weights``; None counts all alike.
+        settings: Training settings.
+        class_weights: Weight of the targets of each label, see ``inverse_root_weights``; None weights all equally.
     """
 
     shared = False
@@ -70,7 +70,7 @@ class RegionTask(Task):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def losses(self, batch: Data) -> tuple[Tensor, Tensor]:
-        """Judge the hidden half of a batch of graphs."""
+        """Compute the loss of the hidden half of a batch of graphs."""
         hidden = torch.rand(len(batch.x), device=batch.x.device) < 0.5
         if not self.settings.cam_input:
             hidden = torch.ones_like(hidden)
@@ -80,7 +80,7 @@ class RegionTask(Task):
         return total + count * self._regularisation(logits, batch), count
 
     def _regularisation(self, logits: Float[Tensor, "N K"], batch: Data) -> Tensor:
-        """Weigh the mean entropy and the mean difference along edges."""
+        """Compute the weighted entropy and Laplacian penalties."""
         penalty = logits.new_zeros(())
         probabilities = possible_softmax(logits, batch.possible)
         if self.settings.entropy_weight:
@@ -94,16 +94,16 @@ class RegionTask(Task):
 
 
 def region_network(settings: GraphSettings, *, node_channels: int, classes: int) -> RegionGNN:
-    """Make the network.
+    """Create the network.
 
     Args:
-        settings: Its size, and whether it sees scores.
+        settings: Its size, and whether scores are an input.
         node_channels: Columns of ``x``.
         classes: Number K of labels, background included.
     """
     return RegionGNN(
         node_channels,
-        # the scores, and whether they are hidden
+        # the scores, and a flag whether they are hidden
         classes + 1 if settings.cam_input else 0,
         EDGE_FEATURES,
         classes,
@@ -125,7 +125,7 @@ def region_logits(
 
 
 def heard_edges(graph: Data, settings: GraphSettings) -> tuple[Int[Tensor, "2 E"], Float[Tensor, "E 4"]]:
-    """Pick the edges along which the network hears: neighbours, look-alikes, both or none."""
+    """Select the edges for message passing: adjacent regions, similar regions, both or none."""
     if settings.adjacency and settings.similarity:
         return graph.edge_index, graph.edge_attr
     neighbours = graph.edge_attr[:, 0] > 0.5
@@ -135,13 +135,13 @@ def heard_edges(graph: Data, settings: GraphSettings) -> tuple[Int[Tensor, "2 E"
 
 @torch.inference_mode()
 def predict_regions(network: RegionGNN, graph: Data, settings: GraphSettings, *, seed: int) -> Float[Tensor, "N K"]:
-    """Judge each region of an image, seeing the scores of other regions but never its own.
+    """Predict each region of an image from the scores of other regions, but not its own.
 
     Args:
         network: In evaluation mode.
         graph: The image's graph; targets are not needed.
-        settings: Those that the network was made and trained with.
-        seed: Where the halves come from.
+        settings: The settings that the network was made and trained with.
+        seed: Seed of the hidden halves.
 
     Returns:
         Probabilities, 0 for impossible labels; they sum to 1.
@@ -163,13 +163,13 @@ def _halves(regions: int, settings: GraphSettings, seed: int) -> Bool[Tensor, "V
 
 
 class GraphLoader:
-    """Batches of graphs, in an order drawn from (seed, epoch).
+    """Batches of graphs, in a random order determined by (seed, epoch).
 
     Args:
-        graphs: Where the graphs are; only one batch of them is held at a time.
-        batch_size: Graphs in a step; the last batch of an epoch may hold fewer.
-        seed: Where the orders come from.
-        samples: Graphs in an epoch, for few that are to be seen often; None takes each once.
+        graphs: The graphs; only one batch of them is held at a time.
+        batch_size: Graphs per step; the last batch of an epoch may be smaller.
+        seed: Seed of the orders.
+        samples: Graphs per epoch, to repeat graphs of a small set; None takes each once.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class GraphLoader:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to be gone through next."""
+        """Set the next epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -195,7 +195,7 @@ class GraphLoader:
 
 
 def standardise(network: RegionGNN, graphs: Iterable[Data]) -> None:
-    """Tell the network the mean and the deviation of the nodes' features, in one pass over the graphs."""
+    """Set the network's mean and standard deviation of the node features, in one pass over the graphs."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for graph in graphs:
         values = graph.x.double()
@@ -206,7 +206,7 @@ def standardise(network: RegionGNN, graphs: Iterable[Data]) -> None:
 
 
 def inverse_root_weights(graphs: Iterable[Data], classes: int) -> Float[Tensor, " K"]:
-    """Weigh labels by the inverse root of how often they are targets; their mean over all targets is 1.
+    """Weight labels by the inverse square root of their frequency as targets; the mean over all targets is 1.
 
     Args:
         graphs: Region graphs with targets.

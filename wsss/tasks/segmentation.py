@@ -1,4 +1,4 @@
-"""Learning the label of each pixel, from labels that may be missing, wrong and unsure."""
+"""Segmentation training on pseudo labels, which may be missing, wrong or uncertain, and prediction."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,17 +20,17 @@ STRIDE = 4
 """Pixels from one logit of DeepLabv3+ to the next."""
 
 PixelLoss = Callable[[Tensor, Tensor, Tensor | None], SumAndCount]
-"""Judges logits by labels and by the weights of their pixels."""
+"""Loss of logits, given labels and pixel weights."""
 
 
 class SegmentationTask(ImageTask):
-    """The loss of the settings; ``IGNORE`` does not count, and each pixel counts by its weight.
+    """Segmentation with the pixel loss of the settings; ``IGNORE`` does not count, other pixels are weighted.
 
     Args:
-        network: From images to logits (B, K, h, w) at any stride.
-        settings: How it learns.
-        background: Whether the data set has a background class; if not, its channel takes no part.
-        class_weights: How much a pixel of each label counts, see ``balance_weights``; None counts all alike.
+        network: Maps images to logits (B, K, h, w) at any stride.
+        settings: Training settings.
+        background: Whether the data set has a background class; if not, its channel is excluded.
+        class_weights: Weight of the pixels of each label, see ``balance_weights``; None weights all equally.
     """
 
     class_weights: Tensor | None
@@ -51,7 +51,7 @@ class SegmentationTask(ImageTask):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Judge the pixels of a batch."""
+        """Compute the loss of a batch."""
         labels = batch["labels"]
         logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
         logits = cover(logits, labels.shape[1:], labels.shape[1:])
@@ -59,7 +59,7 @@ class SegmentationTask(ImageTask):
         return self.judge(logits, labels, self._weights(labels, batch.get("weights")))
 
     def _weights(self, labels: Tensor, weights: Tensor | None) -> Tensor | None:
-        """Weigh pixels by their labels too."""
+        """Multiply the pixel weights by the class weights."""
         if self.class_weights is None:
             return weights
         by_label = self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
@@ -67,7 +67,7 @@ class SegmentationTask(ImageTask):
 
 
 def pixel_loss(settings: SegmenterSettings) -> PixelLoss:
-    """The loss of labelled pixels that the settings ask for."""
+    """Return the pixel loss that the settings select."""
     forward, reverse = settings.symmetric_forward, settings.symmetric_reverse
     losses: dict[str, PixelLoss] = {
         "cross_entropy": pixel_cross_entropy,
@@ -78,11 +78,11 @@ def pixel_loss(settings: SegmenterSettings) -> PixelLoss:
 
 
 def balance_weights(counts: Float[Tensor, " K"], exponent: float) -> Float[Tensor, " K"]:
-    """Weigh labels by their frequency to the power of minus the exponent; the mean over all pixels is 1.
+    """Weight labels by frequency to the power of minus the exponent; the mean over all pixels is 1.
 
     Args:
-        counts: Pixels of each label; a label without pixels counts as the rarest of the others.
-        exponent: 0 weighs all pixels alike, 1 all labels.
+        counts: Pixels of each label; a label without pixels is weighted like the rarest of the others.
+        exponent: 0 gives all pixels the same weight, 1 all labels.
     """
     if not counts.any():
         return torch.ones_like(counts)
@@ -91,7 +91,7 @@ def balance_weights(counts: Float[Tensor, " K"], exponent: float) -> Float[Tenso
 
 
 def overhang(cells: Sequence[int], shown: Sequence[int]) -> tuple[int, int]:
-    """Rows and columns by which the last cells of a map at stride 4 reach beyond what was shown."""
+    """Rows and columns of pixels by which the last cells of a stride-4 map extend beyond the input image."""
     at_stride = list(cells) == [-(-side // STRIDE) for side in shown]
     rows, columns = (STRIDE * count - side if at_stride else 0 for count, side in zip(cells, shown, strict=True))
     return rows, columns
@@ -100,13 +100,13 @@ def overhang(cells: Sequence[int], shown: Sequence[int]) -> tuple[int, int]:
 def cover(
     maps: Float[Tensor, "B K h w"], size: Sequence[int], shown: Sequence[int], *, mirrored: bool = False
 ) -> Float[Tensor, "B K H W"]:
-    """Resize what a segmenter says to a map that covers what it was shown, no more and no less.
+    """Resize a segmenter's output so that it covers exactly the input image.
 
     Args:
         maps: Logits or probabilities.
         size: Height and width of the result.
-        shown: Height and width of what the segmenter was shown.
-        mirrored: Whether that was mirrored; the result is not.
+        shown: Height and width of the segmenter's input.
+        mirrored: Whether the input was mirrored; the result is mirrored back.
     """
     if not any(overhang(maps.shape[2:], shown)):
         upright = maps.flip(-1) if mirrored else maps
@@ -116,12 +116,12 @@ def cover(
 
 
 def middles(values: Shaped[Tensor, "B H W"], size: tuple[int, ...]) -> Shaped[Tensor, "B h w"]:
-    """Read maps at the middle of each cell of a grid of another size."""
+    """Sample maps at the centre of each cell of a grid of another size."""
     return interpolate(values[:, None].float(), size, mode="nearest-exact")[:, 0].to(values.dtype)
 
 
 def without_background(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
-    """Make the background channel impossible."""
+    """Set the background logit to the lowest finite value."""
     mask = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
     mask[BACKGROUND] = True
     return logits.masked_fill(mask[None, :, None, None], torch.finfo(logits.dtype).min)
@@ -135,13 +135,13 @@ def predict_scores(
     flip: bool = False,
     background: bool = True,
 ) -> Float[Tensor, "B K h w"]:
-    """Average a segmenter's probabilities over several views of the same images.
+    """Average a segmenter's probabilities over several views (scales, flips) of the same images.
 
     Args:
-        network: A segmenter in evaluation mode, where the images are.
+        network: A segmenter in evaluation mode, on the device of the images.
         images: RGB in [0, 1].
-        scales: Sizes at which they are shown, as multiples of their own.
-        flip: Whether they are shown mirrored as well.
+        scales: Scales of the views.
+        flip: Whether mirrored views are added.
         background: Whether the data set has a background class; if not, its channel is 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Settings of everything that learns; they stand apart from the tasks so that reading them loads no Lightning."""
+"""Settings of all trainings; separate from the tasks so that reading them does not load Lightning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ LOSSES: Mapping[str, Mapping[str, float]] = {
     "generalised": {"generalised_exponent": 0.7},
     "symmetric": {"symmetric_forward": 0.1, "symmetric_reverse": 1.0},
 }
-"""Losses of pseudo labels, and the settings that each of them reads, with the values that it was published with."""
+"""Losses of pseudo labels, and the settings that each of them uses, with their published values."""
 OPINIONS = ("network_weight", "prototype_weight", "kept_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """Devices, precision, processes: what must not change a result, save for the precision."""
+    """Devices, precision, processes: apart from the precision they must not change results."""
 
     devices: int = 1
-    """Processes that share the work, each with a device of its own."""
+    """Number of processes, each with its own device."""
     accelerator: str = "auto"
-    """Where networks run: auto, cpu or cuda; auto takes CUDA where there is some."""
+    """Device of the networks: auto, cpu or cuda; auto uses CUDA if available."""
     precision: str = "auto"
-    """Arithmetic of the networks: auto, bf16-mixed or 32-true; auto takes bf16 where the hardware is made for it."""
+    """Precision of the networks: auto, bf16-mixed or 32-true; auto uses bf16 where the hardware has it natively."""
     workers: int = 0
-    """Processes that prepare batches beside each training process; 0 prepares them in it."""
+    """Data loading processes per training process; 0 loads batches in the training process."""
     threads: int = 0
-    """Threads of each process; 0 shares the cores out among them. Another number rounds the last bits otherwise."""
+    """Threads per process; 0 divides the cores among the processes. Other numbers change rounding in the last bits."""
 
     def __post_init__(self) -> None:
         require(self.devices >= 1, "devices", "must be at least 1", self.devices)
@@ -45,28 +45,28 @@ class TrainerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningSettings:
-    """What every training has."""
+    """Settings common to all trainings."""
 
     epochs: int = 10
     """Passes over the training data."""
     batch_size: int = 16
-    """Samples in a step, over all processes together."""
+    """Samples per step, over all processes together."""
     optimizer: str = "adamw"
-    """What follows the gradients: adamw or sgd."""
+    """Optimizer: adamw or sgd."""
     learning_rate: float = 1e-3
-    """Step width at the start of the schedule."""
+    """Learning rate at the start of the schedule."""
     weight_decay: float = 1e-2
-    """Pull of convolution and matrix weights towards zero; norms and biases are left alone."""
+    """Weight decay of convolution and matrix weights; norms and biases do not decay."""
     momentum: float = 0.9
-    """Memory of sgd; adamw has its own."""
+    """Momentum of sgd; adamw uses its default betas."""
     schedule: str = "poly"
-    """How the step width falls: poly, cosine or constant."""
+    """Learning rate schedule: poly, cosine or constant."""
     power: float = 0.9
     """Exponent of the poly schedule."""
     warmup: float = 0.0
-    """Share of all steps over which the step width rises to its full size."""
+    """Share of all steps over which the learning rate rises linearly to its full value."""
     gradient_clip: float | None = None
-    """Longest gradient, as the norm over all weights, that is followed at its full length; null clips nothing."""
+    """Maximum gradient norm over all weights; larger gradients are scaled down to it; null disables clipping."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", "must be at least 1", self.epochs)
@@ -84,28 +84,28 @@ class LearningSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLearningSettings(LearningSettings):
-    """What the trainings on images have in common."""
+    """Settings common to all trainings on images."""
 
     output_stride: int = 16
-    """Image pixels from one feature of the backbone to the next: 32, 16 or 8."""
+    """Output stride of the backbone in image pixels: 32, 16 or 8."""
     freeze_batchnorm: bool | None = None
-    """Whether BatchNorm keeps the statistics it was loaded with; null: exactly when weights are loaded."""
+    """Whether BatchNorm keeps its loaded statistics; null: exactly when weights are loaded."""
     freeze_stages: int = 0
-    """So many of the backbone's five stages keep the weights they were loaded with."""
+    """Number of the backbone's five stages whose weights are frozen, counted from the input."""
     head_multiplier: float = 10.0
-    """Step width of everything beyond the backbone, in multiples of the backbone's."""
+    """Learning rate of all layers outside of the backbone, in multiples of the backbone's."""
     probe_epochs: int = 0
-    """First epochs in which only what lies beyond the backbone learns; they cost no backward pass through it."""
+    """First epochs in which only layers outside of the backbone are trained; they need no backward pass through it."""
     probe_learning_rate: float = 1e-2
-    """Step width in these first epochs."""
+    """Learning rate in these first epochs."""
     crop: int = 256
-    """Side in pixels of the squares that are cut out of the training images."""
+    """Side in pixels of the square training crops."""
     scale: tuple[float, ...] = (0.5, 1.5)
-    """Least and largest size, in multiples of its own, at which a training image is shown."""
+    """Minimum and maximum of the random scale of training images."""
     flip: bool = True
-    """Whether training images are mirrored at random."""
+    """Whether training images are randomly mirrored."""
     jitter: float = 0.2
-    """How far brightness, contrast and saturation of training images may change, as a share."""
+    """Maximum relative change of brightness, contrast and saturation of training images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,16 +123,16 @@ class ImageLearningSettings(LearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSettings(ImageLearningSettings):
-    """Training of the classifier, on tags alone."""
+    """Training of the classifier on image tags."""
 
     weights: str = "none"
-    """Where the backbone starts: none, imagenet, or the path of a state dict of the network in torchvision or timm."""
+    """Initial backbone weights: none, imagenet, or the path of a state dict of the network in torchvision or timm."""
     hidden: int = 0
-    """Channels of a hidden layer before the classes; 0 has none, and others have maps by cams.method=gradcam only."""
+    """Channels of a hidden layer before the class logits; 0: none. Maps then need a gradient method (cams.method)."""
     epochs: int = 12
     """Passes over the training images."""
     held_out: float = 0.1
-    """Share of the training images whose tags are only measured against; a class's last image is never taken."""
+    """Share of the training images held out to evaluate tags; the last image of a class is never held out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,34 +142,34 @@ class ClassifierSettings(ImageLearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterSettings(ImageLearningSettings):
-    """Training of the segmenter, and how it predicts."""
+    """Training of the segmenter, and prediction with it."""
 
     supervision: str = "pseudo_labels"
-    """What it learns from: pseudo_labels; dsrg: seeds that grow at each step; sparse: annotated pixels, see sparse."""
+    """Supervision: pseudo_labels; dsrg: seeds that grow at each step; sparse: annotated pixels only, see sparse."""
     network: str = "deeplabv3plus"
-    """What turns the backbone's features into scores of labels: deeplabv3plus."""
+    """Segmentation network on top of the backbone: deeplabv3plus."""
     weights: str | None = None
-    """Where the backbone starts, as for the classifier; null takes the classifier's."""
+    """Initial backbone weights, as for the classifier; null uses the same as the classifier."""
     epochs: int = 20
     """Passes over the training images."""
     loss: str = "cross_entropy"
-    """Loss of pseudo labels: cross_entropy, or generalised or symmetric, which are made for wrong labels."""
+    """Loss of pseudo labels: cross_entropy, or generalised or symmetric, which are robust to label noise."""
     generalised_exponent: float = 0.7
-    """Exponent q of the generalised loss, in (0, 1]: near 0 it is the cross entropy; 1 bears most wrong labels."""
+    """Exponent q of the generalised loss, in (0, 1]: cross entropy near 0, most robust to wrong labels at 1."""
     symmetric_forward: float = 0.1
     """Weight alpha of the cross entropy in the symmetric loss."""
     symmetric_reverse: float = 1.0
     """Weight beta of the reverse cross entropy in the symmetric loss."""
     balance: float = 0.5
-    """Exponent by which a label counts the more, the rarer it is: 0 all pixels alike, 1 all labels; not for dsrg."""
+    """Exponent of inverse class frequency weighting: 0 weights all pixels equally, 1 all labels; not used by dsrg."""
     width: int = 128
-    """Channels of the pyramid and of the decoder."""
+    """Channels of the ASPP and of the decoder."""
     dropout: float = 0.0
-    """Share of the pyramid's channels dropped in training; above 0 the number of processes changes which ones."""
+    """Dropout rate of the ASPP's output; above 0 results depend on the number of processes."""
     test_scales: tuple[float, ...] = (0.75, 1.0, 1.25)
-    """Sizes of the image, in multiples, whose predictions are averaged."""
+    """Scales of the image whose predictions are averaged at test time."""
     test_flip: bool = True
-    """Whether predictions on mirrored images join the average."""
+    """Whether predictions on mirrored images are included in the average."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,51 +192,51 @@ class SegmenterSettings(ImageLearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSettings(LearningSettings):
-    """The region graph, and the one network that reads the graphs of all images."""
+    """Region graphs, and the graph network that is shared by all images."""
 
     neighbours: int = 8
-    """Look-alikes that each region is joined to, beyond its neighbours in the image."""
+    """Number of similar regions that each region is connected to, in addition to adjacent ones."""
     adjacency: bool = True
-    """Whether the network hears neighbours in the image; without these and look-alikes it sees each region alone."""
+    """Whether messages pass between adjacent regions; without adjacency and similarity, regions are independent."""
     similarity: bool = True
-    """Whether the network hears look-alikes."""
+    """Whether messages pass between similar regions."""
     cam_input: bool = True
-    """Whether the network sees scores; half the regions' at a time, and it learns and predicts the other half."""
+    """Whether CAM scores are an input; those of a random half of the regions are hidden, and that half is predicted."""
     passes: int = 8
-    """Ways of hiding the scores of half the regions, each seen from both sides, over which predictions are averaged."""
+    """Random halves of hidden regions, each used with its complement, over which predictions are averaged."""
     feature_scale: float = 2.0
-    """Size of the image, in multiples, at which the classifier's features describe the regions."""
+    """Scale of the image at which the classifier computes region features."""
     network_weight: float = 0.6
-    """Exponent of what the network finds, in the product that becomes the scores."""
+    """Exponent of the network's prediction in the product that gives the new scores."""
     prototype_weight: float = 0.3
-    """Exponent of each region's likeness to the seeded regions of its own image, in the same product."""
+    """Exponent of the similarity to the seeded regions of the same image, in the same product."""
     kept_weight: float = 0.5
-    """Exponent of the scores before, in the same product."""
+    """Exponent of the previous scores, in the same product."""
     prototype_temperature: float = 0.2
-    """By which cosines to the prototypes are divided; the lower, the surer."""
+    """Softmax temperature of the cosine similarities to prototypes; lower values give more confident scores."""
     hidden: int = 64
-    """Channels of a region inside the network."""
+    """Hidden channels of the network."""
     layers: int = 2
-    """Steps along edges."""
+    """Number of message passing layers."""
     heads: int = 4
     """Attention heads; must divide `hidden`."""
     dropout: float = 0.3
-    """Share of channels and of attention dropped in training."""
-    # after some more the network knows the seeds' mistakes by heart
+    """Dropout rate of channels and attention weights."""
+    # with more epochs the network memorises the errors of the seeds
     epochs: int = 3
     """Passes over the training graphs."""
     learning_rate: float = 3e-3
-    """Step width at the start of the schedule."""
+    """Learning rate at the start of the schedule."""
     schedule: str = "cosine"
-    """How the step width falls: poly, cosine or constant."""
+    """Learning rate schedule: poly, cosine or constant."""
     gradient_clip: float | None = 5.0
-    """Longest gradient, as the norm over all weights, that is followed at its full length; null clips nothing."""
+    """Maximum gradient norm over all weights; larger gradients are scaled down to it; null disables clipping."""
     class_weights: bool = False
-    """Whether a label counts by the inverse root of its frequency; it costs points on noisy seeds."""
+    """Whether labels are weighted by the inverse square root of their frequency; lowers accuracy on noisy seeds."""
     entropy_weight: float = 0.0
-    """Weight of the entropy of all regions' predictions; it costs points on noisy seeds."""
+    """Weight of the entropy of all regions' predictions; lowers accuracy on noisy seeds."""
     laplacian_weight: float = 0.0
-    """Weight of the differences along edges, each counted by the likeness of its ends."""
+    """Weight of the graph Laplacian loss, with edges weighted by cosine similarity."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

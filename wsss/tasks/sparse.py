@@ -1,4 +1,4 @@
-"""Learning the label of each pixel from a few that are settled, without labels for the others."""
+"""Segmentation training from sparsely annotated pixels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,21 +34,21 @@ from wsss.types import IGNORE
 
 @dataclass(frozen=True)
 class Seen:
-    """What the losses look at: a batch, and what the network makes of it.
+    """Input of the losses: a batch and the network's output on it.
 
     Attributes:
-        logits: Of the network, at stride 4.
-        probabilities: The same as probabilities greater than 0.
-        features: What the network reads its logits from; no gradient flows into it.
+        logits: Output of the network, at stride 4.
+        probabilities: The logits as probabilities greater than 0.
+        features: Input of the network's last layer; no gradient flows into it.
         images: RGB in [0, 1].
-        labels: Of the settled pixels, ``IGNORE`` elsewhere.
+        labels: Labels of the settled (annotated) pixels, ``IGNORE`` elsewhere.
         coarse: The same at the stride of the logits.
-        inside: Where the views show the image, at the stride of the logits.
+        inside: Pixels that belong to the image rather than padding, at the stride of the logits.
         possible: Labels that the tags of each image allow.
-        boxes: Label, top, left, bottom, right in pixels; rows of ``IGNORE`` are none. None without boxes.
+        boxes: Label, top, left, bottom, right in pixels; rows of ``IGNORE`` are padding. None without boxes.
         sparse: Settings of the losses.
         dsrg: Stride and CRF of the constrain loss.
-        spread: How images are shared out to that CRF.
+        spread: Maps that CRF over the images.
     """
 
     logits: Float[Tensor, "B K h w"]
@@ -66,7 +66,7 @@ class Seen:
 
     @property
     def open(self) -> Bool[Tensor, "B h w"]:
-        """Pixels of the image that are not settled."""
+        """Image pixels without annotation."""
         return self.inside & (self.coarse == IGNORE)
 
 
@@ -84,7 +84,7 @@ def _constrain(seen: Seen) -> SumAndCount:
     shares = cover(seen.probabilities, size, seen.images.shape[2:])
     shown = shares.detach().nan_to_num()
     refined = refine_online(shown, seen.images, seen.possible, seen.dsrg, spread=seen.spread)
-    # where no label is possible, nothing is refined
+    # images without a possible label are not refined
     some = seen.possible.any(dim=1).to(seen.inside.device)[:, None, None]
     return constrain_loss(shares, refined, middles(seen.inside, size) & some)
 
@@ -140,20 +140,20 @@ LOSSES: Mapping[str, Callable[[Seen], SumAndCount]] = {
     "size": _size,
     "box_tightness": _box_tightness,
 }
-"""All losses of a few settled pixels, by the names of their weights in ``SparseSettings``."""
+"""All losses for sparse annotations, by the names of their weights in ``SparseSettings``."""
 
 
 class SparseTask(ImageTask):
-    """Several losses at once: some hold the settled pixels, others spread their labels to what looks alike.
+    """Weighted sum of losses: some fit the annotated pixels, others propagate their labels to similar pixels.
 
     Args:
         network: The segmenter.
-        settings: How it learns.
+        settings: Training settings.
         sparse: Settings of the losses.
-        weights: How much each loss counts, by its name in ``LOSSES``.
+        weights: Weight of each loss, by its name in ``LOSSES``.
         dsrg: Stride and CRF of the constrain loss.
-        background: Whether the data set has a background class; if not, its channel takes no part.
-        spread: How the images of a batch are shared out to that CRF.
+        background: Whether the data set has a background class; if not, its channel is excluded.
+        spread: Maps that CRF over the images of a batch.
     """
 
     network: DeepLabV3Plus
@@ -176,13 +176,13 @@ class SparseTask(ImageTask):
         self.spread = spread
 
     def losses(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Judge the views of a batch; each loss has a mean of its own."""
+        """Compute the losses of a batch; each loss is averaged over its own count."""
         seen = self.look(batch)
         found = [(weight, *LOSSES[name](seen)) for name, weight in self.weights.items()]
         return torch.stack([weight * total for weight, total, _ in found]), torch.stack([count for *_, count in found])
 
     def look(self, batch: dict[str, Tensor]) -> Seen:
-        """Let the network look at a batch."""
+        """Run the network on a batch."""
         images = batch["image"]
         logits, features = self.network.look(images.contiguous(memory_format=torch.channels_last))
         logits = logits.float() if self.background else without_background(logits.float())

@@ -1,4 +1,4 @@
-"""Settings of learning from a few labelled pixels; apart from the others, which load no torch."""
+"""Settings of training on sparse annotations; separate from the other settings, which do not load torch."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -18,43 +18,43 @@ USUAL_WEIGHTS = {
     "size": 0.1,
     "box_tightness": 0.1,
 }
-"""Losses of a few labelled pixels, and how much each counts where the labels ask for it.
+"""Default weights of the losses for sparse annotations, where the kinds of labels use them.
 
-The first five are the papers', the others were chosen here.
+The first five are published values, the others were chosen here.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseSettings:
-    """Learning from a few labelled pixels: weights of the losses, which add up.
+    """Training on sparsely annotated pixels: weights of the losses, which are summed.
 
-    null takes the usual weight where the kinds of labels ask for the loss, and 0 where they don't.
+    null means the default weight if the kinds of labels use the loss, and 0 otherwise.
     """
 
     partial_cross_entropy: float | None = None
-    """Cross entropy of the pixels that are settled; published weight 1."""
+    """Weight of the cross entropy of annotated pixels; published weight 1."""
     balanced_seed: float | None = None
-    """The same, background and foreground each by their own mean (DSRG); published weight 1."""
+    """Weight of the same with separate means for background and foreground (DSRG); published weight 1."""
     constrain: float | None = None
-    """Pull towards what a dense CRF makes of the output (SEC), with the CRF and stride of dsrg; published weight 1."""
+    """Weight of the divergence from the output's dense CRF (SEC), with crf and stride of dsrg; published weight 1."""
     tree_energy: float | None = None
-    """Pull towards the output filtered along spanning trees of colours and features; published weight 0.4."""
+    """Weight of the difference to the output filtered along colour and feature trees; published weight 0.4."""
     tree_sigma: float = 0.02
-    """Squared distance of colours, in [0, 1], at which the weight of a pixel has fallen to 1/e in that filter."""
+    """Squared colour distance, for colours in [0, 1], at which a pixel's weight in that filter falls to 1/e."""
     gated_crf: float | None = None
-    """Agreement of near pixels of like colour; published weight 0.1."""
+    """Weight of the gated CRF loss between neighbouring pixels of similar colour; published weight 0.1."""
     gated: GatedCrfSettings = field(default_factory=GatedCrfSettings)
     """Kernel of the gated CRF loss."""
     dense_crf: float | None = None
-    """Agreement of all pixels of like colour, as a share in [0, 1]; no kind asks for it."""
+    """Weight of the dense CRF loss between all pixels of similar colour, in [0, 1]; not used by default."""
     dense: CrfLossSettings = field(default_factory=CrfLossSettings)
     """Kernel of the dense CRF loss."""
     entropy: float | None = None
-    """Doubt about pixels that are not settled; no kind asks for it."""
+    """Weight of the entropy at pixels without annotation; not used by default."""
     size: float | None = None
-    """Size of classes that are known to be absent; no kind asks for it."""
+    """Weight of the size penalty of classes known to be absent; not used by default."""
     box_tightness: float | None = None
-    """Lines across boxes that meet nothing of the box's class; weight 0.1 where there are boxes."""
+    """Weight of the penalty on rows and columns of boxes without the box's class; 0.1 where there are boxes."""
 
     def __post_init__(self) -> None:
         for name in USUAL_WEIGHTS:
@@ -63,10 +63,10 @@ class SparseSettings:
         require(self.tree_sigma > 0, "tree_sigma", "must be positive", self.tree_sigma)
 
     def weights(self, asked: Collection[str]) -> dict[str, float]:
-        """Weights of the losses that take part.
+        """Return the non-zero weights of the losses.
 
         Args:
-            asked: Names of the losses that the labels ask for.
+            asked: Names of the losses that suit the kinds of labels.
         """
         given = {name: getattr(self, name) for name in USUAL_WEIGHTS}
         chosen = {

@@ -1,4 +1,4 @@
-"""How several processes train one network so that neither their number nor a resumption changes the result."""
+"""Distributed training whose result depends neither on the number of processes nor on resumption."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,15 +13,15 @@ from wsss.ranks import World
 
 
 class SumStrategy(SingleDeviceStrategy):
-    """Each process holds the whole network; the gradients of all are summed, in one go and in the parameters' order.
+    """Each process holds the whole network; gradients are summed over processes, at once and in parameter order.
 
     Lightning's DDP strategy averages over processes, which is wrong for losses whose counts differ between them, and it
-    reorders its buckets after the first backward pass, so that from three processes on a resumed training adds the same
-    numbers in another order than an undisturbed one.
+    reorders its buckets after the first backward pass, so that with three or more processes a resumed training adds the
+    same numbers in another order than an uninterrupted one.
 
     Args:
         device: This process's device.
-        world: The processes that train together; they have met before.
+        world: The processes that train together; already connected.
     """
 
     def __init__(self, device: torch.device, world: World) -> None:
@@ -34,7 +34,7 @@ class SumStrategy(SingleDeviceStrategy):
         return self.global_rank == 0
 
     def setup(self, trainer: Trainer) -> None:
-        """Move the network to its device and start from the weights of the first process."""
+        """Move the network to its device and load the weights of the first process."""
         super().setup(trainer)
         if self.world_size > 1:
             assert self.lightning_module is not None
@@ -52,11 +52,11 @@ class SumStrategy(SingleDeviceStrategy):
             ranks.barrier()
 
     def broadcast(self, obj: Any, src: int = 0) -> Any:  # noqa: ANN401, ARG002 - Lightning's signature
-        """Hand a value of the first process to all."""
+        """Broadcast a value of the first process to all."""
         return ranks.broadcast(obj) if self.world_size > 1 else obj
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:  # noqa: ANN401, ARG002
-        """Sum or average a tensor over the processes; Lightning compares the lengths of loaders with it."""
+        """Sum or average a tensor over the processes; Lightning uses it to compare the lengths of loaders."""
         if self.world_size == 1:
             return tensor
         total = tensor.clone()
@@ -67,8 +67,8 @@ class SumStrategy(SingleDeviceStrategy):
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its sum over all processes.
 
-    A parameter that this process did not use but another did receives the other's gradient; one that nobody used keeps
-    none, so that weight decay passes it by as it does in a single process.
+    A parameter that this process did not use but another did receives the other's gradient; one that no process used
+    keeps none, so that weight decay skips it as in a single process.
 
     Args:
         parameters: The same parameters in the same order in every process.
@@ -88,7 +88,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def copy_from_first(network: nn.Module) -> None:
-    """Give every process the parameters and buffers of the first."""
+    """Broadcast the parameters and buffers of the first process."""
     with torch.no_grad():
         for tensor in (*network.parameters(), *network.buffers()):
             whole = tensor.detach().contiguous()

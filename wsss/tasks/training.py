@@ -1,4 +1,4 @@
-"""Training: the same weights at the end, whether or not it was killed on the way, whatever the number of processes."""
+"""Training loop whose final weights do not depend on interruptions or on the number of processes."""
 
 import logging
 import os
@@ -44,27 +44,27 @@ def fit(
     on_step: Callable[[int, int], None] | None = None,
     description: str = "the network",
 ) -> None:
-    """Train a task to the end of its schedule; afterwards ``task.network`` holds the final weights, on the CPU.
+    """Train a task to the end of its schedule; then ``task.network`` holds the final weights, on the CPU.
 
-    A checkpoint lies in the folder after each epoch, and a training that was killed goes on from it to the very same
-    weights. Processes that have met before (``ranks.join``) train together.
+    A checkpoint is written to the folder after each epoch; an interrupted training resumes from it and ends with
+    exactly the same weights. Processes connected beforehand (``ranks.join``) train together.
 
     Args:
         task: The network, its loss and its settings.
-        loaders: A data module, or the batches of an epoch; a sampler with ``set_epoch`` is told the epoch.
-        settings: Where to train.
+        loaders: A data module, or the batches of an epoch; samplers with ``set_epoch`` are supported.
+        settings: Device settings.
         epochs: Length of the schedule.
-        folder: Where the checkpoint lies; it belongs to this training alone.
-        seed: Where the randomness of each epoch comes from; the global generators are seeded from it.
+        folder: Folder of the checkpoint; used by this training only.
+        seed: Seed of each epoch's randomness; the global generators are seeded from it.
         precision: ``bf16-mixed`` or ``32-true``, see ``resolve_precision``.
-        on_metrics: Told one row after each epoch, in the first process. ``task.history`` has all rows in the end,
-            those before a resumption too.
-        on_step: Told the steps done and the steps of the whole schedule after each step.
-        description: What is trained, for errors.
+        on_metrics: Called with one row after each epoch, in the first process. Finally, ``task.history`` has all rows,
+            those before a resumption included.
+        on_step: Called after each step with the number of completed steps and of all steps of the schedule.
+        description: Name of the network in error messages.
 
     Raises:
-        StoreError: If the checkpoint is damaged or can't be written.
-        StageError: If the loss stops being a number, or there is nothing to train on.
+        StoreError: If the checkpoint is damaged or cannot be written.
+        StageError: If the loss is not finite, or there is no training data.
         SettingsError: If BatchNorm would have to be synchronised between processes on CPUs.
     """
     here = ranks.world()
@@ -87,12 +87,12 @@ def fit(
 def _trainer(
     device: torch.device, world: World, precision: str, epochs: int, callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    """Make a trainer that leaves everything but the loop to us."""
+    """Create a trainer of which only the loop is used."""
     return pl.Trainer(
         accelerator=device.type,
         devices=1,
         strategy=SumStrategy(device, world),
-        # named, so that Lightning does not look for a cluster of its own
+        # named, so that Lightning does not detect a cluster by itself
         plugins=[SafeCheckpoints(), LightningEnvironment()],
         precision=precision,  # type: ignore[arg-type]
         max_epochs=epochs,
@@ -107,7 +107,7 @@ def _trainer(
 
 
 def _resumable(folder: Path, world: World) -> str | None:
-    """Path of the checkpoint if there is one; the first process decides for all."""
+    """Path of the checkpoint if it exists; the first process decides for all."""
     path = folder / CHECKPOINT
     found = path.exists()
     return str(path) if (ranks.broadcast(found) if world.size > 1 else found) else None
@@ -129,7 +129,7 @@ def _batches(loaders: pl.LightningDataModule | Loader) -> Iterator[tuple[Epochs,
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep Lightning from talking, and from turning Ctrl-C into an exit that nobody above can catch."""
+    """Silence Lightning, and keep it from turning Ctrl-C into an exit that callers cannot catch."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -152,13 +152,13 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """Keep CUDA from sums whose order changes from run to run; where it has no other way, torch warns."""
+    """Use deterministic CUDA algorithms; torch warns about operations that have none."""
     if device.type == "cpu":
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fill = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    # cuBLAS reads it when it starts
+    # cuBLAS reads this variable when it starts
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -171,10 +171,10 @@ def _deterministic(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _synchronised(task: Task, device: torch.device, world: World) -> Iterator[None]:
-    """Let BatchNorm layers that still learn their statistics see the batches of all processes.
+    """Synchronise the statistics of trainable BatchNorm layers over all processes.
 
     Raises:
-        SettingsError: If they would have to on CPUs, for which torch has no such layer, or are of a kind of their own.
+        SettingsError: If this is not possible: on CPUs, or for a custom kind of BatchNorm.
     """
     if world.size == 1 or not any(isinstance(m, _BatchNorm) and m.training for m in task.train().modules()):
         yield
@@ -183,7 +183,7 @@ def _synchronised(task: Task, device: torch.device, world: World) -> Iterator[No
         raise SettingsError("freeze_batchnorm", f"must be true for {world.size} processes on CPUs, got false")
     others = {type(module).__name__ for module in task.modules() if isinstance(module, _BatchNorm)} - PLAIN_NORMS
     if others:
-        # torch's layer would take their place and compute less: timm's also hold the activation
+        # torch's layer would replace them but do less: timm's also contain the activation
         rule = f"must be true for {world.size} processes and a network with {', '.join(sorted(others))}"
         raise SettingsError("freeze_batchnorm", f"{rule}, got false")
     synchronise = TorchSyncBatchNorm()

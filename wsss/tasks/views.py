@@ -1,4 +1,4 @@
-"""Showing the same images to a network several times: larger, smaller, mirrored."""
+"""Views of the same images for test-time augmentation: rescaled and mirrored."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from torch.nn.functional import interpolate
 def views_of(
     images: Float[Tensor, "B 3 H W"], scales: Sequence[float], *, flip: bool
 ) -> list[tuple[Float[Tensor, "V 3 h w"], list[bool]]]:
-    """Show images at several sizes, each size one batch.
+    """Rescale images to several sizes, one batch per size.
 
     Args:
         images: RGB in [0, 1].
-        scales: Multiples of the images' size.
+        scales: Scale factors.
         flip: Whether each batch also holds the mirrored images, after the others.
 
     Returns:
