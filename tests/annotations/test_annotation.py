@@ -145,7 +145,7 @@ def test_losses_are_those_of_all_kinds_each_once() -> None:
     ("annotation", "told"),
     [
         (Annotation(tags=ImageTags((4,))), "label 4"),
-        (Annotation(tags=ImageTags((0,))), "background is no tag"),
+        (Annotation(tags=ImageTags((0,))), "background is not a tag"),
         (Annotation(points=Points((Point(1, 3, 0),))), "row 3, column 0"),
         (Annotation(scribbles=Scribbles((Stroke(1, ((0, 0), (0, -1))),))), "row 0, column -1"),
         (Annotation(boxes=Boxes((Box(1, 0, 0, 4, 4),))), r"\(0, 0, 4, 4\)"),

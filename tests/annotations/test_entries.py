@@ -11,7 +11,7 @@ def test_a_value_tells_the_way_to_it() -> None:
     whole = parse_json('{"images": {"a b": [1, {"row": -1}]}}', "'x.json'")
     row = whole.members(("images",))["images"].members(("a b",))["a b"].entries()[1].members(("row",))["row"]
     assert row.where == "'x.json', entry images.a b[1].row,"
-    with pytest.raises(DataError, match=r"row, is -1, it must be a whole number from 0 to 100000; mend the file"):
+    with pytest.raises(DataError, match=r"row, is -1, it must be a whole number from 0 to 100000; fix the file"):
         row.whole()
     assert whole.where == "'x.json', at its top,"
 

@@ -153,14 +153,14 @@ def test_run_lengths_are_decoded_as_the_tools_of_coco_encode_them() -> None:
         ({"segmentation": {"size": 24, "counts": [24]}}, "annotation 5 has run lengths that do not fill"),
         ({"segmentation": {"size": None, "counts": [24]}}, "annotation 5 has run lengths that do not fill"),
         ({"segmentation": {"size": [4, 6], "counts": [[1], [2, 3]]}}, "annotation 5 has run lengths that do not fill"),
-        ({"segmentation": [[1, 1, 2, 2, 3]]}, "annotation 5 has a polygon that is no list x, y"),
-        ({"segmentation": [[1, 1, 2, 2, 3, 1e9]]}, "a polygon that is no list"),
-        ({"segmentation": [[1, 1, 2, 2, 3, 10**400]]}, "annotation 5 has a polygon that is no list"),
-        ({"segmentation": [[1, 1, 2, 2, 3, float("nan")]]}, "a polygon that is no list"),
-        ({"segmentation": [1, 1, 2, 2]}, "a polygon that is no list"),
-        ({"segmentation": [["a", 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
-        ({"segmentation": [[{}, 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
-        ({"segmentation": [[[1, 2], 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is no list"),
+        ({"segmentation": [[1, 1, 2, 2, 3]]}, "annotation 5 has a polygon that is not a list x, y"),
+        ({"segmentation": [[1, 1, 2, 2, 3, 1e9]]}, "a polygon that is not a list"),
+        ({"segmentation": [[1, 1, 2, 2, 3, 10**400]]}, "annotation 5 has a polygon that is not a list"),
+        ({"segmentation": [[1, 1, 2, 2, 3, float("nan")]]}, "a polygon that is not a list"),
+        ({"segmentation": [1, 1, 2, 2]}, "a polygon that is not a list"),
+        ({"segmentation": [["a", 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is not a list"),
+        ({"segmentation": [[{}, 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is not a list"),
+        ({"segmentation": [[[1, 2], 1, 2, 2, 3, 3]]}, "annotation 5 has a polygon that is not a list"),
         ({"segmentation": "none"}, "neither a list of polygons nor run lengths"),
         ({"segmentation": [], "bbox": [1, 2, 3]}, "annotation 5 has a box that is not x, y, width, height"),
         ({"segmentation": [], "bbox": {"a": 1}}, "annotation 5 has a box that is not x, y, width, height"),
@@ -174,7 +174,7 @@ def test_an_outline_that_is_none_is_an_error_that_names_its_annotation(
     with pytest.raises(ValueError, match=message):
         drawn(broken)
     dataset = data(make_coco(tmp_path, train={"a": [broken]}, val={"b": []}))
-    with pytest.raises(DataError, match=rf"instances_train2017\.json', image 'a', .*{message}.*; mend the file"):
+    with pytest.raises(DataError, match=rf"instances_train2017\.json', image 'a', .*{message}.*; fix the file"):
         dataset.truth("a")
 
 
@@ -206,7 +206,7 @@ def test_parts_and_years_are_chosen(tmp_path: Path) -> None:
     assert data(root, year=2014, val="").ids("val") == ()
     both = data(root, year=2014, train="val")
     assert both.ids("train") == both.ids("val") == ("COCO_val2014_02",)
-    with pytest.raises(DataError, match=r"instances_train2017\.json' is missing; set data\.root, data\.year"):
+    with pytest.raises(DataError, match=r"instances_train2017\.json' is missing; fix data\.root, data\.year"):
         data(root)
     with pytest.raises(SettingsError, match="train must name a part"):
         CocoSettings(train="")
@@ -243,7 +243,7 @@ IMAGE = {"id": 1, "file_name": "both.png", "height": 4, "width": 6}
             r"lost\.png' is missing \(1 of the 1 images of 'instances_tr",
         ),
         ({"images": [IMAGE, {**IMAGE, "file_name": "crowd.png"}]}, "lists the image 1 more than once"),
-        ({"images": [IMAGE, {**IMAGE, "id": 2}]}, "differ by their ending alone"),
+        ({"images": [IMAGE, {**IMAGE, "id": 2}]}, "differ only in their suffix"),
         ({"images": []}, "lists no image"),
         ({"images": [{"id": 1}]}, r"the entry of images at byte \d+: KeyError"),
         ({"images": [{**IMAGE, "height": 2**70}]}, r"the entry of images at byte \d+: OverflowError"),

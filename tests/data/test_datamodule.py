@@ -166,5 +166,5 @@ def test_a_batch_that_the_processes_cannot_share_is_refused() -> None:
 
 
 def test_nothing_to_learn_from_is_refused() -> None:
-    with pytest.raises(DataError, match="'synthetic' has no image to learn from"):
+    with pytest.raises(DataError, match="'synthetic' has no image to train on"):
         module(toys(), train_ids=())

@@ -101,8 +101,8 @@ def test_class_lists_with_gaps_or_nothing_in_them_are_refused(tmp_path: Path, li
 
 def test_a_missing_folder_names_its_setting(tmp_path: Path) -> None:
     require_folder(tmp_path, "data.root")
-    with pytest.raises(DataError, match=r"set data.root to where the data lie"):
+    with pytest.raises(DataError, match=r"set data.root to the folder of the data"):
         require_folder(tmp_path / "away", "data.root")
     (tmp_path / "list.txt").touch()
-    with pytest.raises(DataError, match=r"list\.txt' is a file, it must be a folder; set data.root to where"):
+    with pytest.raises(DataError, match=r"list\.txt' is a file, it must be a folder; set data.root to the folder"):
         require_folder(tmp_path / "list.txt", "data.root")

@@ -174,14 +174,14 @@ def test_images_may_lie_in_the_root_beside_the_masks(tmp_path: Path) -> None:
     [
         (("picture,tags", "a,cat"), r"has the columns picture, tags, it must have image and tags"),
         ((), r"has the columns none"),
-        (("image,tags", "a,cat", "z,cat"), r"line 3, names the image 'z', which is not there"),
-        (("image,tags", "a,cat", "a.png,dog"), r"line 3, names the image 'a\.png' once more"),
+        (("image,tags", "a,cat", "z,cat"), r"line 3, names the image 'z', which does not exist"),
+        (("image,tags", "a,cat", "a.png,dog"), r"line 3, names the image 'a\.png' again"),
         (("image,tags", "a,cat,dog"), r"line 2, has more cells than the first line; separate tags by semicolons"),
         (
             ("image,tags", "a,cat", "b"),
-            r"line 3, has no cell for tags; write 'b,' where it is known to be empty, or drop",
+            r"line 3, has no cell for tags; write 'b,' if it is known to be empty, or drop",
         ),
-        (("image,split,tags", "a,train,cat", "b,val"), r"line 3, has no cell for tags; write 'b,val,' where"),
+        (("image,split,tags", "a,train,cat", "b,val"), r"line 3, has no cell for tags; write 'b,val,' if"),
         (("image,tags,split", "a,cat,test"), r"line 2, has the split 'test', it must be train or val"),
         (("image,tags", 'a,"cat', "b,dog"), r"can't be read as a table \(unexpected end of data\); close its quotes"),
         (("image,tags", f"a,{'cat;' * 40_000}"), r"can't be read as a table \(field larger than"),

@@ -318,7 +318,7 @@ def test_labels_of_a_turned_image_are_refused_by_name(tmp_path: Path) -> None:
     assert with_labels(SOURCE, settings).annotation(name).points == Points((Point(1, 0, 0),), radius=2)
     write_manifest(tmp_path / "labels.json", given, SOURCE.classes, {name: (4 * width, 4 * height)})
     with pytest.raises(
-        DataError, match=rf"labels.json', image '{name}': its labels are of an image of {4 * width} rows and"
+        DataError, match=rf"labels.json', image '{name}': its labels are for an image of {4 * width} rows and"
     ):
         with_labels(SOURCE, settings).annotation(name)
 
@@ -347,7 +347,7 @@ def test_a_budget_is_a_fair_sample_of_the_classes_that_a_manifest_alone_names(tm
     ],
 )
 def test_settings_of_drawn_labels_are_refused_where_labels_are_given(drawing: dict[str, Any]) -> None:
-    told = r"^\w+\.\w+ must be left alone with labels\.source=manifest, it is for drawn"
+    told = r"^\w+\.\w+ must keep its default with labels\.source=manifest, it applies to simulated"
     with pytest.raises(SettingsError, match=told):
         LabelSettings(source="manifest", manifest="labels.json", **drawing)
     # what says how given labels are used is not

@@ -29,7 +29,7 @@ PLACES = ("entry ", "at its top", "an object names", r"line \d", r"at byte \d", 
 ENTRY = re.compile("|".join((*PLACES, "pickle of plain values", "looks like")))
 """How a sentence says where in the file; some damages are of the whole file."""
 
-WHOLE = re.compile(r"thousands|outermost element|holds a |labels of no image|holds clicks into|has no line 'image")
+WHOLE = re.compile(r"thousands|root element|holds a |labels of any image|holds no clicks|has no line 'image")
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_cues_become_points_of_the_images_that_their_list_names(tmp_path: Path, 
         "two": Annotation(points=Points((Point(2, 1, 4),))),
     }
     assert read.sizes == {"one": (4, 7), "two": (4, 7)}
-    for option, message in {"ids": "add --ids", "images": "add --images", "grid": "mend --grid"}.items():
+    for option, message in {"ids": "add --ids", "images": "add --images", "grid": "fix --grid"}.items():
         with pytest.raises(DataError, match=message):
             import_labels(path, classes=CLASSES, **{**cues, option: 1 if option == "grid" else None})
     with pytest.raises(DataError, match="set --grid to the side"):

@@ -51,10 +51,10 @@ def test_lists_instead_of_arrays_and_files_of_numpy_1_are_read(tmp_path: Path) -
         ({"2007_000032": [0.3, 0.7, 0.0]}, r"image '2007_000032', has \[0\.3 0\.7 0\. \] .* zeros and ones"),
         (
             {"2007_000032": [[1], [0, 1]]},
-            r"image '2007_000032', has entries of several lengths in one row, it must be 3",
+            r"image '2007_000032', has entries of different lengths in one row, it must be 3",
         ),
-        ({"2008_1": [0.0, 0.0, 1.0]}, r"names none of the images, its first is '2008_1' and theirs"),
-        ({}, "names none of the images, its first is None"),
+        ({"2008_1": [0.0, 0.0, 1.0]}, r"contains none of the images: its first key is '2008_1', the first image is"),
+        ({}, "contains none of the images: its first key is None"),
     ],
 )
 def test_what_is_no_table_of_tags_is_refused_with_the_cure(tmp_path: Path, table: object, message: str) -> None:

@@ -92,7 +92,7 @@ def test_tags_are_read_from_xml_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"unseen\.xml' names an object 'cow'.*add it to classes\.txt"):
         dataset.tags("unseen")
     write(root / "Annotations" / "unseen.xml", "<annotation>")
-    with pytest.raises(DataError, match=r"unseen\.xml' is no XML"):
+    with pytest.raises(DataError, match=r"unseen\.xml' is not XML"):
         dataset.tags("unseen")
 
 
@@ -339,7 +339,7 @@ def test_published_tags_that_disagree_with_the_masks_are_kept() -> None:
 def test_xml_of_an_encoding_that_nobody_can_read_is_refused(tmp_path: Path, encoding: str) -> None:
     root = make_default(tmp_path)
     write(root / "Annotations" / "cats.xml", f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
-    with pytest.raises(DataError, match=r"cats\.xml' is no XML \(.*\); replace the file or delete it"):
+    with pytest.raises(DataError, match=r"cats\.xml' is not XML \(.*\); replace the file or delete it"):
         voc(root, tags="xml").tags("cats")
 
 

@@ -124,11 +124,11 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, servers: Path) -> No
 
 @pytest.mark.usefixtures("servers")
 def test_nothing_is_fetched_unless_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"voc' is missing, .* data\.download=true to fetch VOC 2012 to there"):
+    with pytest.raises(DataError, match=r"voc' is missing, .* data\.download=true to download VOC 2012 there"):
         open_dataset(VocSettings(root=str(tmp_path / "voc")))
     assert left(tmp_path) == []
     voc(tmp_path / "voc")
-    with pytest.raises(DataError, match=r"train_aug\.txt' is missing.*data\.download=true to make it of the masks"):
+    with pytest.raises(DataError, match=r"train_aug\.txt' is missing.*data\.download=true to create it from the masks"):
         open_dataset(VocSettings(root=str(tmp_path / "voc"), tags="xml", train_list="train_aug"))
 
 
@@ -144,7 +144,9 @@ def test_an_archive_with_another_checksum_is_refused_in_one_sentence(tmp_path: P
 def test_an_archive_that_can_not_be_fetched_may_be_put_there_by_hand(tmp_path: Path, servers: Path) -> None:
     archive = next(servers.glob("*.tar"))
     archive.rename(tmp_path / "by hand")
-    with pytest.raises(DataError, match=r"can't be fetched .*No such file.* by hand to '.*voc\.download/VOC.*\.tar'"):
+    with pytest.raises(
+        DataError, match=r"can't be downloaded .*No such file.* by hand to '.*voc\.download/VOC.*\.tar'"
+    ):
         voc(tmp_path / "voc")
     (tmp_path / "by hand").rename(tmp_path / ".voc.download" / archive.name)
     assert voc(tmp_path / "voc").ids("val") == tuple(MEASURED)

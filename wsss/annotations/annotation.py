@@ -1,4 +1,4 @@
-"""What a person gave for one image: any mix of kinds, heard with one voice."""
+"""All labels of one image: any mix of kinds behind one interface."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
@@ -22,16 +22,16 @@ from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Segments
 class Annotation:
     """All labels of one image; a kind that is None was not given, an empty one was.
 
-    The kinds stand in the order in which they are believed: where two of them settle a pixel, the later one counts.
+    Kinds are listed by increasing priority; later ones overwrite earlier ones.
 
     Attributes:
-        tags: Classes that were named.
-        boxes: Rectangles around things.
+        tags: Image tags.
+        boxes: Bounding boxes.
         points: Clicks.
         scribbles: Strokes.
         masks: The label of every pixel.
-        tags_complete: Whether the classes that are named, by whatever kind, are all there are. If not they are lower
-            bounds: they are there, and of the others nothing is known, unless boxes or a mask say it (``decided``).
+        tags_complete: Whether the classes named by any kind are all classes in the image. If not, they are a lower
+            bound: the presence of other classes is unknown, unless boxes or a mask determine it (``decided``).
     """
 
     tags: ImageTags | None = None
@@ -42,7 +42,7 @@ class Annotation:
     tags_complete: bool = False
 
     def given(self) -> Iterator[WeakLabel]:
-        """The kinds that were given, the most believed last."""
+        """Yield the kinds that were given, by increasing priority."""
         for entry in fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, WeakLabel):
@@ -54,12 +54,12 @@ class Annotation:
         return tuple(label.kind for label in self.given())
 
     def only(self, kinds: Collection[str]) -> "Annotation":
-        """What is left when some kinds may not be seen.
+        """Return the annotation restricted to some kinds.
 
-        The classes stay all there are only if those that are still named are the same.
+        The remaining tags stay complete only if no class name was lost.
 
         Args:
-            kinds: Names of the kinds that may be seen.
+            kinds: Names of the kinds to keep.
         """
         hidden: dict[str, Any] = {kind: None for kind in self.kinds if kind not in kinds}
         left = replace(self, **hidden)
@@ -67,33 +67,33 @@ class Annotation:
         return replace(left, tags_complete=complete)
 
     def named(self) -> frozenset[int]:
-        """Foreground labels that any kind says are there."""
+        """Foreground labels that any kind names."""
         return frozenset().union(*(label.labels() for label in self.given())) - {BACKGROUND}
 
     @property
     def decided(self) -> bool:
-        """Whether it is known of every class whether it is there.
+        """Whether the presence of every class is known.
 
-        So say complete tags, boxes around every thing, and a mask that knows some pixel.
+        That is so with complete tags, boxes around every object, or a mask with a known pixel.
         """
         masked = self.masks is not None and bool(self.masks.labels())
         return self.tags_complete or self._boxed or masked
 
     def presence(self, classes: int) -> tuple[Bool[Tensor, " C"], Bool[Tensor, " C"]]:
-        """Which of the C classes are there, and of which of them it is known whether they are."""
+        """Return which of the C classes are present, and for which of them presence or absence is known."""
         present = torch.zeros(classes, dtype=torch.bool)
         present[[label - 1 for label in self.named()]] = True
         return present, torch.ones_like(present) if self.decided else present.clone()
 
     def seeds(self, image: Image, classes: int) -> LabelMap:
-        """Label the pixels that are settled, (H, W) uint8, ``IGNORE`` elsewhere.
+        """Return the labels of settled (annotated) pixels, (H, W) uint8, ``IGNORE`` elsewhere.
 
-        Where one kind settles what another rules out, nothing is settled: one of the two is a mistake.
+        Where one kind settles a label that another rules out, the pixel stays unlabelled: one of the two is wrong.
         """
         return self.settle(image, classes)[0]
 
     def settle(self, image: Image, classes: int) -> tuple[LabelMap, LabelMap | None]:
-        """Label the pixels that are settled, see ``seeds``, and those whose label is likely, None if there are none."""
+        """Return the settled labels, see ``seeds``, and likely but uncertain labels, None if there are none."""
         size = (image.shape[1], image.shape[2])
         settled, likely = nothing_known(size), nothing_known(size)
         for label in self.given():
@@ -108,7 +108,7 @@ class Annotation:
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
         """Mark the labels that no kind rules out at each pixel; None if nothing is ruled out.
 
-        Where kinds contradict each other so that no label is left, only the last of them is heard.
+        Where kinds contradict each other so that no label is left, only the last one counts.
         """
         total: Tensor | None = None
         for label in self.given():
@@ -119,13 +119,13 @@ class Annotation:
         return total
 
     def mend(self, labels: LabelMap) -> LabelMap:
-        """Take back what pseudo labels have lost of the annotation, (H, W)."""
+        """Restore parts of the annotation that pseudo labels have lost, (H, W)."""
         for label in self.given():
             labels = label.mend(labels)
         return labels
 
     def ties(self, size: Size) -> Segments | None:
-        """Number the regions whose pixels belong together, from 1; 0 elsewhere, None without any."""
+        """Number the regions whose pixels share one label, from 1; 0 elsewhere, None if there are none."""
         total: Tensor | None = None
         for label in self.given():
             own = label.ties(size)
@@ -136,29 +136,29 @@ class Annotation:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """Names of the training losses that suit what was given, each once."""
+        """Names of the training losses that suit the given kinds, without duplicates."""
         return tuple(dict.fromkeys(name for label in self.given() for name in label.losses))
 
     def without_background(self) -> "Annotation":
-        """What is left in a data set whose label 0 is no class.
+        """Return the annotation for a data set whose label 0 is not a class.
 
-        Boxes say no more of what lies outside, but where every thing had one the classes stay all there are.
+        Boxes no longer say anything about pixels outside, but if every object had one the tags stay complete.
         """
         given: dict[str, Any] = {label.kind: label.without_background() for label in self.given()}
         return replace(self, **given, tags_complete=self.tags_complete or self._boxed)
 
     def resized(self, old: Size, new: Size) -> "Annotation":
-        """The same labels for an image that was shrunk or enlarged."""
+        """The same labels for a resized image."""
         if old == new:
             return self
         given: dict[str, Any] = {label.kind: label.resized(old, new) for label in self.given()}
         return replace(self, **given)
 
     def check(self, size: Size, classes: int) -> None:
-        """Refuse what can't be in an image.
+        """Check the annotation against the image and the classes.
 
         Raises:
-            DataError: If a label is none of the data set's or a place lies outside of the image.
+            DataError: If a label is not one of the data set's or a position lies outside of the image.
         """
         for label in self.given():
             label.check(size, classes)

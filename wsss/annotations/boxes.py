@@ -1,4 +1,4 @@
-"""Boxes: an upright rectangle around each thing (Dai et al., ICCV 2015; Khoreva et al., CVPR 2017)."""
+"""Boxes: an axis-aligned rectangle around each object (Dai et al., ICCV 2015; Khoreva et al., CVPR 2017)."""
 
 from dataclasses import dataclass, field, replace
 
@@ -14,10 +14,10 @@ from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle around one thing, half-open: ``bottom`` and ``right`` lie beyond its last pixel.
+    """A rectangle around one object, half-open: ``bottom`` and ``right`` lie beyond its last pixel.
 
     Attributes:
-        label: Class of the thing.
+        label: Class of the object.
         top: First row.
         left: First column.
         bottom: One more than the last row.
@@ -42,18 +42,18 @@ class Boxes(WeakLabel):
 
     Attributes:
         boxes: The boxes, in any order.
-        complete: Whether every thing of every class has one, so that what lies outside of all is background.
-        grabcut: Whether things are cut out of their boxes by their colours; else only what lies outside is settled.
-        core: How deep inside of a thing that was cut a pixel is settled, in halves of its box's smaller side; of the
-            others in a box the cut is likely. 0 settles all that was cut out.
-        reset_below: Share of its box below which a thing's pseudo labels are replaced by the whole box.
+        complete: Whether every object of every class has a box, so that pixels outside of all boxes are background.
+        grabcut: Whether objects are segmented inside their boxes by GrabCut; else only pixels outside are settled.
+        core: Depth inside a segmented object from which its pixels are settled, in halves of the box's shorter side;
+            other pixels of the box get likely labels. 0 settles the whole object.
+        reset_below: Share of its box below which an object's pseudo labels are replaced by the whole box.
     """
 
     boxes: tuple[Box, ...]
     complete: bool = True
     grabcut: bool = True
     core: float = 0.0
-    # no part of what was given: what was given has the same hash whatever is made of it later
+    # excluded from repr, so that an annotation's hash does not depend on its later use
     reset_below: float = field(default=0.5, repr=False)
 
     kind = "boxes"
@@ -64,11 +64,11 @@ class Boxes(WeakLabel):
         return frozenset(box.label for box in self.boxes)
 
     def seeds(self, image: Image) -> LabelMap | None:
-        """Background outside of all boxes, and what GrabCut cuts out inside; smaller boxes on top."""
+        """Background outside of all boxes, and GrabCut segments inside; smaller boxes overwrite larger ones."""
         return self.settle(image)[0]
 
     def settle(self, image: Image) -> tuple[LabelMap | None, LabelMap | None]:
-        """Settle what ``seeds`` says; what GrabCut takes for a thing, or for the background in a box, is likely."""
+        """Return the labels of ``seeds``, and GrabCut's segments and background inside boxes as likely labels."""
         size = (image.shape[1], image.shape[2])
         covered, drawn = self._covered(size), nothing_known(size)
         if self.complete:
@@ -77,12 +77,12 @@ class Boxes(WeakLabel):
             return drawn if self.complete or self.boxes else None, None
         cut = cut_boxes(image, self.as_tensor())
         cores = cores_of_cut(cut, self.as_tensor(), self.core)
-        # boxes that leave things over say nothing of the background
+        # boxes that do not cover all objects say nothing about the background
         said = covered & ((cut != BACKGROUND) | self.complete)
         return torch.where(cores == IGNORE, drawn, cores), torch.where(said, cut, IGNORE)
 
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"] | None:
-        """Background anywhere, and each class inside of its boxes; nothing is ruled out unless all things have one."""
+        """Background anywhere, and each class inside of its boxes; None unless every object has a box."""
         if not self.complete:
             return None
         marks = torch.zeros(classes + 1, *size, dtype=torch.bool)
@@ -92,42 +92,42 @@ class Boxes(WeakLabel):
         return marks
 
     def mend(self, labels: LabelMap) -> LabelMap:
-        """Fill the boxes of which too little is left, where all things have one (SDI)."""
+        """Fill the boxes of which too little is left, if every object has a box (SDI)."""
         if not (self.complete and self.reset_below):
             return labels
         return reset_shrunk_segments(labels, self.as_tensor(), self.reset_below)
 
     def as_tensor(self) -> Tensor:
-        """One row for each box, (N, 5) int64: label, top, left, bottom, right; the largest first, in whatever order."""
+        """One row per box, (N, 5) int64: label, top, left, bottom, right; the largest first, in a definite order."""
         rows = [[box.label, box.top, box.left, box.bottom, box.right] for box in self.boxes]
         rows.sort(key=lambda row: (-(row[3] - row[1]) * (row[4] - row[2]), row))
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
 
     def without_background(self) -> "Boxes":
-        """The same boxes, which say nothing of what lies outside."""
+        """The same boxes, without the statement that pixels outside are background."""
         return replace(self, complete=False)
 
     def resized(self, old: Size, new: Size) -> "Boxes":
-        """The same boxes in an image that was shrunk or enlarged; each keeps a pixel."""
+        """The same boxes for a resized image; each keeps at least one pixel."""
         boxes = []
         for box in self.boxes:
-            # all pixels that it touches, and so at least one
+            # all pixels that it touches, and thus at least one
             top, left = box.top * new[0] // old[0], box.left * new[1] // old[1]
             bottom, right = -(-box.bottom * new[0] // old[0]), -(-box.right * new[1] // old[1])
             boxes.append(Box(box.label, top, left, bottom, right))
         return replace(self, boxes=tuple(boxes))
 
     def check(self, size: Size, classes: int) -> None:
-        """Refuse boxes that are empty, of the background or beyond the image, besides what no kind may name."""
+        """Also check that no box is empty, of the background or beyond the image."""
         super().check(size, classes)
         for box in self.boxes:
             place = f"({box.top}, {box.left}, {box.bottom}, {box.right})"
             if box.label == BACKGROUND:
-                raise DataError(f"box {place} is of label 0, a box holds a thing of a class; mend the manifest")
+                raise DataError(f"box {place} is of label 0, a box holds an object of a class; fix the manifest")
             if not (0 <= box.top < box.bottom <= size[0] and 0 <= box.left < box.right <= size[1]):
                 raise DataError(
                     f"a box lies at {place}, it must hold a pixel and lie in an image of {size[0]} rows and {size[1]} "
-                    f"columns (top, left, bottom, right; the last two excluded); mend the manifest"
+                    f"columns (top, left, bottom, right; the last two excluded); fix the manifest"
                 )
 
     def _covered(self, size: Size) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which images are labelled within a budget: the first ones of an order that is the same for every kind of label."""
+"""Selection of images within a labelling budget: a prefix of one order that is the same for all kinds of labels."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,27 +9,27 @@ from wsss.errors import DataError
 from wsss.types import Tags
 
 _CANDIDATES = 32
-"""So many images of a class are weighed against each other at each step, so that large data sets stay quick."""
+"""Candidate images of a class compared at each step, which bounds the run time on large data sets."""
 
 _ROUNDING = 1e-9
-"""Sums of seconds may exceed a budget by this share of it: ten times 2.21 is not 22.1 to a computer."""
+"""Relative tolerance when comparing sums of seconds with a budget: in floating point, ten times 2.21 is not 22.1."""
 
 
 def labelling_order(ids: Sequence[str], tags: Sequence[Tags | None], seed: int) -> list[str]:
-    """Order images so that the first n of them, for any n, show the classes as the whole data set does.
+    """Order images so that the first n of them, for any n, have class frequencies like the whole data set.
 
-    At each step the class is served of which the smallest share of images was taken so far, the rarest one first
-    (Adams' method of apportionment): each class comes once before any comes for a second time on its own account, and
-    from then on all in proportion. Of the next images of that class, in an order drawn from the seed, the one is taken
-    that brings the counts of all classes nearest to their proportion (squared distance over expected count). Images
-    without any class, and those whose tags are unknown, count as a class each.
+    At each step, pick the class with the smallest fraction of its images selected so far, the rarest one on ties
+    (Adams' method of apportionment). Each class thus gets one image before any gets a second one on its own account,
+    and from then on all grow in proportion. Among the next images of that class, in a seeded random order, take the one
+    that brings the counts of all classes closest to their proportion (squared distance over expected count). Images
+    without any class, and those whose tags are unknown, are treated as two further classes.
 
-    The tags serve to draw a fair sample, not to train on; no kind of label is paid for to know them.
+    The tags are used to draw a fair sample, not to train on; their cost is not charged to any kind of label.
 
     Args:
-        ids: Names of the images; in which order they come makes no difference.
+        ids: Names of the images; their order has no effect.
         tags: Tags of each image.
-        seed: Decides between images that serve equally well.
+        seed: Seed that breaks ties between images.
 
     Returns:
         All names.
@@ -41,20 +41,20 @@ def labelling_order(ids: Sequence[str], tags: Sequence[Tags | None], seed: int) 
 
 
 def within_budget(order: Sequence[str], seconds_of: Callable[[str], float], budget_seconds: float) -> tuple[str, ...]:
-    """Take images from the front of the order until the next one would cost more than is left.
+    """Select images from the front of the order until the next one costs more than what is left.
 
-    None is skipped to fit in a cheaper one behind it: a larger budget only ever adds images.
+    None is skipped in favour of a cheaper one behind it, so a larger budget only adds images.
 
     Args:
-        order: Names of images, the first to be labelled first.
-        seconds_of: Seconds that the labels of an image cost; asked of no image beyond the first that is too dear.
-        budget_seconds: Seconds that may be spent.
+        order: Names of images by priority.
+        seconds_of: Annotation cost of an image in seconds; not called beyond the first image that exceeds the budget.
+        budget_seconds: Budget in seconds.
 
     Returns:
         Names of the images that are labelled, in the given order.
 
     Raises:
-        DataError: If the budget does not pay for the first image.
+        DataError: If the budget is too small for the first image.
     """
     left = budget_seconds * (1 + _ROUNDING)
     for place, name in enumerate(order):
@@ -71,7 +71,7 @@ def within_budget(order: Sequence[str], seconds_of: Callable[[str], float], budg
 
 
 def _strata(tags: Sequence[Tags | None]) -> NDArray[np.bool_]:
-    """Which strata each image lies in, (N, S), the rarest first: the classes, no class at all, and unknown."""
+    """Strata of each image, (N, S), the rarest first: the classes, no class at all, and unknown."""
     classes = max((len(entry) for entry in tags if entry is not None), default=0)
     table = np.zeros((len(tags), classes + 2), dtype=bool)
     for row, entry in zip(table, tags, strict=True):
@@ -85,7 +85,7 @@ def _strata(tags: Sequence[Tags | None]) -> NDArray[np.bool_]:
 
 
 def _serve(table: NDArray[np.bool_]) -> list[int]:
-    """Order the rows so that each column is served evenly; of rows that serve equally well, the first one first."""
+    """Order the rows so that each column is covered evenly; of equally good rows, the first one is taken."""
     sizes = table.sum(axis=0)
     rate = sizes / max(1, len(table))
     served = np.zeros_like(sizes)
@@ -94,7 +94,7 @@ def _serve(table: NDArray[np.bool_]) -> list[int]:
     order: list[int] = []
     while len(order) < len(table):
         rows = _next_of(waiting[int((served / sizes).argmin())], taken)
-        # sum of (ahead + row)^2 / rate, less what is the same for all rows
+        # sum of (ahead + row)^2 / rate, without terms that are the same for all rows
         ahead = served - rate * (len(order) + 1)
         best = rows[int((table[rows] @ ((2 * ahead + 1) / rate)).argmin())]
         taken[best] = True
@@ -104,7 +104,7 @@ def _serve(table: NDArray[np.bool_]) -> list[int]:
 
 
 def _next_of(queue: list[int], taken: NDArray[np.bool_]) -> list[int]:
-    """Look at the next rows of a queue, whose front is its end, and drop those that were taken meanwhile."""
+    """Return the next rows of a queue (its front is the list's end), dropping those taken meanwhile."""
     found: list[int] = []
     while queue and len(found) < _CANDIDATES:
         row = queue.pop()

@@ -1,6 +1,6 @@
-"""The manifest: labels of all kinds and many images as one text, see docs/MANIFEST.md.
+"""The manifest: labels of all kinds and many images as one JSON text, see docs/MANIFEST.md.
 
-What is data is in the text; what is a setting (the radius of a click, whether boxes are cut by colour) is not.
+It contains annotations only; how they are used (radius of a click, GrabCut in boxes) is a matter of settings.
 """
 
 import json
@@ -23,24 +23,24 @@ FORMAT = "wsss-labels"
 VERSION = 1
 
 WIDEST = 1000
-"""Pixels that a pen may be wide."""
+"""Maximum width of a pen in pixels."""
 
 Fields = dict[str, Any]
 Members = Mapping[str, Entry]
 Numbers = Mapping[str, int | None]
-"""The label of each class that the file lists; None where the classes asked for don't have it."""
+"""Label of each class in the file; None for classes that are not among the requested ones."""
 
 
 def encode(annotations: Mapping[str, Annotation], classes: Classes, sizes: Mapping[str, Size] | None = None) -> str:
-    """Write annotations as a manifest; the same ones always give the same text.
+    """Write annotations as a manifest; equal annotations give equal text.
 
     Args:
-        annotations: What is known about each image, by its name.
+        annotations: Annotation of each image, by its name.
         classes: Names of the foreground classes; label k is ``classes[k - 1]``.
-        sizes: Height and width of the images of which they are known.
+        sizes: Height and width of images, where known.
 
     Raises:
-        DataError: If an annotation names none of the classes or can't be in its image.
+        DataError: If an annotation has an unknown class or does not fit its image.
     """
     manifest = Manifest(classes=classes, annotations=annotations, sizes=sizes or {})
     manifest.check("the labels to be written")
@@ -59,14 +59,13 @@ def decode(text: str, classes: Classes | None = None, *, name: str = "the manife
     """Read a manifest.
 
     Args:
-        text: What ``encode`` or somebody else wrote.
-        classes: Names of the classes by which labels are numbered, such as those of a data set; those of the manifest
-            if not given. Classes are told by their names, so the order of the manifest's does not matter.
-        name: What to call it in messages, such as its file in quotes.
+        text: A manifest, written by ``encode`` or by hand.
+        classes: Class names that define the label numbers, such as those of a data set; the manifest's own if None.
+            Classes are matched by name, so their order in the manifest does not matter.
+        name: Name of the text in error messages, such as its file in quotes.
 
     Raises:
-        DataError: If it is no manifest, of a later version, or says something that can't be; or names a class that is
-            not asked for.
+        DataError: If it is not a manifest, has a later version, is inconsistent, or uses a class that is not requested.
     """
     whole = parse_json(text, name)
     _check_version(whole)
@@ -96,7 +95,7 @@ def _check_version(whole: Entry) -> None:
 
 
 def _fields(annotation: Annotation, size: Size | None, names: Mapping[int, str | None]) -> Fields:
-    """Write one image; what was not given is left out."""
+    """Write one image; kinds that were not given are left out."""
     fields: Fields = {} if size is None else {"size": list(size)}
     for kind, part in PARTS.items():
         value = getattr(annotation, kind)
@@ -203,7 +202,7 @@ def _read_mask(members: Members, numbers: Numbers) -> Mask:
 
 
 class Part(NamedTuple):
-    """How one kind of labels stands in a manifest: under which keys, and what writes and reads it."""
+    """Representation of one kind of labels in a manifest: its keys, its writer and its reader."""
 
     keys: tuple[str, ...]
     write: Callable[[Any, Mapping[int, str | None]], Fields]
@@ -219,6 +218,6 @@ PARTS = {
     "boxes": Part(("boxes", "boxes_complete"), _write_boxes, _read_boxes),
     "masks": Part(("mask",), _write_mask, _read_mask),
 }
-"""All kinds of labels; a new one is a line here and a file beside this one."""
+"""All kinds of labels; to add one, add a line here and a module beside this one."""
 
 KEYS = ("size", "tags_complete", *(key for part in PARTS.values() for key in part.keys))

@@ -1,4 +1,4 @@
-"""Values of a file that others wrote, each of which knows where it stands, so that an error can say so."""
+"""Values of external files that know their position, so that error messages can name it."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from typing import Any
 from wsss.errors import DataError, nearest
 
 LARGEST = 100_000
-"""No image has more rows or columns, so no coordinate is larger."""
+"""Upper bound on rows, columns and coordinates of an image."""
 
-MEND = "mend the file"
+MEND = "fix the file"
 
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 40
@@ -23,9 +23,9 @@ class Entry:
     """One value of a file.
 
     Attributes:
-        value: What JSON makes of it.
-        key: Its name or its number from 0 in what holds it; the name of the file for what nothing holds.
-        holder: What holds it; None for the whole of the file.
+        value: The parsed JSON value.
+        key: Its key or index in its container; the name of the file for the root.
+        holder: Its container; None for the root.
     """
 
     value: Any
@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def where(self) -> str:
-        """The file and the way to the value in it: ``'a.json', entry images.one.points[2],``."""
+        """The file and the path to the value in it: ``'a.json', entry images.one.points[2],``."""
         steps, entry = [], self
         while entry.holder is not None:
             steps.append(f"[{entry.key}]" if type(entry.key) is int else f".{entry.key}")
@@ -43,16 +43,16 @@ class Entry:
         return f"{entry.key}, entry {way}," if way else f"{entry.key}, at its top,"
 
     def wrong(self, rule: str, cure: str = MEND) -> DataError:
-        """An error that says what the value is and must be.
+        """Create an error that states the value and the rule it breaks.
 
         Args:
             rule: What must hold: ``must be a text``.
-            cure: What to do.
+            cure: How to fix it.
         """
         return DataError(f"{self.where} is {_SHORT.repr(self.value)}, it {rule}; {cure}")
 
     def table(self) -> Iterator[tuple[str, "Entry"]]:
-        """The members of an object with any names."""
+        """Yield the members of an object with arbitrary keys."""
         if type(self.value) is not dict:
             raise self.wrong("must be an object {…}")
         for name, value in self.value.items():
@@ -61,15 +61,15 @@ class Entry:
     def members(
         self, required: Collection[str], optional: Collection[str] = (), *, others: bool = False
     ) -> dict[str, "Entry"]:
-        """The members of an object with known names.
+        """Return the members of an object with known keys.
 
         Args:
-            required: Names that must be there.
-            optional: Names that may be there.
-            others: Whether there may be more, which are of no interest.
+            required: Keys that must exist.
+            optional: Keys that may exist.
+            others: Whether other keys are allowed and ignored.
 
         Raises:
-            DataError: If it is no object, lacks a name or has one that nobody knows.
+            DataError: If it is not an object, lacks a key or has an unknown one.
         """
         held = dict(self.table())
         known = (*required, *optional)
@@ -78,60 +78,60 @@ class Entry:
             raise DataError(f"{self.where} has no '{missing[0]}', it must have {', '.join(required)}; {MEND}")
         unknown = [] if others else [name for name in held if name not in known]
         if unknown:
-            raise DataError(f"{self.where} has a '{unknown[0]}', which nobody knows; {nearest(unknown[0], known)}")
+            raise DataError(f"{self.where} has the unknown key '{unknown[0]}'; {nearest(unknown[0], known)}")
         return {name: entry for name, entry in held.items() if name in known}
 
     def entries(self) -> list["Entry"]:
-        """The values of a list."""
+        """Return the values of a list."""
         if type(self.value) is not list:
             raise self.wrong("must be a list […]")
         return [Entry(value, number, self) for number, value in enumerate(self.value)]
 
     def pair(self) -> tuple["Entry", "Entry"]:
-        """The values of a list of two."""
+        """Return the values of a list of two."""
         held = self.entries()
         if len(held) != 2:
             raise self.wrong("must be a list of two values")
         return held[0], held[1]
 
     def whole(self, least: int = 0, most: int = LARGEST) -> int:
-        """A whole number in [least, most]."""
+        """Return a whole number in [least, most]."""
         if type(self.value) is not int or not least <= self.value <= most:
             raise self.wrong(f"must be a whole number from {least} to {most}")
         return self.value
 
     def number(self, least: float = -LARGEST, most: float = LARGEST) -> float:
-        """A finite number in [least, most]."""
+        """Return a finite number in [least, most]."""
         fits = type(self.value) in (int, float) and math.isfinite(self.value) and least <= self.value <= most
         if not fits:
             raise self.wrong(f"must be a number from {least:g} to {most:g}")
         return float(self.value)
 
     def text(self) -> str:
-        """A text that is not empty."""
+        """Return a non-empty text."""
         if type(self.value) is not str or not self.value.strip():
             raise self.wrong("must be a text that is not empty")
         return self.value
 
     def flag(self) -> bool:
-        """True or false."""
+        """Return true or false."""
         if type(self.value) is not bool:
             raise self.wrong("must be true or false")
         return self.value
 
 
 def parse_json(text: str, name: str, *, without: Collection[str] = ()) -> Entry:
-    """Read JSON in which no name stands twice.
+    """Parse JSON without duplicate keys.
 
-    Numbers may be infinite or none at all, as many programs write them: whoever asks for one refuses them.
+    NaN and infinity are accepted, as many programs write them; ``number`` rejects them.
 
     Args:
         text: The text.
-        name: What to call it in messages, such as its file in quotes.
-        without: Members of objects to forget as soon as they are read, whatever object they are in.
+        name: Name of the text in error messages, such as its file in quotes.
+        without: Keys that are dropped right after parsing, in all objects.
 
     Raises:
-        DataError: If it is no such JSON.
+        DataError: If it is not valid JSON.
     """
     try:
         return Entry(json.loads(text, object_pairs_hook=_object_without(without)), name)
@@ -144,7 +144,7 @@ def parse_json(text: str, name: str, *, without: Collection[str] = ()) -> Entry:
 
 
 class _TwiceError(ValueError):
-    """A name stands twice in an object."""
+    """An object has a duplicate key."""
 
 
 def _object_without(dropped: Collection[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The labels of many images, whatever file they come from."""
+"""Labels of many images, independent of their file format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from wsss.errors import DataError
 from wsss.types import MOST_CLASSES
 
 BACKGROUND_NAME = "background"
-"""What label 0 is called in manifests; no class may be called so."""
+"""Name of label 0 in manifests; reserved, no class may have it."""
 
 Classes = tuple[str, ...]
 """Names of the foreground classes; label k is the name at k - 1."""
@@ -18,12 +18,12 @@ Classes = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Labels of many images, and the classes by which they are numbered.
+    """Labels of many images, and the class names that define their numbers.
 
     Attributes:
         classes: Names of the foreground classes; label k is ``classes[k - 1]``.
-        annotations: What is known about each image, by its name.
-        sizes: Height and width of the images of which they are known.
+        annotations: Annotation of each image, by its name.
+        sizes: Height and width of images, where known.
     """
 
     classes: Classes
@@ -31,16 +31,16 @@ class Manifest:
     sizes: Mapping[str, Size] = field(default_factory=dict)
 
     def check(self, name: str, places: Mapping[str, str] | None = None) -> None:
-        """Refuse what can't be.
+        """Check the labels for consistency.
 
-        Where the size of an image is unknown, a place may be anywhere but at negative coordinates.
+        If the size of an image is unknown, only negative coordinates are rejected.
 
         Args:
-            name: What to call it in messages, such as its file in quotes.
-            places: The same for each image, where images have files of their own.
+            name: Name of the labels in error messages, such as their file in quotes.
+            places: The same for each image, for formats with one file per image.
 
         Raises:
-            DataError: If a class has no name of its own, or an annotation names none of them or can't be in its image.
+            DataError: If a class name is invalid, or an annotation has an unknown class or does not fit its image.
         """
         check_classes(self.classes, name)
         for image, annotation in self.annotations.items():
@@ -53,12 +53,12 @@ class Manifest:
                 raise DataError(f"{where}, image '{image}', is wrong: {error}") from None
 
     def counts(self) -> dict[str, int]:
-        """How many images carry each kind of label, kinds that occur only."""
+        """Number of images with each kind of label; kinds that do not occur are left out."""
         kinds = [kind for annotation in self.annotations.values() for kind in annotation.kinds]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
     def outline(self) -> str:
-        """How many images and classes there are, and what the images carry, as part of a sentence."""
+        """Numbers of images, classes and kinds, as part of a sentence."""
         carried = ", ".join(f"{kind} of {count}" for kind, count in self.counts().items())
         return f"{len(self.annotations)} images, {len(self.classes)} classes; {carried or 'nothing is labelled'}"
 
@@ -69,33 +69,33 @@ class Manifest:
 
 
 def check_classes(classes: Classes, name: str) -> None:
-    """Refuse lists of classes by which nothing can be numbered.
+    """Check a list of class names.
 
     Args:
         classes: Names of the foreground classes.
-        name: Who lists them, for the message.
+        name: Source of the list, for error messages.
 
     Raises:
-        DataError: If there are none or too many, or a name is empty, reserved or there twice.
+        DataError: If there are none or too many, or a name is empty, reserved or duplicated.
     """
     if not 1 <= len(classes) <= MOST_CLASSES:
-        raise DataError(f"{name} lists {len(classes)} classes, there must be 1 to {MOST_CLASSES}; mend the list")
+        raise DataError(f"{name} lists {len(classes)} classes, there must be 1 to {MOST_CLASSES}; fix the list")
     for place, label in enumerate(classes, 1):
         if not label.strip() or label == BACKGROUND_NAME:
-            raise DataError(f"{name} calls class {place} '{label}', that is no name of a class; rename it")
+            raise DataError(f"{name} calls class {place} '{label}', that is not a class name; rename it")
         if classes.index(label) < place - 1:
             raise DataError(f"{name} names two classes '{label}'; rename one of them")
 
 
 def same_but_for(before: Mapping[str, Annotation], after: Mapping[str, Annotation]) -> dict[str, int]:
-    """Count in how many images each part of an annotation has changed.
+    """Count the images in which each part of an annotation has changed.
 
     Args:
         before: Annotations by image.
-        after: Annotations by image; an image that is missing has lost all that it had.
+        after: Annotations by image; a missing image counts as an empty annotation.
 
     Returns:
-        Number of images by the name of the part, parts that changed only.
+        Number of images by name of the part; unchanged parts are left out.
     """
     parts = tuple(Annotation.__dataclass_fields__)
     nothing = Annotation()

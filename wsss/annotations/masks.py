@@ -1,4 +1,4 @@
-"""Masks: the label of every pixel, for a few images among many that carry less (semi-supervision)."""
+"""Masks: the label of every pixel, for a few images among weakly labelled ones (semi-supervision)."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,11 +14,11 @@ from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
 
 @dataclass(frozen=True)
 class Mask(WeakLabel):
-    """The label of every pixel of one image, written as runs so that it compares, hashes and fits into a text.
+    """The label of every pixel of one image, run-length encoded so that it can be compared, hashed and written as text.
 
     Attributes:
         size: Height and width.
-        runs: Label and length of each run of pixels, row by row from the top left; ``IGNORE`` where nobody knows.
+        runs: Label and length of each run of pixels, row by row from the top left; ``IGNORE`` where unknown.
     """
 
     size: Size
@@ -29,42 +29,42 @@ class Mask(WeakLabel):
 
     @classmethod
     def of(cls, labels: LabelMap) -> "Mask":
-        """Write a label map as runs."""
+        """Run-length encode a label map."""
         runs = ((int(label), len(list(run))) for label, run in groupby(labels.flatten().tolist()))
         return cls((labels.shape[0], labels.shape[1]), tuple(runs))
 
     def to_labels(self) -> LabelMap:
-        """Read the label map back, (H, W) uint8."""
+        """Decode the label map, (H, W) uint8."""
         labels = torch.tensor([label for label, _ in self.runs], dtype=torch.uint8)
         return labels.repeat_interleave(torch.tensor([length for _, length in self.runs])).reshape(self.size)
 
     def labels(self) -> frozenset[int]:
-        """The labels that some pixel has."""
+        """Labels that occur in the mask."""
         return frozenset(label for label, _ in self.runs if label != IGNORE)
 
     def seeds(self, image: Image) -> LabelMap:
-        """Every pixel is settled."""
+        """Every known pixel is settled."""
         return self.to_labels()
 
     def allowed(self, size: Size, classes: int) -> Bool[Tensor, "K H W"]:
-        """Each pixel may have its own label and no other; any where nobody knows."""
+        """Each pixel allows its own label only; any label where it is unknown."""
         labels = self.to_labels().long()
         marks = torch.arange(classes + 1)[:, None, None] == labels
         return marks | (labels == IGNORE)
 
     def without_background(self) -> "Mask":
-        """The same mask, of which nobody knows where it says 0."""
+        """The same mask with label 0 replaced by unknown."""
         return Mask(self.size, tuple((IGNORE if label == BACKGROUND else label, length) for label, length in self.runs))
 
     def resized(self, old: Size, new: Size) -> "Mask":
-        """The nearest labels for an image that was shrunk or enlarged."""
+        """The mask for a resized image, by nearest neighbour."""
         rows, columns = (
             ((torch.arange(after) + 0.5) * before / after).long() for before, after in zip(old, new, strict=True)
         )
         return Mask.of(self.to_labels()[rows][:, columns])
 
     def check(self, size: Size, classes: int) -> None:
-        """Refuse a mask of another size, besides what no kind may name."""
+        """Also check that the mask has the size of the image."""
         super().check(size, classes)
         if self.size != size or sum(length for _, length in self.runs) != size[0] * size[1]:
             raise DataError(

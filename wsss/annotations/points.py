@@ -1,4 +1,4 @@
-"""Points: a click on a thing, and the class it belongs to (Bearman et al., ECCV 2016)."""
+"""Points: a click on an object, and its class (Bearman et al., ECCV 2016)."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ class Point:
     """One click.
 
     Attributes:
-        label: What was clicked at; 0 for the background.
+        label: Class at the click; 0 for the background.
         row: Pixel row, from 0.
         column: Pixel column, from 0.
     """
@@ -26,11 +26,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Points(WeakLabel):
-    """All clicks into one image.
+    """All clicks in one image.
 
     Attributes:
-        points: The clicks; where two fall on the same pixels, the later one counts.
-        radius: Pixels around a click that have its label too.
+        points: The clicks; where discs overlap, the later one counts.
+        radius: Radius in pixels of the disc around a click that gets its label.
     """
 
     points: tuple[Point, ...]
@@ -40,7 +40,7 @@ class Points(WeakLabel):
     losses = ("partial_cross_entropy", "tree_energy", "gated_crf")
 
     def labels(self) -> frozenset[int]:
-        """What was clicked at."""
+        """Labels of the clicks."""
         return frozenset(point.label for point in self.points)
 
     def seeds(self, image: Image) -> LabelMap | None:
@@ -58,23 +58,23 @@ class Points(WeakLabel):
         return drawn if self.points else None
 
     def without_background(self) -> "Points":
-        """The clicks at things."""
+        """The clicks on objects."""
         return replace(self, points=tuple(point for point in self.points if point.label != BACKGROUND))
 
     def resized(self, old: Size, new: Size) -> "Points":
-        """The same clicks into an image that was shrunk or enlarged."""
+        """The same clicks for a resized image."""
         places = [(moved(one.row, old[0], new[0]), moved(one.column, old[1], new[1])) for one in self.points]
         points = (Point(one.label, *place) for one, place in zip(self.points, places, strict=True))
         return replace(self, points=tuple(points))
 
     def check(self, size: Size, classes: int) -> None:
-        """Refuse clicks beside the image, besides what no kind may name."""
+        """Also check that all clicks lie in the image."""
         super().check(size, classes)
         for point in self.points:
             if not (0 <= point.row < size[0] and 0 <= point.column < size[1]):
                 raise DataError(
                     f"a point lies at row {point.row}, column {point.column}, the image has {size[0]} rows and "
-                    f"{size[1]} columns counted from 0; mend the manifest"
+                    f"{size[1]} columns counted from 0; fix the manifest"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Scribbles: a stroke of a pen along a thing, and the class it belongs to (Lin et al., CVPR 2016)."""
+"""Scribbles: pen strokes on objects, and their classes (Lin et al., CVPR 2016)."""
 
 from dataclasses import dataclass, replace
 
@@ -16,10 +16,10 @@ class Stroke:
     """One stroke of the pen.
 
     Attributes:
-        label: What was drawn on; 0 for the background.
+        label: Class under the stroke; 0 for the background.
         path: Corners of the stroke as (row, column), in pixels from 0.
-        width: How wide the pen is, in pixels, at least 1. The path runs through the middles of pixels; that of an even
-            pen lies half a pixel further down and to the right, so that as many pixels are under it.
+        width: Width of the pen in pixels, at least 1. The path runs through pixel centres; for even widths it is
+            shifted by half a pixel down and to the right, so that the stroke has exactly that width.
     """
 
     label: int
@@ -27,8 +27,8 @@ class Stroke:
     width: int = 3
 
     def covers(self, size: Size) -> NDArray[np.bool_]:
-        """Mark the pixels under the pen, (H, W)."""
-        # slow to load, and most runs know no strokes
+        """Mark the pixels that the stroke covers, (H, W)."""
+        # slow to import, and most runs have no strokes
         from scipy.ndimage import distance_transform_edt
         from skimage.draw import line
 
@@ -39,7 +39,7 @@ class Stroke:
             return ink
         if self.width % 2:
             return distance_transform_edt(~ink) <= (self.width - 1) / 2
-        # in halves of pixels: middles of pixels have even places, corners between them odd ones
+        # in units of half pixels: pixel centres have even coordinates, corners between them odd ones
         corners = np.zeros((2 * size[0], 2 * size[1]), dtype=bool)
         corners[1::2, 1::2] = ink
         return distance_transform_edt(~corners)[::2, ::2] <= np.sqrt((self.width - 1) ** 2 + 1)
@@ -59,11 +59,11 @@ class Scribbles(WeakLabel):
     losses = ("partial_cross_entropy", "tree_energy", "gated_crf")
 
     def labels(self) -> frozenset[int]:
-        """What was drawn on."""
+        """Labels of the strokes."""
         return frozenset(stroke.label for stroke in self.strokes)
 
     def seeds(self, image: Image) -> LabelMap | None:
-        """The pixels under the pen."""
+        """The pixels that the strokes cover."""
         size = (image.shape[1], image.shape[2])
         drawn = nothing_known(size)
         for stroke in self.strokes:
@@ -78,11 +78,11 @@ class Scribbles(WeakLabel):
         return drawn if self.strokes else None
 
     def without_background(self) -> "Scribbles":
-        """The strokes on things."""
+        """The strokes on objects."""
         return Scribbles(tuple(stroke for stroke in self.strokes if stroke.label != BACKGROUND))
 
     def resized(self, old: Size, new: Size) -> "Scribbles":
-        """The same strokes in an image that was shrunk or enlarged; a pen is at least a pixel wide."""
+        """The same strokes for a resized image; pens stay at least one pixel wide."""
         scale = max(new) / max(old)
         strokes = []
         for stroke in self.strokes:
@@ -91,12 +91,12 @@ class Scribbles(WeakLabel):
         return Scribbles(tuple(strokes))
 
     def check(self, size: Size, classes: int) -> None:
-        """Refuse strokes that leave the image, besides what no kind may name."""
+        """Also check that all strokes lie in the image."""
         super().check(size, classes)
         for stroke in self.strokes:
             for row, column in stroke.path:
                 if not (0 <= row < size[0] and 0 <= column < size[1]):
                     raise DataError(
                         f"a scribble passes row {row}, column {column}, the image has {size[0]} rows and {size[1]} "
-                        f"columns counted from 0; mend the manifest"
+                        f"columns counted from 0; fix the manifest"
                     )

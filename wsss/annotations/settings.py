@@ -1,4 +1,4 @@
-"""What training may see of the labels, where they come from, what is wrong with them, and what they cost."""
+"""Settings of the labels used in training: kinds, source, simulated noise and cost."""
 
 from dataclasses import dataclass, field, fields
 
@@ -13,16 +13,16 @@ PER = ("instance", "class")
 
 @dataclass(frozen=True, kw_only=True)
 class PointSettings:
-    """Points: how simulated ones are placed, and how large each is."""
+    """Points: placement of simulated clicks, and the size of each click."""
 
     per: str = "instance"
-    """What gets a click each: every ``instance``, or the largest piece of every ``class``."""
+    """Simulated clicks: one for every ``instance``, or one for the largest component of every ``class``."""
     spread: float = 0.35
-    """How far clicks stray from the middle of a thing, in its thicknesses; 0 never does, 0.35 strays as people do."""
+    """Standard deviation of clicks around an object's middle, relative to its thickness; 0.35 is like human clicks."""
     background: int = 1
-    """Clicks on the background of each image."""
+    """Number of clicks on the background of each image."""
     radius: int = 2
-    """Pixels around a click that take its label, simulated or not."""
+    """Radius in pixels of the disc around a click that gets its label, simulated or not."""
 
     def __post_init__(self) -> None:
         one_of("per", self.per, PER)
@@ -33,16 +33,16 @@ class PointSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ScribbleSettings:
-    """Scribbles: how simulated ones run."""
+    """Scribbles: shape of simulated strokes."""
 
     length: float = 0.6
-    """Length of a stroke, as a share of the longest way through the middle of the thing."""
+    """Length of a stroke, as a share of the longest path along the object's medial axis."""
     width: int = 3
     """Width of the pen in pixels."""
     strokes: int = 3
-    """Most strokes on one thing, and on the background; a further one where a large part is far from the rest."""
+    """Maximum number of strokes per object, and on the background; each further one goes to a large uncovered part."""
     spacing: float = 0.15
-    """Distance from all strokes beyond which a part is far, and its least side, in longer sides of the image."""
+    """Distance from all strokes beyond which a part is uncovered, and its minimum side, in longer image sides."""
     background: bool = True
     """Whether the background gets strokes too."""
 
@@ -55,16 +55,16 @@ class ScribbleSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxSettings:
-    """Boxes: how simulated ones lie, and what is made of a box."""
+    """Boxes: placement of simulated boxes, and the use of all boxes."""
 
     loosen: float = 0.0
-    """How far each side lies outside of the thing, as a share of the box's height or width."""
+    """Distance of each side from the object, as a share of the box's height or width."""
     reset_below: float = 0.3
-    """Share of its box below which a thing's pseudo labels are replaced by the whole box (SDI); 0 replaces none."""
+    """Share of its box below which an object's pseudo labels are replaced by the whole box (SDI); 0: never."""
     grabcut: bool = True
-    """Whether things are cut out of their boxes by colour (SDI's rules); else only what lies outside is settled."""
+    """Whether objects are segmented in their boxes by GrabCut (SDI's rules); else only pixels outside are settled."""
     core: float = 0.0
-    """Depth inside of what was cut out from which it is settled, in halves of its box's smaller side; 0 settles all."""
+    """Depth inside a cut-out object from which its pixels are settled, in halves of the box's shorter side; 0: all."""
 
     def __post_init__(self) -> None:
         require(0 <= self.loosen <= 1, "loosen", "must lie in [0, 1]", self.loosen)
@@ -74,18 +74,18 @@ class BoxSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSettings:
-    """Mistakes that simulated labels have, so that one can ask what they cost."""
+    """Errors of simulated labels, to measure their effect."""
 
     missing_tags: float = 0.0
-    """Share of the classes besides an image's largest that are not tagged; other kinds don't name them either."""
+    """Share of an image's classes, besides its largest, that are missed by the tags and by all other kinds."""
     wrong_tags: float = 0.0
-    """Share of images that are tagged with one class that is not there."""
+    """Share of images that are tagged with one absent class."""
     missed_clicks: float = 0.0
-    """Share of clicks that land just beside their thing."""
+    """Share of clicks that land just outside of their object."""
     stroke_jitter: float = 0.0
-    """How far the corners of strokes stray, in pixels (standard deviation)."""
+    """Standard deviation of the noise on the corners of strokes, in pixels."""
     box_jitter: float = 0.0
-    """How far each side of a box strays, as a share of the box's height or width (standard deviation)."""
+    """Standard deviation of the noise on each side of a box, as a share of its height or width."""
 
     def __post_init__(self) -> None:
         for name in ("missing_tags", "wrong_tags", "missed_clicks"):
@@ -96,34 +96,34 @@ class NoiseSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
-    """What training may see."""
+    """Labels that are used in training."""
 
     kinds: tuple[str, ...] = ("tags",)
-    """Kinds of labels that training may see: any of tags, points, scribbles and boxes."""
+    """Kinds of labels used in training: any of tags, points, scribbles and boxes."""
     source: str = "simulated"
-    """Where they come from: ``simulated`` (tags as the data has them, the rest from its masks), or ``manifest``."""
+    """Source of the labels: ``simulated`` (tags from the data, the rest from its masks), or ``manifest``."""
     manifest: str | None = None
-    """File of labels to read, as `wsss data import` writes it."""
+    """Label file to read, as written by `wsss data import`."""
     masks: int = 0
-    """So many training images show their full mask, one of the manifest if it has any; they are drawn from the seed."""
+    """Number of randomly drawn training images with a full mask, from the manifest if it has any."""
     budget_seconds: float | None = None
-    """Seconds of work that may be spent on labels; images beyond it are not seen at all. null labels all images."""
+    """Annotation budget in seconds; images beyond it are not used at all. null labels all images."""
     full_schedule: bool = True
-    """Whether images within a budget are shown so often that trainings take as many steps as on all images."""
+    """Whether images within a budget are repeated so that training takes as many steps as on all images."""
     seed: int = 0
-    """Where simulated labels, their mistakes and the order of images within a budget come from."""
+    """Seed of simulated labels, their errors and the order of images within a budget."""
     points: PointSettings = field(default_factory=PointSettings)
-    """Points."""
+    """Settings of points."""
     scribbles: ScribbleSettings = field(default_factory=ScribbleSettings)
-    """Scribbles."""
+    """Settings of scribbles."""
     boxes: BoxSettings = field(default_factory=BoxSettings)
-    """Boxes."""
+    """Settings of boxes."""
     noise: NoiseSettings = field(default_factory=NoiseSettings)
-    """Mistakes of simulated labels."""
+    """Errors of simulated labels."""
     spread: SpreadSettings = field(default_factory=SpreadSettings)
-    """How far settled labels reach in the first scores."""
+    """Spreading of annotated labels to nearby pixels in the first scores."""
     cost: CostSettings = field(default_factory=CostSettings)
-    """Seconds that a person needs for labels."""
+    """Annotation times."""
 
     def __post_init__(self) -> None:
         weak = tuple(kind for kind in KINDS if kind != "masks")
@@ -145,7 +145,7 @@ class LabelSettings:
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
 
     def _require_nothing_drawn(self) -> None:
-        """Refuse settings of labels that are drawn where none are."""
+        """Reject settings of simulated labels if the labels come from a manifest."""
         plain = LabelSettings()
         for section, names in DRAWN.items():
             own, usual = getattr(self, section), getattr(plain, section)
@@ -154,7 +154,7 @@ class LabelSettings:
                 require(
                     value == getattr(usual, name),
                     f"{section}.{name}",
-                    "must be left alone with labels.source=manifest, it is for drawn labels only",
+                    "must keep its default with labels.source=manifest, it applies to simulated labels only",
                     value,
                 )
 
@@ -165,4 +165,4 @@ DRAWN = {
     "boxes": ("loosen",),
     "noise": tuple(entry.name for entry in fields(NoiseSettings)),
 }
-"""What says how simulated labels are drawn, by section; of labels that were given nothing reads it."""
+"""Settings of simulated labels, by section; they have no effect on given labels."""

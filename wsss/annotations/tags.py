@@ -1,4 +1,4 @@
-"""Tags: which classes are in an image, and nothing of where they are."""
+"""Tags: which classes are in an image, without their positions."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from wsss.types import BACKGROUND
 
 @dataclass(frozen=True)
 class ImageTags(WeakLabel):
-    """Classes that a person named.
+    """Image-level class labels.
 
     Attributes:
-        present: Labels of the classes, in rising order, without the background.
+        present: Labels of the classes, in ascending order, without the background.
     """
 
     present: tuple[int, ...]
@@ -20,11 +20,11 @@ class ImageTags(WeakLabel):
     kind = "tags"
 
     def labels(self) -> frozenset[int]:
-        """The classes that were named."""
+        """The tagged classes."""
         return frozenset(self.present)
 
     def check(self, size: tuple[int, int], classes: int) -> None:
-        """Refuse the background as a tag, besides what no kind may name."""
+        """Also check that the background is not a tag."""
         super().check(size, classes)
         if BACKGROUND in self.present:
-            raise DataError("tags name label 0, the background is no tag; take it out of the manifest")
+            raise DataError("tags name label 0, the background is not a tag; remove it of the manifest")

@@ -1,4 +1,4 @@
-"""Images with their tags, however they are kept; batches of them for training."""
+"""Data sets: images with tags from various sources, and training batches."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ __all__ = ["DATASETS", "Dataset", "DatasetSettings", "open_dataset"]
 
 
 class DatasetKind(NamedTuple):
-    """A kind of data set: its settings, and what opens it."""
+    """A kind of data set: its settings, and the function that opens it."""
 
     settings: type[DatasetSettings]
     dataset: Callable[[Any], Dataset]
@@ -27,7 +27,7 @@ DATASETS = {
     "coco": DatasetKind(CocoSettings, CocoDataset),
     "folder": DatasetKind(FolderSettings, FolderDataset),
 }
-"""All kinds of data sets; a new one is a line here and a file beside this one."""
+"""All kinds of data sets; to add one, add a line here and a module beside this one."""
 
 
 def open_dataset(settings: DatasetSettings, labels: LabelSettings | None = None) -> Dataset:
@@ -35,10 +35,10 @@ def open_dataset(settings: DatasetSettings, labels: LabelSettings | None = None)
 
     Args:
         settings: Settings of one of the kinds in ``DATASETS``.
-        labels: What training may see of its labels; its own tags if not given.
+        labels: Labels used in training; None means the data set's own tags.
 
     Raises:
-        DataError: If its files are missing or wrong.
+        DataError: If its files are missing or invalid.
     """
     opener = next(kind.dataset for kind in DATASETS.values() if type(settings) is kind.settings)
     dataset = opener(settings)

@@ -1,4 +1,4 @@
-"""What every data set can say about its images."""
+"""Common interface of all data sets."""
 
 import json
 import os
@@ -17,24 +17,24 @@ from wsss.errors import DataError
 from wsss.types import MOST_CLASSES, Image, LabelMap, Sample, Tags, possible_labels
 
 SPLITS = ("train", "val")
-"""``train`` is what is learnt from; ``val`` is what the result is measured on, and may be empty."""
+"""``train`` is used for training; ``val`` for evaluation, and may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSettings:
-    """What every data set can be told."""
+    """Settings common to all data sets."""
 
     background: bool = True
-    """Whether label 0 is a class of its own; without it a 0 in the truth means unknown."""
+    """Whether label 0 is a class of its own; if not, 0 in the ground truth means unknown."""
 
 
 class Dataset(ABC):
-    """Images by name, with their tags and, where there are any, their true labels.
+    """Images by name, with their tags and, if available, ground truth.
 
-    Nothing is held in memory but names and tags; images and truth are read when asked for.
+    Only names and tags are held in memory; images and ground truth are read on access.
 
     Args:
-        name: What the data set is called in reports.
+        name: Name of the data set in reports.
         classes: Names of the C foreground classes; label k is ``classes[k - 1]``.
         background: Whether label 0 is a class of its own.
         ids: Names of the images of each split.
@@ -72,70 +72,70 @@ class Dataset(ABC):
 
     @property
     def whole(self) -> "Dataset":
-        """The data set with all its images and no labels but its own."""
+        """The data set with all images and only its own labels."""
         return self
 
     def samples(self, images: int) -> int:
-        """How many samples an epoch on so many of the training images has; more than these where they are to repeat."""
+        """Number of samples per epoch for that many training images; larger if images are repeated."""
         return images
 
     @property
     def settles_pixels(self) -> bool:
-        """Whether labels of training images say of single pixels what they show, or don't."""
+        """Whether labels of training images fix or exclude classes of single pixels."""
         return False
 
     @property
     def likely_labels(self) -> bool:
-        """Whether labels of training images make labels of pixels likely that they don't settle."""
+        """Whether labels of training images include likely but uncertain pixel labels."""
         return False
 
     @property
     def label_use(self) -> dict[str, object]:
-        """Settings of what is made of labels after they were given; plain values."""
+        """Settings for the use of given labels, as plain values."""
         return {}
 
     def annotation(self, id: str) -> Annotation:
-        """What training may see of an image's labels: its tags, where nothing else was asked for."""
+        """Return the labels of an image that are used in training: its tags, unless others are configured."""
         tags = self.tags(id)
         if tags is None:
             return Annotation()
         return Annotation(tags=ImageTags(tuple((tags.nonzero().flatten() + 1).tolist())), tags_complete=True)
 
     def annotations_fingerprint(self) -> str:
-        """Hash the labels of all training images, beyond the tags that ``fingerprint`` knows."""
+        """Hash the labels of all training images, beyond the tags that ``fingerprint`` covers."""
         labels = (repr(self.annotation(id)).encode() for id in self.ids("train"))
         return digest(*labels).hex()
 
     def presence(self, id: str) -> tuple[Bool[Tensor, " C"], Bool[Tensor, " C"]]:
-        """Which classes are there, and of which of them it is known whether they are."""
+        """Return which classes are present, and for which of them presence or absence is known."""
         tags = self.tags(id)
         known = torch.full((len(self.classes),), tags is not None)
         return torch.zeros_like(known) if tags is None else tags, known
 
     def named(self, id: str) -> Tags | None:
-        """Classes that are said to be there; None where nothing is known of any."""
+        """Classes known to be present; None if nothing is known about any."""
         present, known = self.presence(id)
         return present if known.any() else None
 
     def possible(self, id: str) -> list[int]:
-        """Labels that the tags of an image allow, in rising order."""
+        """Labels that the tags of an image allow, in ascending order."""
         return possible_labels(self.tags(id), len(self.classes), background=self.background)
 
     def place(self, id: str) -> str:
-        """Where an image lies, for messages."""
+        """Location of an image, for messages."""
         return f"image '{id}'"
 
     def sample(self, id: str) -> Sample:
-        """Read one image and all that is known about it."""
+        """Read one image with its tags and ground truth."""
         return Sample(id=id, image=self.image(id), tags=self.tags(id), truth=self.truth(id))
 
     def fingerprint(self, split: str, *, truth: bool = False) -> str:
-        """Hash what a stage reads from a split, wherever it lies on the disk.
+        """Hash the content that a stage reads from a split, independent of its location on disk.
 
         Args:
             split: ``train`` or ``val``.
-            truth: Hash names and true labels; otherwise names, images and tags, so that a change of the truth never
-                touches what was learnt without it.
+            truth: Hash names and ground truth; otherwise names, images and tags, so that changes of the ground truth
+                never affect results obtained without it.
 
         Returns:
             32 hexadecimal digits.
@@ -148,7 +148,7 @@ class Dataset(ABC):
         ids = self.ids(split)
         part: Callable[[str], bytes] = self._truth_digest if truth else self._input_digest
         total = blake2b(json.dumps([self.classes, self.background, ids, truth]).encode(), digest_size=16)
-        # hashing and reading files release the interpreter's lock
+        # hashing and reading files release the global interpreter lock
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for digest in pool.map(part, ids):
                 total.update(digest)
@@ -159,7 +159,7 @@ class Dataset(ABC):
         """Height and width of an image, without decoding it."""
 
     def native_size(self, id: str) -> tuple[int, int]:
-        """Height and width of an image before anything shrinks it: what labels by hand are drawn on."""
+        """Height and width of an image before any downscaling: the size on which it was annotated."""
         return self.size(id)
 
     @abstractmethod
@@ -168,17 +168,17 @@ class Dataset(ABC):
 
     @abstractmethod
     def tags(self, id: str) -> Tags | None:
-        """Which of the C foreground classes are there, and no others are; None when that isn't known of all of them.
+        """Return which of the C foreground classes are present; None unless this is known of all of them.
 
         All False means known to be empty.
         """
 
     @abstractmethod
     def truth(self, id: str) -> LabelMap | None:
-        """Read the true labels, (H, W) uint8 with ``IGNORE`` where nobody knows; None when the image has none."""
+        """Read the ground truth, (H, W) uint8 with ``IGNORE`` where unknown; None if the image has none."""
 
     def truth_faults(self, id: str) -> list[DataError]:
-        """All that is wrong with the true labels of an image, where ``truth`` stops at the first."""
+        """All errors in the ground truth of an image, where ``truth`` stops at the first."""
         try:
             self.truth(id)
         except DataError as error:
@@ -186,7 +186,7 @@ class Dataset(ABC):
         return []
 
     def strays(self) -> list[DataError]:
-        """Files of the data set that were meant for an image and belong to none."""
+        """Errors for files of the data set that should belong to an image but do not."""
         return []
 
     def _image_digest(self, id: str) -> bytes:
@@ -203,7 +203,7 @@ class Dataset(ABC):
 
 
 def digest(*parts: bytes) -> bytes:
-    """Hash byte strings one after the other, their lengths included."""
+    """Hash byte strings, including their lengths."""
     total = blake2b(digest_size=16)
     for part in parts:
         total.update(len(part).to_bytes(8, "little"))

@@ -1,4 +1,4 @@
-"""A small painter: smooth-edged shapes with textures, and a record of who owns each pixel."""
+"""Drawing of synthetic images: anti-aliased shapes with textures, and the owner of each pixel."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Colour = tuple[float, float, float]
 Point = tuple[float, float]
 
 TILE = 256
-"""Side of the noise pictures that textures are cut from."""
+"""Side of the noise images that textures are cut from."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Shape:
     """A region of the plane, in pixels, as points (x, y) with y pointing down.
 
     Attributes:
-        box: Left, top, right and bottom of all that may lie inside.
+        box: Left, top, right and bottom of a bounding box.
         distance: Signed distance of points to the edge, negative inside.
     """
 
@@ -29,7 +29,7 @@ class Shape:
 
 
 def ellipse(centre: Point, across: float, down: float, angle: float = 0.0) -> Shape:
-    """Make an ellipse with the given half axes, turned by an angle in radians."""
+    """Create an ellipse with the given half axes, rotated by an angle in radians."""
     reach = max(across, down)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
 
@@ -42,7 +42,7 @@ def ellipse(centre: Point, across: float, down: float, angle: float = 0.0) -> Sh
 
 
 def polygon(corners: Sequence[Point]) -> Shape:
-    """Make a convex polygon."""
+    """Create a convex polygon."""
     points = np.array(corners, dtype=np.float32)
     edges = np.roll(points, -1, axis=0) - points
     turning = np.float32(np.sign(edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]))
@@ -57,7 +57,7 @@ def polygon(corners: Sequence[Point]) -> Shape:
 
 
 def stroke(start: Point, end: Point, radius: float) -> Shape:
-    """Make a line with round ends."""
+    """Create a line with round ends."""
     along = (end[0] - start[0], end[1] - start[1])
     squared = max(along[0] ** 2 + along[1] ** 2, 1e-6)
 
@@ -79,13 +79,13 @@ def stroke(start: Point, end: Point, radius: float) -> Shape:
 
 @dataclass(frozen=True)
 class Coat:
-    """What a shape is painted with.
+    """Paint of a shape.
 
     Attributes:
         colour: RGB in [0, 1].
-        texture: Name of a noise picture, see ``tiles``.
-        strength: How much the noise lightens and darkens the colour.
-        light: How much lighter the top of the shape is than its bottom.
+        texture: Name of a noise image, see ``tiles``.
+        strength: Amplitude of the texture's brightness changes.
+        light: Difference in brightness between the top of the shape and its bottom.
     """
 
     colour: Colour
@@ -95,16 +95,16 @@ class Coat:
 
 
 class Canvas:
-    """A picture that is being painted.
+    """An image that is being drawn.
 
     Args:
         height: Rows.
         width: Columns.
-        rng: Where textures are cut out.
+        rng: Random generator of the textures.
 
     Attributes:
         pixels: (height, width, 3) RGB in [0, 1].
-        owners: (height, width) number of whoever painted a pixel last and claimed it.
+        owners: (height, width) number of the last owner of each pixel.
     """
 
     def __init__(self, height: int, width: int, rng: np.random.Generator) -> None:
@@ -116,11 +116,11 @@ class Canvas:
         """Paint a shape.
 
         Args:
-            shape: Where.
-            coat: With what.
-            owner: Who claims the pixels of which the shape covers at least half; None leaves the owners.
-            opacity: How much of what lies below is covered.
-            blur: Half the width in pixels over which the edge fades.
+            shape: The shape.
+            coat: Its paint.
+            owner: Owner of the pixels that are at least half covered; None leaves the owners unchanged.
+            opacity: Opacity of the paint.
+            blur: Half the width in pixels of the soft edge.
         """
         height, width = self.owners.shape
         left, top = max(0, int(shape.box[0] - blur)), max(0, int(shape.box[1] - blur))
@@ -140,7 +140,7 @@ class Canvas:
             self.owners[top:bottom, left:right][cover >= 0.5] = owner
 
     def texture(self, name: str, height: int, width: int) -> Floats:
-        """Cut a piece out of a noise picture, at a random place and turned at random."""
+        """Cut a piece out of a noise image, at a random position and randomly flipped."""
         row, column, turn = self.rng.integers((TILE - height + 1, TILE - width + 1, 4)).tolist()
         piece = tiles()[name][row : row + height, column : column + width]
         return piece[:: 1 if turn & 1 else -1, :: 1 if turn & 2 else -1]
@@ -148,11 +148,11 @@ class Canvas:
 
 @cache
 def tiles() -> dict[str, Floats]:
-    """Draw the noise pictures, each with mean 0 and standard deviation 1.
+    """Create the noise images, each with mean 0 and standard deviation 1.
 
     Returns:
-        ``grain`` fine, ``cloud`` of all sizes, ``mottle`` in spots, ``fur`` in short upright streaks, ``ripple`` in
-        long level ones.
+        ``grain`` fine, ``cloud`` of all sizes, ``mottle`` in spots, ``fur`` in short vertical streaks, ``ripple`` in
+        long horizontal ones.
     """
     rng = np.random.default_rng(20)
     return {
@@ -165,7 +165,7 @@ def tiles() -> dict[str, Floats]:
 
 
 def _noise(rng: np.random.Generator, rows: float, columns: float) -> Floats:
-    """Blur white noise by standard deviations in pixels, cyclically."""
+    """Blur white noise with given standard deviations in pixels, cyclically."""
     spectrum = np.fft.rfft2(rng.standard_normal((TILE, TILE)))
     down, across = np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None]
     spectrum *= np.exp(-2 * np.pi**2 * ((down * rows) ** 2 + (across * columns) ** 2))

@@ -1,4 +1,4 @@
-"""Where chance comes from: seeds made of numbers and words, the same on every machine."""
+"""Deterministic seeds from numbers and words, the same on every machine."""
 
 from hashlib import blake2b
 
@@ -12,15 +12,15 @@ def seed_of(*parts: int | str) -> int:
 
 
 def repeated_order(count: int, samples: int, seed: int) -> Tensor:
-    """Shuffle things again and again until so many samples are drawn.
+    """Concatenate random permutations until the given number of samples is reached.
 
     Args:
-        count: Number of things.
+        count: Number of items.
         samples: Length of the result.
-        seed: Where the permutations come from.
+        seed: Seed of the permutations.
 
     Returns:
-        (samples,) int64: permutations of 0 … count-1, one after the other, the last of them cut off.
+        (samples,) int64: permutations of 0 … count-1, one after the other, the last of them truncated.
     """
     turns = -(-samples // count) if samples else 1
     generator = torch.Generator().manual_seed(seed)

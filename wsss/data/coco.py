@@ -1,4 +1,4 @@
-"""Data sets in the layout of COCO (Lin et al., ECCV 2014): objects by their outlines, of which labels are drawn."""
+"""Data sets in the layout of COCO (Lin et al., ECCV 2014), with labels drawn from object outlines."""
 
 import os
 import warnings
@@ -21,7 +21,7 @@ from wsss.types import BACKGROUND, IGNORE, LabelMap, Tags
 Region = NDArray[np.bool_]
 
 FARTHEST = 100_000
-"""So many pixels from the corner of its image an outline's point may lie; farther ones are no coordinates."""
+"""Maximum distance in pixels of an outline's points from the image origin; larger values are not coordinates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,13 @@ class CocoSettings(DatasetSettings):
     root: str = "data/coco"
     """Folder of the data set."""
     year: int = 2017
-    """Which of its editions, such as 2014 or 2017; files and folders have it in their names."""
+    """Edition, such as 2014 or 2017; part of the names of files and folders."""
     train: str = "train"
-    """Part to learn from: instances_<part><year>.json and the folder <part><year>."""
+    """Part used for training: instances_<part><year>.json and the folder <part><year>."""
     val: str = "val"
-    """Part to measure on; empty when there is none."""
+    """Part used for evaluation; empty if there is none."""
     max_side: int = 2048
-    """Larger images are shrunk to this longer side."""
+    """Larger images are downscaled to this longer side."""
 
     def __post_init__(self) -> None:
         require(bool(self.train), "train", "must name a part", self.train)
@@ -47,17 +47,16 @@ class CocoSettings(DatasetSettings):
 class CocoDataset(FileDataset):
     """A folder in the COCO layout.
 
-    The classes are the categories in the order of their ids, which have gaps. Tags are the categories of an image's
-    objects; an image without annotations is known to be empty, and one where a crowd shows a class that no single
-    object shows is unknown, since that class is not absent and no pixel of the truth shows it. In a truth, crowds and
-    objects without outline are ``IGNORE`` where no other object lies; where outlines overlap, the smaller object is on
-    top.
+    The classes are the categories sorted by id; ids have gaps. Tags are the categories of an image's objects. An image
+    without annotations is known to be empty; one with a crowd of a class of which there is no single object has unknown
+    tags, since that class is present but not visible in the ground truth. In the ground truth, crowds and objects
+    without outline are ``IGNORE`` where there is no other object; where outlines overlap, the smaller object is on top.
 
     Args:
-        settings: Where it lies and how it is read.
+        settings: Location and reading options.
 
     Raises:
-        DataError: If a folder, a file of instances or a listed image is missing, or an annotation can't be right.
+        DataError: If a folder, an instances file or a listed image is missing, or an annotation is invalid.
     """
 
     def __init__(self, settings: CocoSettings) -> None:
@@ -103,7 +102,7 @@ class CocoDataset(FileDataset):
         try:
             mask = draw_labels(index.annotations(place), labels, size)
         except ValueError as error:
-            raise DataError(f"'{index.path}', image '{id}', {error}; mend the file") from error
+            raise DataError(f"'{index.path}', image '{id}', {error}; fix the file") from error
         return mask if self.background else mask.masked_fill(mask == BACKGROUND, IGNORE)
 
     def _truth_digest(self, id: str) -> bytes:
@@ -113,22 +112,21 @@ class CocoDataset(FileDataset):
 
 
 def draw_labels(annotations: Sequence[Mapping[str, Any]], labels: Sequence[int], size: tuple[int, int]) -> LabelMap:
-    """Draw one label per pixel of the outlines of objects.
+    """Draw a label map from the outlines of objects.
 
-    Where outlines overlap, the smaller object is on top: it is mostly the one in front (a tie on its wearer, a cup on
-    its table), and a large one on top of it could hide it altogether. Of two of a size the later one is on top.
+    Where outlines overlap, the smaller object is on top: it is usually the one in front (a tie on its wearer, a cup on
+    its table), and a large one on top could hide it completely. Of two equally large ones the later one is on top.
 
     Args:
-        annotations: Objects as COCO has them: ``segmentation`` (polygons or run lengths), ``bbox``, ``iscrowd`` and
-            ``id``.
+        annotations: COCO annotations with ``segmentation`` (polygons or run lengths), ``bbox``, ``iscrowd`` and ``id``.
         labels: Label of each object.
         size: Height and width of the image.
 
     Returns:
-        (H, W) uint8; ``IGNORE`` where a crowd, or the box of an object without outline, is all that claims a pixel.
+        (H, W) uint8; ``IGNORE`` at pixels that belong only to a crowd, or to the box of an object without outline.
 
     Raises:
-        ValueError: If an outline does not fit the image or is none.
+        ValueError: If an outline is invalid or does not fit the image.
     """
     mask = np.full(size, BACKGROUND, dtype=np.uint8)
     objects: list[tuple[int, Region]] = []
@@ -144,7 +142,7 @@ def draw_labels(annotations: Sequence[Mapping[str, Any]], labels: Sequence[int],
 
 
 def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region | None:
-    """Pixels inside of an outline; None where an annotation has none that encloses anything."""
+    """Pixels inside an outline; None if an annotation has no outline with an interior."""
     outline = annotation.get("segmentation")
     where = f"annotation {annotation.get('id')}"
     if isinstance(outline, Mapping):
@@ -152,7 +150,7 @@ def _region(annotation: Mapping[str, Any], size: tuple[int, int]) -> Region | No
     if not isinstance(outline, list | None):
         raise ValueError(f"{where} has an outline that is neither a list of polygons nor run lengths")
     polygons = [_polygon(entry, where) for entry in outline or ()]
-    # two points enclose nothing
+    # polygons of two points have no interior
     closed = [polygon for polygon in polygons if len(polygon) >= 6]
     return _region_of_polygons(closed, size) if closed else None
 
@@ -161,10 +159,10 @@ def _polygon(entry: object, where: str) -> list[float]:
     try:
         points = np.asarray(entry, dtype=np.float64) if isinstance(entry, list) else np.array(np.nan)
     except (OverflowError, TypeError, ValueError):
-        # texts, objects, lists of several lengths, numbers that no float holds
+        # texts, objects, lists of different lengths, numbers too large for a float
         points = np.array(np.nan)
     if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= FARTHEST).all():
-        raise ValueError(f"{where} has a polygon that is no list x, y, x, y … of numbers up to {FARTHEST}")
+        raise ValueError(f"{where} has a polygon that is not a list x, y, x, y … of numbers up to {FARTHEST}")
     return points.tolist()
 
 
@@ -172,20 +170,20 @@ def _region_of_polygons(polygons: list[list[float]], size: tuple[int, int]) -> R
     from pycocotools import mask as drawing
 
     with warnings.catch_warnings():
-        # NumPy warns of how pycocotools hands its arrays over; nobody's file is to blame
+        # NumPy warns about the array conversion of pycocotools, which does not concern the user
         warnings.simplefilter("ignore", DeprecationWarning)
         return drawing.decode(drawing.merge(drawing.frPyObjects(polygons, *size))).astype(np.bool_)
 
 
 def _region_of_runs(outline: Mapping[str, Any], size: tuple[int, int], where: str) -> Region:
-    """Decode run lengths: background and object in turns, column by column."""
+    """Decode run lengths: background and object alternate, column by column."""
     height, width = size
     counts = outline.get("counts")
     runs = _decoded(counts) if isinstance(counts, str) else counts
     try:
         lengths = np.asarray(runs if isinstance(runs, list) else [-1])
     except ValueError:
-        # lists of several lengths
+        # lists of different lengths
         lengths = np.array([-1])
     stated = outline.get("size")
     fits = lengths.ndim == 1 and lengths.dtype.kind in "iu" and (lengths >= 0).all() and lengths.sum() == height * width
@@ -196,7 +194,7 @@ def _region_of_runs(outline: Mapping[str, Any], size: tuple[int, int], where: st
 
 
 def _decoded(text: str) -> list[int]:
-    """Decode run lengths as COCO's tools shorten them: six bits a character, differences to the last but one."""
+    """Decode COCO's compressed run lengths: six bits per character, differences to the last but one."""
     runs: list[int] = []
     value = shift = 0
     for character in text:
@@ -213,7 +211,7 @@ def _decoded(text: str) -> list[int]:
 
 
 def _box(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns that a box touches; none where there is no box."""
+    """Rows and columns that a box touches; empty if there is no box."""
     try:
         box = np.asarray(annotation.get("bbox") or [0, 0, 0, 0], dtype=np.float64)
     except (OverflowError, TypeError, ValueError):
@@ -230,7 +228,7 @@ def _span(start: float, length: float, end: int) -> slice:
 
 
 def _listed_images(folder: Path, index: CocoIndex) -> dict[str, Path]:
-    """Find the file of each listed image by its id, its name without ending."""
+    """Find the file of each listed image by its id (its name without suffix)."""
     require_folder(folder, "data.root")
     there = {entry.name for entry in os.scandir(folder)}
     missing = [name for name in index.files if name not in there and not (folder / name).is_file()]
@@ -241,16 +239,16 @@ def _listed_images(folder: Path, index: CocoIndex) -> dict[str, Path]:
         )
     images = {Path(name).with_suffix("").as_posix(): folder / name for name in index.files}
     if not images:
-        raise DataError(f"'{index.path}' lists no image; give a file that does")
+        raise DataError(f"'{index.path}' lists no image; give a file that lists some")
     if len(images) < len(index.files):
-        raise DataError(f"'{index.path}' lists images whose names differ by their ending alone; rename them")
+        raise DataError(f"'{index.path}' lists images whose names differ only in their suffix; rename them")
     return images
 
 
 def _merge(
     listed: Mapping[str, Mapping[str, Path]], indices: Mapping[str, CocoIndex]
 ) -> dict[str, tuple[CocoIndex, int]]:
-    """Where the annotations of each image are; an image of one part may not have the name of another part's."""
+    """Locate the annotations of each image; names must be unique across the parts."""
     entries: dict[str, tuple[CocoIndex, int]] = {}
     for part, images in listed.items():
         for place, (id, path) in enumerate(images.items()):
@@ -264,5 +262,5 @@ def _common_classes(indices: list[CocoIndex]) -> tuple[str, ...]:
     first = indices[0]
     for other in indices[1:]:
         if other.classes != first.classes:
-            raise DataError(f"'{other.path}' has other categories than '{first.path}'; they must be the same, mend one")
+            raise DataError(f"'{other.path}' has other categories than '{first.path}'; they must be the same, fix one")
     return first.classes

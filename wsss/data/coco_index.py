@@ -1,7 +1,7 @@
-"""Where in a file of COCO instances each annotation stands (Lin et al., ECCV 2014).
+"""Index of the annotations in a COCO instances file (Lin et al., ECCV 2014).
 
-The files have up to half a gigabyte of text, nearly all of it outlines. They are read piece by piece, once, and nothing
-is kept of an annotation but its place, its class and whether it is a crowd; its outline is read when it is asked for.
+The files have up to half a gigabyte of text, nearly all of it outlines. They are read once in chunks, and only the
+position, class and crowd flag of each annotation are kept; outlines are read on access.
 """
 
 import json
@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 from wsss.errors import DataError
 
 PIECE = 1 << 24
-"""Bytes that are read at once."""
+"""Bytes per chunk."""
 
 LISTS = ("images", "annotations", "categories")
-"""What of the file is read entry by entry."""
+"""Lists of the file that are read entry by entry."""
 
 DECODER = json.JSONDecoder()
 BLANKS = " \t\r\n"
 
 
 class Claim(NamedTuple):
-    """What an annotation says about an image, its outline aside.
+    """An annotation without its outline.
 
     Attributes:
         label: Class of the object, from 1.
-        crowd: Whether it stands for many objects that nobody has told apart.
-        start: Where in the file it begins, in bytes.
-        length: Its bytes.
+        crowd: Whether it represents many unseparated objects.
+        start: Its position in the file, in bytes.
+        length: Its length in bytes.
     """
 
     label: int
@@ -43,19 +43,19 @@ class Claim(NamedTuple):
 
 
 class CocoIndex:
-    """Images, classes and the places of the annotations of one file.
+    """Images, classes and annotation positions of one file.
 
     Args:
-        path: A file of instances, JSON.
+        path: An instances file, JSON.
 
     Attributes:
         path: The file.
-        classes: Names of the categories in the order of their ids, which have gaps: label k is ``classes[k - 1]``.
-        files: Name of the file of each image, in rising order.
+        classes: Names of the categories sorted by id; ids have gaps: label k is ``classes[k - 1]``.
+        files: File name of each image, in ascending order.
 
     Raises:
-        DataError: If the file is missing or damaged, lacks a field, lists an image or a category twice, or has an
-            annotation of one that it does not list.
+        DataError: If the file is missing or damaged, lacks a field, lists an image or category twice, or has an
+            annotation that refers to one that is not listed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,18 +73,18 @@ class CocoIndex:
         self._first = np.searchsorted(images[order], np.arange(len(self.files) + 1))
 
     def size(self, image: int) -> tuple[int, int]:
-        """Height and width of an image, as the file has them."""
+        """Height and width of an image, as given in the file."""
         height, width = self._sizes[image].tolist()
         return height, width
 
     def claims(self, image: int) -> list[Claim]:
-        """What is said about an image, in the order of the file; no outline is read."""
+        """Annotations of an image without outlines, in file order."""
         part = slice(self._first[image], self._first[image + 1])
         columns = (self._labels, self._crowds, self._starts, self._lengths)
         return [Claim(*row) for row in zip(*(column[part].tolist() for column in columns), strict=True)]
 
     def texts(self, image: int) -> list[bytes]:
-        """Read the annotations of an image, as they stand in the file."""
+        """Read the raw text of an image's annotations."""
         claims = self.claims(image)
         if not claims:
             return []
@@ -95,16 +95,16 @@ class CocoIndex:
         """Read the annotations of an image.
 
         Raises:
-            DataError: If the file is another one than when it was indexed.
+            DataError: If the file has changed since it was indexed.
         """
         try:
             return [json.loads(text) for text in self.texts(image)]
         except (OSError, ValueError) as error:
-            raise DataError(f"'{self.path}' has changed while it was in use ({error}); start again") from error
+            raise DataError(f"'{self.path}' has changed while it was in use ({error}); run again") from error
 
 
 class _Entries(NamedTuple):
-    """What is kept of the file's lists: images and categories as they are, annotations in columns."""
+    """Parsed lists of the file: images and categories as they are, annotations in columns."""
 
     image_list: list[dict[str, Any]]
     category_list: list[dict[str, Any]]
@@ -124,7 +124,7 @@ def _read_entries(path: Path) -> _Entries:
                 found.add(name)
                 _keep(entries, name, value, start, end)
     except FileNotFoundError as error:
-        cure = "set data.root, data.year, data.train and data.val to what there is"
+        cure = "fix data.root, data.year, data.train and data.val"
         raise DataError(f"'{path}' is missing; {cure}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"'{path}' can't be read as instances of COCO ({error}); fetch the file again") from error
@@ -135,7 +135,7 @@ def _read_entries(path: Path) -> _Entries:
 
 
 def _keep(entries: _Entries, name: str, value: Any, start: int, end: int) -> None:  # noqa: ANN401 - JSON
-    """Keep what is needed of an entry."""
+    """Store the needed parts of an entry."""
     if value is None:
         return
     try:
@@ -155,7 +155,7 @@ def _keep(entries: _Entries, name: str, value: Any, start: int, end: int) -> Non
 
 
 def _number(value: Any) -> int:  # noqa: ANN401 - JSON
-    """Take a whole number that 64 bits hold, as all that is kept; others are a TypeError or an OverflowError."""
+    """Return a whole number that fits into 64 bits; others raise a TypeError or an OverflowError."""
     return array("q", [value])[0]
 
 
@@ -176,14 +176,14 @@ def _unique(ids: Sequence[int], kind: str, path: Path) -> NDArray[np.int64]:
     found, counts = np.unique(numbers, return_counts=True)
     if (counts > 1).any():
         twice = found[counts > 1][0]
-        raise DataError(f"'{path}' lists the {kind} {twice} more than once; each needs an id of its own, mend the file")
+        raise DataError(f"'{path}' lists the {kind} {twice} more than once; each needs an id of its own, fix the file")
     return numbers
 
 
 def _places(
     named: "array[int]", known: NDArray[np.int64], entries: _Entries, kind: str, path: Path
 ) -> NDArray[np.int64]:
-    """Place of each annotation's image or category among the known ones."""
+    """Index of each annotation's image or category among the known ones."""
     wanted = np.array(named, dtype=np.int64)
     order = np.argsort(known)
     place = np.searchsorted(known, wanted, sorter=order).clip(max=max(len(known) - 1, 0))
@@ -205,10 +205,10 @@ def _text(file: BinaryIO, start: int, length: int) -> bytes:
 
 
 class _Stream:
-    """JSON text read piece by piece.
+    """JSON text that is read in chunks.
 
-    The bytes are taken for Latin-1, so that a place in the text is a place in the file; what is not plain ASCII is
-    decoded once more, as UTF-8.
+    The bytes are decoded as Latin-1, so that positions in the text are positions in the file; values that are not plain
+    ASCII are decoded again, as UTF-8.
 
     Args:
         file: The file.
@@ -222,13 +222,13 @@ class _Stream:
         self._ended = False
 
     def entries(self) -> Iterator[tuple[str, Any, int, int]]:
-        """Walk through the lists of the outermost object.
+        """Iterate over the lists of the root object.
 
         Yields:
-            Name of the list, the entry, the bytes where it begins and ends; once ``(name, None, 0, 0)`` for each list.
+            Name of the list, the entry, its start and end in bytes; once ``(name, None, 0, 0)`` for each list.
 
         Raises:
-            ValueError: If the text is no JSON object.
+            ValueError: If the text is not a JSON object.
         """
         if self._file.read(len(BOM_UTF8)) == BOM_UTF8:
             self._before = len(BOM_UTF8)
@@ -245,7 +245,7 @@ class _Stream:
                 yield name, *self._value()
 
     def _members(self, opening: str, closing: str) -> Iterator[None]:
-        """Stop at the beginning of each member of a list or an object; who is told reads it."""
+        """Yield at the beginning of each member of a list or an object; the caller reads the member."""
         self._take(opening)
         if self._peek() == closing:
             self._take(closing)
@@ -258,7 +258,7 @@ class _Stream:
             self._take(",")
 
     def _peek(self) -> str:
-        """The next character that is no blank; empty at the end."""
+        """The next non-blank character; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in BLANKS:
@@ -274,7 +274,7 @@ class _Stream:
         self._at += 1
 
     def _value(self) -> tuple[Any, int, int]:
-        """Read any value: itself, and where it begins and ends."""
+        """Read a value; return it with its start and end."""
         self._peek()
         while True:
             try:
@@ -283,7 +283,7 @@ class _Stream:
                 if self._ended:
                     raise ValueError(f"{error.msg} at byte {self._before + error.pos}") from None
             else:
-                # a number at the end of a piece may go on in the next one
+                # a number at the end of a chunk may continue in the next one
                 if end < len(self._text) or self._ended:
                     break
             self._read_on()
@@ -292,7 +292,7 @@ class _Stream:
         return value if text.isascii() else json.loads(text.encode("latin-1")), start, self._before + end
 
     def _read_on(self) -> None:
-        """Read the next piece, longer ones while a value has no end, and forget what was passed."""
+        """Read the next chunk, longer ones while a value is incomplete, and drop the text already parsed."""
         rest = self._text[self._at :]
         piece = self._file.read(max(PIECE, len(rest)))
         self._ended = not piece

@@ -1,4 +1,4 @@
-"""Published cue files: a pickle of localisation cues, and a list that says which entry belongs to which image."""
+"""Published cue files: a pickle of localisation cues, and a list that assigns entries to images."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from wsss.errors import DataError
 class CueFiles:
     """The files of published cues, such as those of SEC (Kolesnikov and Lampert, ECCV 2016) and DSRG.
 
-    Entry ``k_cues`` of the pickle holds three rows: label, row and column of each cue. What the file says about tags is
-    not read, they come from the data.
+    Entry ``k_cues`` of the pickle has three rows: label, row and column of each cue. Tags in the file are ignored, as
+    tags come from the data.
 
     Attributes:
-        path: The pickle; no code in it is run.
-        ids: The list, with lines ``image k``, or with one image a line, whose entry is the number of its line from 0.
-            Folders before a name and the ending of an image file count for nothing.
-        side: Points along a side of the grid that the cues were made on.
-        settings: What names the file, the list and the grid, for messages.
+        path: The pickle; code in it is never executed.
+        ids: The list, with lines ``image k``, or with one image per line, whose entry is the line number from 0.
+            Leading folders and image file suffixes are ignored.
+        side: Points along a side of the cues' grid.
+        settings: Names of the options for file, list and grid, for error messages.
     """
 
     path: Path
@@ -40,19 +40,19 @@ class CueFiles:
     def read(self, dataset: Dataset) -> dict[str, Int64[Tensor, "3 N"]]:
         """Read and check the cues of the training images.
 
-        The pickle is one piece, so all of it passes through memory.
+        The pickle is loaded into memory as a whole.
 
         Returns:
             Label, row and column of each cue, by image.
 
         Raises:
             DataError: If a file is missing or damaged, a training image has no cues, or a cue lies outside of the grid
-                or is of no class.
+                or has an unknown class.
         """
         return self.read_images(dataset.ids("train"), len(dataset.classes))
 
     def listed(self, images: Collection[str]) -> list[str]:
-        """Those of the images that the list names.
+        """Return those of the images that the list contains.
 
         Raises:
             DataError: If the list is missing or gives an entry twice.
@@ -82,7 +82,7 @@ class CueFiles:
         return {image: self._cues(held, image, entry, classes) for image, entry in entries.items()}
 
     def _entries(self, images: Collection[str]) -> dict[str, str]:
-        """Name the entry of each image."""
+        """Return the entry name of each image."""
         numbers = self._numbers(frozenset(images))
         missing = [image for image in images if image not in numbers]
         if missing:
@@ -94,9 +94,9 @@ class CueFiles:
         return {image: f"{numbers[image]}_cues" for image in images}
 
     def _numbers(self, images: Collection[str]) -> dict[str, int]:
-        """Read which entry belongs to which of the images."""
+        """Read the entry number of each image from the list."""
         lines = read_lines(self.ids, f"set {self.settings[1]} to the list of images that was published with the cues")
-        # a name may end with a number, so a line that is the name of an image has none beside it
+        # names may end with a number, so lines that equal an image's name have no number
         named = [(_image_of(line, images), number) for number, line in enumerate(lines)]
         if not any(image for image, _ in named):
             split = [line.rsplit(maxsplit=1) for line in lines]
@@ -110,7 +110,7 @@ class CueFiles:
             if numbers.get(image, number) != number or owners.get(number, image) != image:
                 raise DataError(
                     f"'{self.ids}' gives entry {number} to image '{image}', and another line gives that entry to "
-                    f"another image or another entry to that image; each has one of its own, mend the list"
+                    f"another image or another entry to that image; each has one of its own, fix the list"
                 )
             numbers[image], owners[number] = number, image
         return numbers
@@ -130,7 +130,7 @@ class CueFiles:
         if cues.ndim != 2 or len(cues) != 3 or (cues.size and cues.dtype.kind not in "iu"):
             raise DataError(
                 f"{where} holds {_outline(held[entry])}, it must hold three rows of whole numbers: labels, rows and "
-                f"columns; fetch the file again or mend the entry"
+                f"columns; fetch the file again or fix the entry"
             )
         labels, rows, columns = cues.astype(np.int64)
         outside = np.flatnonzero((np.minimum(rows, columns) < 0) | (np.maximum(rows, columns) >= self.side))
@@ -150,7 +150,7 @@ class CueFiles:
 
 
 def _image_of(name: str, images: Collection[str]) -> str | None:
-    """Find the image that a line of a list means: without leading folders, with or without the ending of a file."""
+    """Find the image that a line refers to: without leading folders, with or without a file suffix."""
     parts = PurePosixPath(name).parts
     for start in range(len(parts)):
         tail = PurePosixPath(*parts[start:])

@@ -1,4 +1,4 @@
-"""Simulated labels, drawn once a process: studies open the same images again and again, and drawing takes its time."""
+"""Cache of simulated labels: studies open the same images repeatedly, and simulating labels is slow."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,7 @@ from wsss.data.base import digest
 from wsss.types import LabelMap, Tags
 
 KEPT = 1 << 14
-"""So many images' labels are remembered, a few kilobytes each at most; the oldest are forgotten first."""
+"""Maximum number of cached annotations, a few kilobytes each at most; the oldest are dropped first."""
 
 _drawn: OrderedDict[bytes, Annotation] = OrderedDict()
 
@@ -16,20 +16,20 @@ _drawn: OrderedDict[bytes, Annotation] = OrderedDict()
 def draw_labels(
     truth: LabelMap, tags: Tags | None, classes: int, settings: LabelSettings, *, seed: int, background: bool
 ) -> Annotation:
-    """Label an image as ``simulate`` does, or remember it; what comes out is the same.
+    """Simulate the labels of an image by ``simulate``, or return them from the cache.
 
     Args:
-        truth: True labels.
-        tags: Tags that the data set gives; None takes those of the truth.
+        truth: Ground truth.
+        tags: Tags of the data set; None takes those of the ground truth.
         classes: Number C of foreground classes.
-        settings: Kinds of labels, how they are given, and with which mistakes; nothing else of them counts.
-        seed: Where chance comes from.
+        settings: Kinds, placement and errors of the labels; other settings are ignored.
+        seed: Seed of the random streams.
         background: Whether label 0 is a class.
     """
-    # slow to load, and most runs draw no labels
+    # slow to import, and most runs simulate no labels
     from wsss.annotations.simulate import simulate
 
-    # what the drawing doesn't see can't tell one drawing from another: budgets share theirs
+    # leave out settings without effect on the simulation, so that different budgets share cached labels
     seen = LabelSettings(
         kinds=settings.kinds,
         points=settings.points,

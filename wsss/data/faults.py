@@ -1,4 +1,4 @@
-"""What is wrong with a data set: told at the first of it, or gathered to be told all at once."""
+"""Error handling in data sets: raise the first error, or collect all of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ _gathered: "ContextVar[list[DataError] | None]" = ContextVar("wsss_gathered", de
 
 @contextmanager
 def gathered() -> Iterator[list[DataError]]:
-    """Go on reading after each fault that can be stepped over.
+    """Collect errors that can be skipped instead of raising them.
 
     Yields:
-        The faults met so far, in the order in which they were met.
+        The errors collected so far, in order of occurrence.
     """
     faults: list[DataError] = []
     token = _gathered.set(faults)
@@ -26,7 +26,7 @@ def gathered() -> Iterator[list[DataError]]:
 
 @contextmanager
 def stepping_over() -> Iterator[None]:
-    """Read what the rest can do without: a fault inside is raised as ever, but only noted where faults are gathered."""
+    """Mark a skippable part: errors inside are raised as usual, but only recorded while errors are collected."""
     try:
         yield
     except DataError as error:

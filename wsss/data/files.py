@@ -1,4 +1,4 @@
-"""What data sets made of image files have in common."""
+"""Common base of data sets made of image files."""
 
 import os
 import re
@@ -19,23 +19,23 @@ from wsss.errors import DataError
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
 
 NO_FOLDER = "missing folder"
-"""Kind of the fault that a setting names a folder that does not exist."""
+"""Error kind: a setting names a folder that does not exist."""
 
 BACKGROUND_NAMES = ("background", "_background_", "__background__", "bg")
-"""What label 0 is called in class lists, in any case."""
+"""Names of label 0 in class lists, case-insensitive."""
 
 
 class FileDataset(Dataset):
-    """A data set whose images and masks are files; a class of this kind is made from its settings alone.
+    """A data set whose images and masks are files; subclasses are constructed from their settings alone.
 
     Args:
-        name: What the data set is called in reports.
+        name: Name of the data set in reports.
         classes: Names of the C foreground classes.
-        settings: What it is opened with; without ``background`` 0 in a mask means that nobody knows.
+        settings: Settings of the data set; without ``background`` 0 in a mask means unknown.
         ids: Names of the images of each split.
         images: File of each image.
-        masks: Folder of the masks, ``<id>.png``; an image without a file there has no truth.
-        max_side: Larger images are shrunk to this longer side, and their masks with them.
+        masks: Folder of the masks, ``<id>.png``; an image without a file there has no ground truth.
+        max_side: Larger images are downscaled to this longer side, and their masks with them.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class FileDataset(Dataset):
         self._tags: dict[str, Tags | None] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # worker processes get the settings with each piece of work and open the data set once, instead of being sent
-        # thousands of names and tags with each
+        # worker processes get only the settings with each piece of work and open the data set once, instead of
+        # receiving thousands of names and tags each time
         return _opened, (type(self), self._settings)
 
     def size(self, id: str) -> tuple[int, int]:
@@ -74,21 +74,21 @@ class FileDataset(Dataset):
         return read_image(self._images[id], self._max_side)
 
     def place(self, id: str) -> str:
-        """The file of an image, for messages."""
+        """File of an image, for messages."""
         return f"'{self._images[id]}'"
 
     def tags(self, id: str) -> Tags | None:
-        """Which of the C foreground classes are there; None when nobody said, all False when known to be empty."""
+        """Return which of the C foreground classes are present; None if unknown, all False if known to be empty."""
         if id not in self._tags:
             self._tags[id] = self._find_tags(id)
         tags = self._tags[id]
         return None if tags is None else tags.clone()
 
     def truth(self, id: str) -> LabelMap | None:
-        """Read the true labels at the size of the image, ``IGNORE`` where no class claims a pixel.
+        """Read the ground truth at the size of the image, ``IGNORE`` where it is unknown.
 
         Raises:
-            DataError: If a pixel has a number that is no class, or the mask does not fit the image.
+            DataError: If a pixel has a number that is not a class, or the mask does not fit the image.
         """
         mask = self._read_mask(id)
         if mask is None:
@@ -98,7 +98,7 @@ class FileDataset(Dataset):
         return resize_labels(mask, fit_size(native, self._max_side))
 
     def truth_faults(self, id: str) -> list[DataError]:
-        """All that is wrong with a mask: how it is stored, numbers that are no class, its size."""
+        """All errors of a mask: its file format, invalid numbers, its size."""
         faults: list[DataError] = []
         path = self._mask_path(id)
         try:
@@ -112,10 +112,10 @@ class FileDataset(Dataset):
 
     @abstractmethod
     def _find_tags(self, id: str) -> Tags | None:
-        """Look the tags of one image up."""
+        """Find the tags of one image."""
 
     def _tags_of_mask(self, id: str) -> Tags | None:
-        """Derive tags from the classes that the mask shows; a mask that knows no pixel knows no class either."""
+        """Derive tags from the classes in the mask; None if no pixel is known."""
         mask = self._read_mask(id)
         if mask is None:
             return None
@@ -126,7 +126,7 @@ class FileDataset(Dataset):
         return self._masks / f"{id}.png"
 
     def _read_mask(self, id: str) -> LabelMap | None:
-        """Read a mask at the size it was drawn, its numbers checked."""
+        """Read a mask at its original size and check its numbers."""
         path = self._mask_path(id)
         if not path.exists():
             return None
@@ -136,14 +136,14 @@ class FileDataset(Dataset):
         return mask if self.background else mask.masked_fill(mask == BACKGROUND, IGNORE)
 
     def _number_faults(self, path: Path, mask: LabelMap) -> Iterator[DataError]:
-        """What to say of a mask with numbers that are neither a class nor unknown; nothing of others."""
+        """Yield an error if a mask has numbers that are neither a class nor unknown."""
         classes = len(self.classes)
         wrong = np.flatnonzero(_pixels_of_numbers(mask)[classes + 1 : IGNORE]) + classes + 1
         if wrong.size:
-            more = f", which {wrong.size - 1} more of its numbers are not" if wrong.size > 1 else ""
+            more = f", and {wrong.size - 1} more of its numbers are invalid" if wrong.size > 1 else ""
             yield DataError(
                 f"'{path}' has a pixel labelled {wrong[0]}, labels must be 0 to {classes} or {IGNORE} "
-                f"(unknown){more}; add the class to the class list or mend the mask",
+                f"(unknown){more}; add the class to the class list or fix the mask",
                 kind="label without a class",
             )
 
@@ -166,24 +166,24 @@ class FileDataset(Dataset):
 
 @lru_cache(maxsize=2)
 def _opened(kind: Callable[[DatasetSettings], FileDataset], settings: DatasetSettings) -> FileDataset:
-    # whoever sent it has opened it and was told its faults, or gathered them to go on
+    # the sender opened it already, and either got its errors or collected them to continue
     with gathered():
         return kind(settings)
 
 
 def require_folder(path: Path, setting: str) -> None:
-    """Refuse what is no folder.
+    """Check that a folder exists.
 
     Args:
         path: The folder.
-        setting: The setting that names it, for the message.
+        setting: Name of its setting, for the message.
 
     Raises:
         DataError: If there is no such folder.
     """
     if not path.is_dir():
         found = "a file" if path.exists() else "missing"
-        raise DataError(f"'{path}' is {found}, it must be a folder; set {setting} to where the data lie", NO_FOLDER)
+        raise DataError(f"'{path}' is {found}, it must be a folder; set {setting} to the folder of the data", NO_FOLDER)
 
 
 def read_lines(path: Path, cure: str) -> list[str]:
@@ -191,10 +191,10 @@ def read_lines(path: Path, cure: str) -> list[str]:
 
     Args:
         path: File to read, UTF-8 with or without a byte order mark.
-        cure: What to do when it is missing, for the message.
+        cure: Advice if it is missing, for the message.
 
     Raises:
-        DataError: If the file is missing or no text.
+        DataError: If the file is missing or not text.
     """
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
@@ -205,9 +205,9 @@ def read_lines(path: Path, cure: str) -> list[str]:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Read the foreground classes from a list with one name a line, or lines ``k name``.
+    """Read the foreground classes from a list with one name per line, or lines ``k name``.
 
-    Plain lines count from 1, or from 0 when the first is the background's name. Numbered lines may come in any order;
+    Plain lines count from 1, or from 0 if the first is a name of the background. Numbered lines may come in any order;
     number 0 is the background and is left out.
 
     Args:
@@ -217,16 +217,16 @@ def read_classes(path: Path) -> tuple[str, ...]:
         Names of label 1, 2, … C.
 
     Raises:
-        DataError: If the list is missing or empty, or if its numbers are not 1 to C.
+        DataError: If the list is missing or empty, or its numbers are not 1 to C.
     """
-    lines = [line for line in read_lines(path, "write the names of the classes there, one a line") if line]
+    lines = [line for line in read_lines(path, "write the names of the classes there, one per line") if line]
     numbered = [match for line in lines if (match := re.fullmatch(r"(\d+)[\s:,]+(\S.*)", line))]
     if lines and len(numbered) == len(lines):
         return _numbered_classes(path, [(int(match[1]), match[2]) for match in numbered])
     if lines and lines[0].lower() in BACKGROUND_NAMES:
         lines = lines[1:]
     if not lines:
-        raise DataError(f"'{path}' names no class; write the names of the classes there, one a line")
+        raise DataError(f"'{path}' names no class; write the names of the classes there, one per line")
     return tuple(lines)
 
 
@@ -242,16 +242,16 @@ def _numbered_classes(path: Path, entries: list[tuple[int, str]]) -> tuple[str, 
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Find the photographs in a folder and below it, and in folders that links in it lead to.
+    """Find the images in a folder and its subfolders, following links to folders.
 
     Args:
-        folder: Where to look.
+        folder: Folder to search.
 
     Returns:
-        The file of each image by its id, the path inside the folder without its ending; sorted.
+        The file of each image by its id (its path inside the folder without suffix); sorted.
 
     Raises:
-        DataError: If two files would have the same id, or a name is not UTF-8.
+        DataError: If two files have the same id, or a name is not UTF-8.
     """
     found: dict[str, Path] = {}
     for place, names in _walk(folder):
@@ -272,13 +272,13 @@ def find_images(folder: Path) -> dict[str, Path]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Go through a folder and what links in it lead to; each place once, by its own name rather than by a link."""
+    """Walk through a folder and linked folders; each place once, preferably by its own name rather than a link."""
     walked: set[Path] = set()
     waiting = [folder]
     while waiting:
         start = waiting.pop(0)
         real = start.resolve()
-        # a link to what it lies in would have everything beside the folder in it, too
+        # following a link to a parent folder would include everything beside this folder too
         if walked and any(within.is_relative_to(real) for within in (folder.resolve(), start.parent.resolve())):
             continue
         links: list[Path] = []
@@ -295,7 +295,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _require_text(id: str, path: Path) -> None:
-    """Refuse a name that can be neither written to a file nor shown: its bytes are no UTF-8."""
+    """Check that a name can be written to a file and displayed, that is, that its bytes are UTF-8."""
     try:
         id.encode()
     except UnicodeEncodeError as error:

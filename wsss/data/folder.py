@@ -15,27 +15,27 @@ from wsss.types import Tags
 
 SPLIT_WORDS = {"train": "train", "val": "val", "": "train"}
 SEPARATORS = (";", ",")
-"""What may stand between the tags of a cell; where the table uses neither, blanks do between classes and numbers."""
+"""Separators of tags in a cell; if the table uses neither, classes and numbers are separated by blanks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSettings(DatasetSettings):
-    """A folder of images with a CSV of tags; masks are optional and only measured against."""
+    """A folder of images with a CSV of tags; masks are optional and used for evaluation only."""
 
     root: str = "data/folder"
     """Folder of the data set."""
     images: str = "images"
-    """Folder of the images inside the root; empty when they lie in the root itself."""
+    """Folder of the images inside the root; empty if they lie in the root itself."""
     tags: str = "tags.csv"
-    """Table in the root with the columns image, tags and, if wanted, split (train or val)."""
+    """Table in the root with the columns image, tags and optionally split (train or val)."""
     classes: str = "classes.txt"
-    """List of the classes in the root; when it does not exist, the sorted names in the table are the classes."""
+    """List of the classes in the root; if it does not exist, the sorted names in the table are the classes."""
     masks: str = "masks"
-    """Folder of the true masks inside the root, <image>.png; it need not exist."""
+    """Folder of the ground truth masks inside the root, <image>.png; it need not exist."""
     val_share: float = 0.2
-    """Where the table has no column split: share of the images with a mask to measure on instead of learning from."""
+    """Share of the images with a mask that are used for evaluation, if the table has no split column."""
     max_side: int = 2048
-    """Larger images are shrunk to this longer side."""
+    """Larger images are downscaled to this longer side."""
 
     def __post_init__(self) -> None:
         require(0 <= self.val_share < 1, "val_share", "must lie in [0, 1)", self.val_share)
@@ -49,9 +49,9 @@ class _Row:
 
     Attributes:
         id: Name of the image.
-        cell: Its tags, still one text.
-        split: The split, empty where the table does not say.
-        where: Place of the line, for messages.
+        cell: Its tags as unsplit text.
+        split: The split, empty if the table has none.
+        where: Position of the line, for messages.
     """
 
     id: str
@@ -63,13 +63,13 @@ class _Row:
 class FolderDataset(FileDataset):
     """A folder of images and a table of tags.
 
-    An empty cell is an image known to show no class; an image without a line has unknown tags. Cells hold class names
-    or numbers, separated by semicolons or commas (in a quoted cell), the same way in the whole table. Where the table
-    has neither, blanks separate numbers and the names of listed classes; other words are one name with blanks in it. A
-    cell that is the name of a listed class is that tag alone.
+    An empty cell means that an image shows no class; an image without a line has unknown tags. Cells contain class
+    names or numbers, separated by semicolons or commas (in a quoted cell), consistently in the whole table. If the
+    table has neither, numbers and names of listed classes are separated by blanks; other words form one name with
+    blanks in it. A cell that is the name of a listed class is that tag alone.
 
     Args:
-        settings: Where it lies and how it is read.
+        settings: Location and reading options.
 
     Raises:
         DataError: If the folder or the table is missing, or a line names an image or a class that does not exist.
@@ -85,7 +85,7 @@ class FolderDataset(FileDataset):
         images = {
             id: path
             for id, path in find_images(root / settings.images).items()
-            # where images lie in the root itself, masks below it are not images
+            # if images lie in the root itself, masks below it are not images
             if not path.is_relative_to(masks)
         }
         if not images:
@@ -113,7 +113,7 @@ class FolderDataset(FileDataset):
         self._tags = {id: tags.get(id) for id in images}
 
     def strays(self) -> list[DataError]:
-        """Masks of a name that no image has: nothing is ever measured against them."""
+        """Masks whose name does not match any image, and which would never be used."""
         found = sorted(path for path in self._masks.rglob("*.png") if not path.name.startswith("."))
         return [
             DataError(
@@ -129,16 +129,16 @@ class FolderDataset(FileDataset):
 
 
 def _read_table(path: Path, images: dict[str, Path]) -> list[_Row]:
-    """Read the lines of the table; the image column may hold names with or without ending."""
+    """Read the lines of the table; the image column may contain names with or without suffix."""
     lines = read_lines(path, "write a table with the columns image,tags there, or set data.tags to its name")
     try:
         return _rows(path, csv.DictReader(lines, strict=True), images)
     except csv.Error as error:
-        raise DataError(f"'{path}' can't be read as a table ({error}); close its quotes and save it anew") from error
+        raise DataError(f"'{path}' can't be read as a table ({error}); close its quotes and save it again") from error
 
 
 def _rows(path: Path, reader: "csv.DictReader[str]", images: dict[str, Path]) -> list[_Row]:
-    """Read the lines below the first one, which names the columns."""
+    """Read the lines below the header."""
     columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
     if not {"image", "tags"} <= set(columns):
@@ -153,7 +153,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]", images: dict[str, Path]) ->
             row = _read_row(entry, names, f"'{path}', line {reader.line_num},")
             if row.id in rows:
                 name = entry["image"].strip()
-                raise DataError(f"{row.where} names the image '{name}' once more; put all its tags on one line")
+                raise DataError(f"{row.where} names the image '{name}' again; put all its tags on one line")
             rows[row.id] = row
     return list(rows.values())
 
@@ -162,7 +162,7 @@ def _read_row(entry: dict[str, str | None], names: dict[str, str], where: str) -
     name = (entry["image"] or "").strip()
     if name not in names:
         raise DataError(
-            f"{where} names the image '{name}', which is not there; restore the file or drop the line",
+            f"{where} names the image '{name}', which does not exist; restore the file or drop the line",
             kind="missing image",
         )
     if None in entry:
@@ -171,15 +171,15 @@ def _read_row(entry: dict[str, str | None], names: dict[str, str], where: str) -
         columns = list(entry)
         empty = ",".join(entry[column] or "" for column in columns[: columns.index("tags") + 1])
         raise DataError(
-            f"{where} has no cell for tags; write '{empty}' where it is known to be empty, or drop the line where tags "
-            f"are unknown"
+            f"{where} has no cell for tags; write '{empty}' if it is known to be empty, or drop the line if tags are "
+            f"unknown"
         )
     id = names[name] or name
     return _Row(id, entry["tags"].strip(), (entry.get("split") or "").strip().lower(), where)
 
 
 def _split_cells(rows: list[_Row], listed: Collection[str]) -> dict[str, list[str]]:
-    """Split each cell that is no listed class at the separator that the table uses."""
+    """Split each cell that is not a listed class at the separator of the table."""
     cells = {row.id: row.cell for row in rows if row.cell not in listed}
     separator = next((mark for mark in SEPARATORS if any(mark in cell for cell in cells.values())), None)
     words = {row.id: [row.cell] for row in rows}
@@ -193,26 +193,26 @@ def _split_cells(rows: list[_Row], listed: Collection[str]) -> dict[str, list[st
 
 
 def _split_at_blanks(cell: str, listed: Collection[str]) -> list[str]:
-    """Split a cell into numbers and listed classes; one that has other words is a name with blanks."""
+    """Split a cell into numbers and listed classes; a cell with other words is one name with blanks."""
     words = cell.split()
     return words if all(word.isdecimal() or word in listed for word in words) else [cell]
 
 
 def _require_clear_names(rows: list[_Row]) -> None:
-    """Refuse a cell that may be one name or several names, since other lines have each of its words alone."""
+    """Reject cells that may be one name or several, because other lines have each of their words alone."""
     alone = {row.cell for row in rows}
     for row in rows:
         with stepping_over():
             words = row.cell.split()
             if len(words) > 1 and alone.issuperset(words) and not all(word.isdecimal() for word in words):
                 raise DataError(
-                    f"{row.where} has '{row.cell}', of which other lines have each word as a tag, so it may be one "
+                    f"{row.where} has '{row.cell}', and other lines have each of its words as a tag, so it may be one "
                     f"class or {len(words)}; separate its tags by semicolons, or list all classes in classes.txt"
                 )
 
 
 def _classes_of_words(words: dict[str, list[str]], root: Path) -> tuple[str, ...]:
-    """Take the sorted tags as class names; where all tags are numbers, these are the labels."""
+    """Use the sorted tags as class names; if all tags are numbers, these are the labels."""
     found = sorted({word for cell in words.values() for word in cell})
     if not found:
         raise DataError(
@@ -233,20 +233,20 @@ def _tags_of_words(words: list[str], classes: tuple[str, ...], where: str) -> Ta
         else:
             raise DataError(
                 f"{where} has the tag '{word}', tags must be class names or numbers from 1 to {len(classes)}; "
-                f"mend the line, separate its tags by semicolons, or add the class to classes.txt"
+                f"fix the line, separate its tags by semicolons, or add the class to classes.txt"
             )
     return tags
 
 
 def _splits(rows: list[_Row], images: dict[str, Path], masks: Path, val_share: float) -> dict[str, tuple[str, ...]]:
-    """Split by the table's column, or else keep a share of the images that have a mask out of training."""
+    """Split by the table's column, or else hold out a share of the images that have a mask."""
     for row in rows:
         with stepping_over():
             if row.split not in SPLIT_WORDS:
-                raise DataError(f"{row.where} has the split '{row.split}', it must be train or val; mend the line")
+                raise DataError(f"{row.where} has the split '{row.split}', it must be train or val; fix the line")
     val = {row.id for row in rows if row.split == "val"}
     if not any(row.split for row in rows):
-        # by a hash of the name, so that an image stays where it is when others are added
+        # by a hash of the name, so that an image keeps its split when others are added
         measurable = sorted((digest(id.encode()), id) for id in images if (masks / f"{id}.png").exists())
         val = {id for _, id in measurable[: min(round(val_share * len(measurable)), len(images) - 1)]}
     splits = {

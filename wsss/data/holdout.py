@@ -1,4 +1,4 @@
-"""Part of the training tags, held out to see how well they are learnt (after Sechidis et al., ECML 2011)."""
+"""Stratified hold-out of training tags, to evaluate the classifier (after Sechidis et al., ECML 2011)."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from wsss.types import Tags
 def stratified_holdout(tags: Sequence[Tags | None], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Choose images to hold out so that each class is split in the same ratio.
 
-    Classes are served from the rarest to the most frequent. A class with two or more images gets at least one on
-    either side, where its images' other classes allow; a class with one image keeps it for training. Images whose tags
-    are unknown are never held out.
+    Classes are processed from the rarest to the most frequent. A class with two or more images gets at least one on
+    either side, if its images' other classes allow it; a class with one image keeps it for training. Images with
+    unknown tags are never held out.
 
     Args:
         tags: Tags of each training image.
         share: Share to hold out, in [0, 1); 0 holds nothing out.
-        seed: Decides which images of a class are taken.
+        seed: Seed of the choice of images within a class.
 
     Returns:
-        Indices of the kept and of the held-out images, each rising.
+        Indices of the kept and of the held-out images, each in ascending order.
 
     Raises:
         ValueError: If the share lies outside of [0, 1).
@@ -48,7 +48,7 @@ def _held_places(table: NDArray[np.bool], order: NDArray[np.int64], share: float
         for row in members:
             if wanted <= 0:
                 break
-            # no class may lose its last image to another class's share
+            # no class may lose its last training image
             if row not in held and (kept_of_class[table[row]] > 1).all():
                 held.add(row)
                 kept_of_class = kept_of_class - table[row]

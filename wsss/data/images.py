@@ -1,4 +1,4 @@
-"""Photographs and label pictures in; tensors out."""
+"""Reading of images and label maps into tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from wsss.errors import DataError
 from wsss.types import Image, LabelMap
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
-"""Endings, in any case, that are taken for photographs."""
+"""File suffixes of images, case-insensitive."""
 
 LARGEST_IMAGE = 2**31
-"""Pixels of the largest image that is read; a file that claims more is damaged, or is meant to fill the memory."""
+"""Maximum number of pixels of an image; files that claim more are damaged, or meant to exhaust the memory."""
 
 ORIENTATION = 0x0112
-"""Number of the EXIF entry that says how the camera was held."""
+"""Number of the EXIF orientation entry."""
 
 TURNS = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -31,29 +31,29 @@ TURNS = {
     7: PillowImage.Transpose.TRANSVERSE,
     8: PillowImage.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation; from 5 on height and width change places."""
+"""Inverse of each EXIF orientation; from 5 on height and width are swapped."""
 
 
 def read_image(path: Path, max_side: int | None = None) -> Image:
-    """Read any photograph as upright RGB bytes.
+    """Read any image as upright RGB bytes.
 
     EXIF orientation is undone, grey becomes RGB, 16-bit grey is scaled from its full range, CMYK and palettes are
-    converted, transparent pixels are laid on white, and of several frames the first is taken.
+    converted, transparent pixels are blended with white, and the first of several frames is taken.
 
     Args:
         path: File to read.
-        max_side: A longer image is shrunk until its longer side has this many pixels; None leaves it.
+        max_side: Larger images are downscaled to this longer side; None keeps the size.
 
     Returns:
         (3, H, W) bytes.
 
     Raises:
-        DataError: If the file is missing, truncated or no image, or has more than ``LARGEST_IMAGE`` pixels.
+        DataError: If the file is missing, truncated or not an image, or has more than ``LARGEST_IMAGE`` pixels.
     """
     with _opened(path) as picture:
         size = fit_size((picture.height, picture.width), max_side)
         if size != (picture.height, picture.width):
-            # a JPEG of 24 megapixels is decoded at an eighth, a quarter or half of its size: several times faster
+            # JPEGs can be decoded at an eighth, a quarter or half of their size: several times faster for 24 megapixels
             picture.draft(None, (size[1], size[0]))
         turn = TURNS.get(_orientation(picture))
         upright = _rgb(picture, path)
@@ -61,19 +61,19 @@ def read_image(path: Path, max_side: int | None = None) -> Image:
             upright = upright.resize((size[1], size[0]), PillowImage.Resampling.BICUBIC, reducing_gap=3.0)
         if turn is not None:
             upright = upright.transpose(turn)
-        # numpy keeps to one thread: torch's would wait for each other longer than the copy takes
+        # numpy uses one thread: synchronising torch's threads would take longer than the copy
         return torch.from_numpy(np.asarray(upright).transpose(2, 0, 1).copy())
 
 
 def image_size(path: Path, max_side: int | None = None) -> tuple[int, int]:
-    """Height and width that ``read_image`` will give, read from the header alone.
+    """Height and width of the result of ``read_image``, from the header alone.
 
     Args:
-        path: File to look at.
+        path: File to read.
         max_side: As in ``read_image``.
 
     Raises:
-        DataError: If the file is missing or no image, or has more than ``LARGEST_IMAGE`` pixels.
+        DataError: If the file is missing or not an image, or has more than ``LARGEST_IMAGE`` pixels.
     """
     with _opened(path) as picture:
         height, width = fit_size((picture.height, picture.width), max_side)
@@ -81,7 +81,7 @@ def image_size(path: Path, max_side: int | None = None) -> tuple[int, int]:
 
 
 def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """Shrink a height and width, keeping their ratio, until neither exceeds ``max_side``.
+    """Reduce a height and width, keeping their ratio, until neither exceeds ``max_side``.
 
     >>> fit_size((4000, 6000), 2048)
     (1365, 2048)
@@ -93,13 +93,13 @@ def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 
 
 def read_label_png(path: Path) -> LabelMap:
-    """Read a label picture whose values are class numbers: a palette or one-channel PNG of at most 8 bits.
+    """Read a label image whose values are class numbers: a palette or one-channel PNG of at most 8 bits.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        DataError: If the file is missing, damaged or stores anything but one byte per pixel.
+        DataError: If the file is missing, damaged or does not store one byte per pixel.
     """
     with _opened(path) as picture:
         if picture.mode not in ("P", "L"):
@@ -108,20 +108,20 @@ def read_label_png(path: Path) -> LabelMap:
                 f"grey); save the class numbers, not their colours",
                 kind="mask of colours",
             )
-        # asked before the pixels are decoded: Pillow forgets then how they were stored
+        # must be read before the pixels are decoded: Pillow then forgets how they were stored
         step = _grey_step(picture)
         return torch.from_numpy(np.array(picture, dtype=np.uint8) // step)
 
 
 def _grey_step(picture: PillowImage.Image) -> int:
-    """By how much Pillow spreads grey of 2 or 4 bits over a byte, which class numbers must not be."""
+    """Factor by which Pillow scales 2 or 4 bit grey to a byte, which must be undone for class numbers."""
     tiles = getattr(picture, "tile", None)
     stored = tiles[0].args if tiles else None
     return {"L;2": 85, "L;4": 17}[stored] if stored in ("L;2", "L;4") else 1
 
 
 def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
-    """Resize labels to a height and width by taking the nearest pixel."""
+    """Resize labels to a height and width by nearest neighbour."""
     if tuple(labels.shape) == size:
         return labels
     rows, columns = (
@@ -132,7 +132,7 @@ def resize_labels(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
 
 
 class _LiftedLimit:
-    """Lifts Pillow's own limit, far below ``LARGEST_IMAGE``, while any thread reads: there is one for the process."""
+    """Lifts Pillow's own, process-wide limit, which is far below ``LARGEST_IMAGE``, while any thread reads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -157,7 +157,7 @@ _LIFTED_LIMIT = _LiftedLimit()
 
 @contextmanager
 def _opened(path: Path) -> Iterator[PillowImage.Image]:
-    """Open a picture, and turn whatever Pillow raises about its content into one error."""
+    """Open an image, and turn all of Pillow's errors about its content into one."""
     try:
         with _LIFTED_LIMIT, PillowImage.open(path) as picture:
             if picture.width * picture.height > LARGEST_IMAGE:
@@ -176,9 +176,9 @@ def _opened(path: Path) -> Iterator[PillowImage.Image]:
 
 def _orientation(picture: PillowImage.Image) -> int:
     if picture.format == "TIFF":
-        # Pillow turns these itself: their size when they are opened, their pixels when they are decoded
+        # Pillow rotates these itself: their size on opening, their pixels on decoding
         return 1
-    # the method of the base class: that of PNG files decodes the whole picture in search of a late entry
+    # the method of the base class: that of PNG files decodes the whole image in search of a late entry
     return int(PillowImage.Image.getexif(picture).get(ORIENTATION, 1))
 
 

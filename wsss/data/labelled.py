@@ -1,4 +1,4 @@
-"""A data set seen through the labels that training may see: some kinds, drawn or given, as far as the budget goes."""
+"""Data set with configured training labels: selected kinds, simulated or given, within a budget."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ from wsss.types import IGNORE, Image, LabelMap, Tags
 
 
 def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
-    """Show a data set through labels; the data set itself where its own tags are all that was asked for.
+    """Apply label settings to a data set; returns the data set itself if only its own tags are used.
 
     Args:
-        dataset: Images, their own tags, and masks to draw labels from.
-        settings: What training may see, and where it comes from.
+        dataset: Images, their tags, and masks to simulate labels from.
+        settings: Labels used in training, and their source.
 
     Raises:
-        DataError: If the manifest is missing or damaged, an image has no mask to draw labels from, or the budget does
-            not pay for one image and all masks.
+        DataError: If the manifest is missing or damaged, an image has no mask to simulate labels from, or the budget is
+            too small for one image and all masks.
     """
     noisy = settings.noise.missing_tags or settings.noise.wrong_tags
     limited = settings.masks or settings.budget_seconds is not None
@@ -38,21 +38,21 @@ def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
 
 
 KEPT = 4096
-"""So many images' labels are kept in memory; those of others are drawn or looked up each time."""
+"""Maximum number of images whose labels are kept in memory; others are simulated or looked up each time."""
 
 
 class LabelledDataset(Dataset):
-    """A data set whose training images show the labels that were asked for and nothing else.
+    """A data set whose training images have only the labels that are configured.
 
-    Images for validation, pictures and truth are those of the data set behind it.
+    Validation images, pictures and ground truth are those of the underlying data set.
 
     Args:
-        source: The data set behind it.
-        settings: What training may see.
+        source: The underlying data set.
+        settings: Labels used in training.
 
     Raises:
-        DataError: If the manifest is missing or damaged or knows no training image, a label is wrong that the budget
-            pays for, or the budget pays for none or not for all masks.
+        DataError: If the manifest is missing or damaged or contains no training image, a label within the budget is
+            invalid, or the budget is too small for one image or for all masks.
     """
 
     def __init__(self, source: Dataset, settings: LabelSettings) -> None:
@@ -76,35 +76,35 @@ class LabelledDataset(Dataset):
 
     @property
     def whole(self) -> Dataset:
-        """The data set behind it."""
+        """The underlying data set."""
         return self.source
 
     def samples(self, images: int) -> int:
-        """How many samples an epoch on so many of the training images has; as if a budget had paid for all of them."""
+        """Number of samples per epoch for that many training images, as if the budget had paid for all of them."""
         if not self.settings.full_schedule:
             return images
         return round(images * len(self.source.ids("train")) / len(self.ids("train")))
 
     @property
     def settles_pixels(self) -> bool:
-        """Whether any kind but tags was asked for."""
+        """Whether any kind but tags is configured."""
         return self.settings.kinds != ("tags",) or self.settings.masks > 0
 
     @property
     def likely_labels(self) -> bool:
-        """Whether boxes are cut, which settles what is cut out and makes the rest likely."""
+        """Whether boxes are cut by GrabCut, which yields settled and likely labels."""
         return "boxes" in self.settings.kinds and self.settings.boxes.grabcut
 
     @property
     def label_use(self) -> dict[str, object]:
-        """What is made of labels after they were given."""
+        """Settings for the use of given labels."""
         return {"reset_below": self.settings.boxes.reset_below} if "boxes" in self.settings.kinds else {}
 
     def annotation(self, id: str) -> Annotation:
-        """What training may see of an image's labels.
+        """Return the labels of an image that are used in training.
 
         Raises:
-            DataError: If they lie outside of the image, or it has no mask to draw them from.
+            DataError: If they lie outside of the image, or it has no mask to simulate them from.
         """
         found = self._annotations.get(id)
         if found is None:
@@ -114,18 +114,18 @@ class LabelledDataset(Dataset):
         return found
 
     def seconds(self, id: str) -> float:
-        """What the labels of an image cost."""
+        """Annotation time of an image's labels in seconds."""
         return annotation_seconds(self.annotation(id), len(self.source.classes), self.settings.cost)
 
     def tags(self, id: str) -> Tags | None:
-        """Which classes are there and no others are, as far as training may know; those behind it for validation."""
+        """Tags of an image if completely known, as far as training may use them; those of the source for validation."""
         if id not in self._trained:
             return self.source.tags(id)
         present, known = self.presence(id)
         return present if known.all() else None
 
     def presence(self, id: str) -> tuple[Tags, Tags]:
-        """Which classes are there, and of which of them it is known whether they are."""
+        """Return which classes are present, and for which of them presence or absence is known."""
         return self.annotation(id).presence(len(self.classes)) if id in self._trained else self.source.presence(id)
 
     def size(self, id: str) -> tuple[int, int]:
@@ -133,7 +133,7 @@ class LabelledDataset(Dataset):
         return self.source.size(id)
 
     def native_size(self, id: str) -> tuple[int, int]:
-        """Height and width of an image before anything shrinks it."""
+        """Height and width of an image before any downscaling."""
         return self.source.native_size(id)
 
     def image(self, id: str) -> Image:
@@ -141,15 +141,15 @@ class LabelledDataset(Dataset):
         return self.source.image(id)
 
     def truth(self, id: str) -> LabelMap | None:
-        """Read the true labels, (H, W) uint8; None when the image has none."""
+        """Read the ground truth, (H, W) uint8; None if the image has none."""
         return self.source.truth(id)
 
     def place(self, id: str) -> str:
-        """Where an image lies."""
+        """Location of an image, for messages."""
         return self.source.place(id)
 
     def _annotate(self, id: str) -> Annotation:
-        """Draw or look up the labels of an image, and hide what training may not see."""
+        """Simulate or look up the labels of an image, and remove those that are not configured."""
         given = self._simulated(id) if self._manifest is None else self._from_manifest(id, self._manifest)
         points, boxes = given.points, given.boxes
         if points is not None:
@@ -162,14 +162,14 @@ class LabelledDataset(Dataset):
             return given
         truth = self._truth(id)
         mask = Mask.of(truth)
-        # a mask that knows no pixel knows no class either
+        # a mask without known pixels provides no classes either
         complete = given.tags_complete or bool((truth != IGNORE).any())
         return replace(
             given, masks=mask if self.source.background else mask.without_background(), tags_complete=complete
         )
 
     def _stratum(self, id: str) -> Tags | None:
-        """The classes by which an image is placed in the order of labelling, whatever kinds training sees."""
+        """Classes by which an image is stratified in the labelling order, whatever kinds are configured."""
         named = self.source.named(id)
         if named is not None or self._manifest is None or id not in self._manifest.annotations:
             return named
@@ -177,10 +177,10 @@ class LabelledDataset(Dataset):
         return torch.tensor([label in given for label in range(1, len(self.source.classes) + 1)])
 
     def _first_masked(self, order: Sequence[str]) -> frozenset[str]:
-        """Choose the images that show their mask: the first that have one in the manifest, or else in the data set."""
+        """Choose the images that get a mask: the first that have one in the manifest, or else in the data set."""
         wanted, chosen = self.settings.masks, list[str]()
         given = {} if self._manifest is None else self._manifest.annotations
-        # masks that were given are what is to be learnt from; the data set's are for measuring
+        # masks in the manifest are for training; the data set's are for evaluation
         listed = {id for id in order if id in given and given[id].masks is not None}
         for id in order:
             if len(chosen) == wanted:
@@ -194,7 +194,7 @@ class LabelledDataset(Dataset):
         return frozenset(chosen)
 
     def _require_masks(self, paid: frozenset[str]) -> None:
-        """Refuse a budget that does not pay for all masks."""
+        """Check that the budget covers all masks."""
         if not self._masked <= paid:
             raise DataError(
                 f"labels.masks={self.settings.masks}, but labels.budget_seconds={self.settings.budget_seconds:g} pays "
@@ -204,11 +204,11 @@ class LabelledDataset(Dataset):
     def _simulated(self, id: str) -> Annotation:
         settings, tags = self.settings, self.source.tags(id)
         if settings.kinds == ("tags",) and tags is None:
-            # nobody has drawn anything, so the mask is none of a training's business
+            # there are no labels at all, and the mask must not be used
             return Annotation()
         truth = self.source.truth(id) if settings.kinds == ("tags",) else self._truth(id)
         if truth is None:
-            # tags alone can be mistaken without a mask to look at
+            # errors in tags can be simulated without a mask
             truth = nothing_known(self.source.size(id))
         return draw_labels(
             truth,
@@ -220,7 +220,7 @@ class LabelledDataset(Dataset):
         )
 
     def _from_manifest(self, id: str, manifest: Manifest) -> Annotation:
-        """Look an image up; where the manifest has no tags for it, those of the data set stand."""
+        """Look an image up; if the manifest has no tags for it, those of the data set are used."""
         settings = self.settings
         found = manifest.annotations.get(id, Annotation())
         tags = self.source.tags(id)
@@ -234,7 +234,7 @@ class LabelledDataset(Dataset):
             drawn = manifest.sizes.get(id, native)
             if not same_shape(drawn, native):
                 raise DataError(
-                    f"its labels are of an image of {drawn[0]} rows and {drawn[1]} columns, the image has {native[0]} "
+                    f"its labels are for an image of {drawn[0]} rows and {drawn[1]} columns, the image has {native[0]} "
                     f"and {native[1]}, which is another shape; label the image as it is shown, upright and whole"
                 )
             found.check(drawn, len(self.source.classes))

@@ -1,4 +1,4 @@
-"""Files of labels: the manifest of a data set, and what was published in other formats."""
+"""Files of labels: the manifest of a data set, and other published formats."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -17,22 +17,22 @@ from wsss.errors import DataError, nearest
 from wsss.store import write_atomically
 
 CUE_OPTIONS = ("FILE", "--ids", "--grid")
-"""What names the cues, their list and their grid on the command line."""
+"""Command line options for the cues, their list and their grid."""
 
 
 def read_manifest(path: Path, classes: Classes) -> Manifest:
     """Read a manifest for a data set.
 
     Args:
-        path: The file, as `wsss data import` writes it.
-        classes: Names of the data set's foreground classes; the manifest's are told by their names.
+        path: The file, as written by `wsss data import`.
+        classes: Names of the data set's foreground classes; the manifest's are matched by name.
 
     Returns:
-        What is known about each image, by its name, and the size that it was labelled at, where that is known; label k
-        is ``classes[k - 1]``.
+        The annotation of each image, by its name, and the size at which it was annotated, where known; label k is
+        ``classes[k - 1]``.
 
     Raises:
-        DataError: If the file is missing or wrong, or names a class that the data set lacks.
+        DataError: If the file is missing or invalid, or names a class that the data set lacks.
     """
     return decode(_text(path, _content(path)), classes, name=f"'{path}'")
 
@@ -40,17 +40,17 @@ def read_manifest(path: Path, classes: Classes) -> Manifest:
 def write_manifest(
     path: Path, annotations: Mapping[str, Annotation], classes: Classes, sizes: Mapping[str, Size] | None = None
 ) -> None:
-    """Write a manifest, whole or not at all; the same labels always give the same bytes.
+    """Write a manifest atomically; equal labels always give the same bytes.
 
     Args:
         path: The file.
-        annotations: What is known about each image, by its name.
+        annotations: Annotation of each image, by its name.
         classes: Names of the foreground classes.
-        sizes: Height and width of the images of which they are known.
+        sizes: Height and width of images, where known.
 
     Raises:
-        DataError: If an annotation can't be right.
-        StoreError: If the file can't be written.
+        DataError: If an annotation is invalid.
+        StoreError: If the file cannot be written.
     """
     write_atomically(path, encode(annotations, classes, sizes).encode())
 
@@ -67,20 +67,20 @@ def import_labels(
     """Read labels in any of the published formats.
 
     Args:
-        path: The file, or the folder of the files of a format that has one for each image.
-        format: One of ``FORMATS``; found out by what is in the file if not given.
-        classes: Names of the foreground classes, for files that don't name them; VOC's where the format implies them.
-        images: Folder of the images; their shapes are checked against, and their sizes kept where the file has none.
-            Only images in it are read of cues.
-        ids: The list that says which cues are whose; for cues only.
-        grid: Points along a side of the cues' grid, 41 if not given; for cues only.
+        path: The file, or the folder of files for a format with one file per image.
+        format: One of ``FORMATS``; detected from the content if None.
+        classes: Names of the foreground classes, for files without them; VOC's where the format implies them.
+        images: Folder of the images; image shapes are checked against them, and sizes are taken from them if the file
+            has none. Cues are read only for images in it.
+        ids: The list that assigns cues to images; for cues only.
+        grid: Points along a side of the cues' grid, 41 if None; for cues only.
 
     Raises:
-        DataError: If the file is missing or wrong, its format can't be told or has no use for an option, or none of its
-            images is in the folder.
+        DataError: If the file is missing or invalid, its format cannot be detected or does not support an option, or
+            none of its images is in the folder.
     """
     if grid is not None and grid < 2:
-        raise DataError(f"a grid of cues has {grid} points along its side, it must have at least 2; mend --grid")
+        raise DataError(f"a grid of cues has {grid} points along its side, it must have at least 2; fix --grid")
     name = _known(format) if format is not None else _recognised(path)
     for option, value in {"--ids": ids, "--grid": grid}.items():
         if value is not None and name != "cues":
@@ -95,10 +95,10 @@ def import_labels(
         sources = iter([Source(str(path), "", _text(path, _content(path)), sizes=sizes)])
     manifest = FORMATS[name].read(sources, classes)
     if not manifest.annotations:
-        raise DataError(f"'{path}' has labels of no image; give a file or a folder that has some")
+        raise DataError(f"'{path}' has no labels of any image; give a file or a folder that has some")
     if images is not None:
         _compare(manifest, sizes, path, images)
-    # what was labelled may have been smaller or larger than the images are now; places are those of what was labelled
+    # the annotated images may have had another size than now; positions refer to the annotated ones
     known = {image: sizes[image] for image in manifest.annotations if image in sizes} | dict(manifest.sizes)
     whole = Manifest(classes=manifest.classes, annotations=manifest.annotations, sizes=known)
     whole.check(f"'{path}'")
@@ -108,19 +108,19 @@ def import_labels(
 def export_labels(manifest: Manifest, format: str, out: Path) -> dict[str, int]:
     """Write labels in one of the published formats.
 
-    What was written is read back in memory, so that what the format could not hold is known and not guessed.
+    The result is read back in memory to determine exactly what the format could not represent.
 
     Args:
         manifest: The labels.
         format: One of ``FORMATS``.
-        out: The file, or the folder for a format that has a file for each image.
+        out: The file, or the folder for a format with one file per image.
 
     Returns:
-        In how many images each part of the annotations is not as it was, parts that changed only.
+        Number of images in which each part of the annotations changed; unchanged parts are left out.
 
     Raises:
-        DataError: If the format can't be written, would say what is not so, or holds none of the kinds of labels.
-        StoreError: If a file can't be written.
+        DataError: If the format cannot be written, would express something false, or supports none of the kinds of
+        labels. StoreError: If a file cannot be written.
     """
     chosen = FORMATS[_known(format)]
     if chosen.write is None:
@@ -140,14 +140,14 @@ def export_labels(manifest: Manifest, format: str, out: Path) -> dict[str, int]:
 
 
 def _compare(manifest: Manifest, sizes: Mapping[str, Size], path: Path, folder: Path) -> None:
-    """Refuse a folder without any of the labelled images or with others of their names; tell how many it lacks."""
+    """Check that a folder contains the labelled images in the right shape; report how many are missing."""
     for image, told in manifest.sizes.items():
         shown = sizes.get(image, told)
         if not same_shape(told, shown):
             raise DataError(
                 f"'{path}' labels image '{image}' of {told[0]} rows and {told[1]} columns, in '{folder}' it has "
                 f"{shown[0]} and {shown[1]}, which is another shape; set --images to the images that were labelled, or "
-                f"mend the size"
+                f"fix the size"
             )
     labelled = list(manifest.annotations)
     missing = [image for image in labelled if image not in sizes]
@@ -176,7 +176,7 @@ def _known(format: str) -> str:
 
 
 def _recognised(path: Path) -> str:
-    """Tell the format by what is in a file, or in the first one of a folder that is of any format."""
+    """Detect the format from the content of a file, or of the first file of a folder with a known format."""
     paths: Iterable[Path] = [path]
     if path.is_dir():
         paths = _files_below(path, ".xml")
@@ -199,7 +199,7 @@ def _files_below(folder: Path, suffix: str) -> list[Path]:
 
 
 def _image_sources(path: Path, suffix: str, sizes: Mapping[str, Size]) -> Iterator[Source]:
-    """Read the files of a format that has one for each image, one after the other."""
+    """Read the files of a format with one file per image, one after the other."""
     folder, paths = (path, _files_below(path, suffix)) if path.is_dir() else (path.parent, [path])
     for one in paths:
         image = one.relative_to(folder).with_suffix("").as_posix()
@@ -228,7 +228,7 @@ def _sizes(folder: Path | None) -> dict[str, Size]:
 
 
 def _target(folder: Path, image: str, suffix: str) -> Path:
-    """The file of an image, inside of the folder whatever the image is called."""
+    """File of an image; always inside the folder, whatever the image's name."""
     parts = PurePosixPath(image)
     odd = parts.is_absolute() or ".." in parts.parts or "\0" in image
     # `./a`, `a//b` and `a/` would be read back under other names
@@ -241,7 +241,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"'{path}' is missing; give a file or a folder that is there") from error
+        raise DataError(f"'{path}' is missing; give an existing file or folder") from error
     except OSError as error:
         raise DataError(f"'{path}' can't be read ({error.strerror or error}); restore the file") from error
 
@@ -251,5 +251,5 @@ def _text(path: Path, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"'{path}' is no text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+            f"'{path}' is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from None

@@ -1,8 +1,8 @@
-"""Arrays and plain values out of pickles and ``.npy`` files, without running what a pickle asks for.
+"""Safe reading of arrays and plain values from pickles and ``.npy`` files.
 
-A pickle names functions and what to call them with, so reading one can do anything. Here no function that it names is
-ever looked up: the few by which NumPy and torch write arrays are answered by makers of this module, all others are
-refused.
+A pickle names functions and their arguments, so loading one can execute anything. Here no function that it names is
+ever looked up: the few by which NumPy and torch write arrays are replaced by functions of this module, all others are
+rejected.
 """
 
 import io
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from wsss.errors import DataError
 
 PLAIN_KINDS = "biufcSU"
-"""Kinds of NumPy types whose values are nothing but bytes: flags, numbers, texts."""
+"""Kinds of NumPy types whose values are plain bytes: booleans, numbers, texts."""
 
 DAMAGES = (
     pickle.UnpicklingError,
@@ -38,23 +38,23 @@ DAMAGES = (
     TypeError,
     ValueError,
 )
-"""What the parser may raise over bytes that are no pickle, or only half of one."""
+"""Exceptions that the parser may raise for bytes that are not a complete pickle."""
 
 
 def read_pickle_safely(source: bytes | Path) -> Any:  # noqa: ANN401 - whatever plain values it holds
-    """Read plain values from a pickle or a ``.npy`` file; no code that it may hold is run.
+    """Read plain values from a pickle or a ``.npy`` file without executing any code in it.
 
-    NumPy 1 and 2, Python 2 and 3 and all protocols are understood. An array of objects without dimensions, as
-    ``numpy.save`` makes of a dictionary, is given as what it holds, and a tensor as an array.
+    NumPy 1 and 2, Python 2 and 3 and all protocols are supported. A zero-dimensional array of objects, as
+    ``numpy.save`` makes of a dictionary, is returned as its item, and a tensor as an array.
 
     Args:
         source: A file, or its content.
 
     Returns:
-        Dictionaries, lists, tuples, sets, numbers, texts, bytes, flags, None, and arrays of these.
+        Dictionaries, lists, tuples, sets, numbers, texts, bytes, booleans, None, and arrays of these.
 
     Raises:
-        DataError: If the file is missing or damaged, or asks for anything else.
+        DataError: If the file is missing or damaged, or needs anything else.
     """
     name = "the pickle" if isinstance(source, bytes) else f"'{source}'"
     content = source if isinstance(source, bytes) else _content(source)
@@ -62,8 +62,8 @@ def read_pickle_safely(source: bytes | Path) -> Any:  # noqa: ANN401 - whatever 
         value = _read_npy(content) if content.startswith(npy.MAGIC_PREFIX) else _unpickle(content)
     except _Refusal as error:
         raise DataError(
-            f"{name} asks for '{error}', a file of arrays and plain values needs nothing of that kind and it could run "
-            f"any code, so it is not read; ask its author for plain arrays"
+            f"{name} asks for '{error}', which plain arrays and values do not need and which could execute any code, "
+            f"so it is not read; ask its author for plain arrays"
         ) from None
     except DAMAGES as error:
         raise DataError(
@@ -72,12 +72,12 @@ def read_pickle_safely(source: bytes | Path) -> Any:  # noqa: ANN401 - whatever 
     return value.item() if isinstance(value, np.ndarray) and value.dtype.hasobject and value.ndim == 0 else value
 
 
-class _Refusal(Exception):  # noqa: N818 - what was refused, on its way to the message
-    """A global that no plain value needs."""
+class _Refusal(Exception):  # noqa: N818 - carries the name of the rejected global to the message
+    """A global that plain values do not need."""
 
 
 class _Maker:
-    """Answers a global by calling a function of this module; the pickle can neither see nor change that function."""
+    """Replaces a global by a function of this module, which the pickle can neither access nor change."""
 
     __slots__ = ("_make",)
 
@@ -92,7 +92,7 @@ class _Maker:
 
 
 class _Type:
-    """A NumPy type under construction: its code first, its byte order afterwards."""
+    """A NumPy type under construction: first its code, then its byte order."""
 
     __slots__ = ("_code", "_order")
 
@@ -106,7 +106,7 @@ class _Type:
         self._order = _text(state[1])
 
     def resolve(self) -> np.dtype[Any]:
-        """Look the type up."""
+        """Return the type."""
         order: Any = self._order
         dtype = np.dtype(self._code).newbyteorder(order)
         if dtype.kind not in f"{PLAIN_KINDS}O" or dtype.names is not None or dtype.subdtype is not None:
@@ -115,7 +115,7 @@ class _Type:
 
 
 class _Array:
-    """An array under construction: made empty first, filled afterwards."""
+    """An array under construction: created empty, filled later."""
 
     __slots__ = ("_data", "_dtype", "_order", "_shape")
 
@@ -127,18 +127,18 @@ class _Array:
         self.fill(data, dtype, shape, "F" if column_major else "C")
 
     def fill(self, data: object, dtype: _Type, shape: tuple[int, ...], order: str) -> "_Array":
-        """Take over the content."""
+        """Set the content."""
         self._data, self._dtype, self._shape, self._order = data, dtype.resolve(), tuple(shape), _text(order)
         return self
 
     def resolve(self, finish: Callable[[Any], Any]) -> NDArray[Any]:
-        """Make the array; ``finish`` is called on the objects of an array of objects."""
+        """Create the array; ``finish`` is applied to the items of an array of objects."""
         if self._data is None:
             raise ValueError("it has an array without content")
         order: Any = self._order
         if not self._dtype.hasobject:
             stored = np.frombuffer(_bytes(self._data), self._dtype).reshape(self._shape, order=order)
-            # a copy, so that it can be written to, in this machine's byte order, which is the only one torch knows
+            # a writable copy in this machine's byte order, the only one torch supports
             return stored.astype(self._dtype.newbyteorder("="), order="C")
         items = finish(self._data)
         flat = np.empty(len(items), dtype=object)
@@ -159,9 +159,9 @@ def _from_buffer(data: object, dtype: _Type, shape: tuple[int, ...], order: str)
 
 
 def _storage(content: bytes) -> torch.Tensor:
-    """Read what a tensor looks at, as a tensor of one dimension."""
+    """Read the storage of a tensor, as a tensor of one dimension."""
     with warnings.catch_warnings():
-        # about storages with a type, and about bytes that torch has not written, which it refuses after the warning
+        # about typed storages, and about bytes that torch has not written, which it rejects after the warning
         warnings.simplefilter("ignore", UserWarning)
         storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return torch.empty(0, dtype=storage.dtype).set_(storage.untyped())
@@ -169,7 +169,7 @@ def _storage(content: bytes) -> torch.Tensor:
 
 def _tensor(storage: torch.Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> object:
     view = storage.as_strided(size, stride, offset)
-    # NumPy knows no bfloat16
+    # NumPy has no bfloat16
     return (view.float() if view.dtype == torch.bfloat16 else view.clone()).numpy()
 
 
@@ -184,7 +184,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 _CORES = ("numpy.core", "numpy._core")
-"""Where NumPy 1 and NumPy 2 keep what they pickle by."""
+"""Modules in which NumPy 1 and NumPy 2 define their pickling functions."""
 
 _MAKERS: dict[str, _Maker] = {
     "numpy.ndarray": _Maker(_Array),
@@ -194,53 +194,53 @@ _MAKERS: dict[str, _Maker] = {
     **{f"{core}.numeric._frombuffer": _Maker(_from_buffer) for core in _CORES},
     "torch.storage._load_from_bytes": _Maker(_storage),
     "torch._utils._rebuild_tensor_v2": _Maker(_tensor),
-    # how protocols before 3 write bytes, and how Python writes dictionaries that keep their order and old sets
+    # how protocols before 3 write bytes, and how Python writes ordered dictionaries and old sets
     "_codecs.encode": _Maker(_encode),
     "__builtin__.bytes": _Maker(_no_bytes),
     "collections.OrderedDict": _Maker(dict),
     **{f"{module}.set": _Maker(set) for module in ("builtins", "__builtin__")},
 }
-"""All globals that a pickle may name, and what answers instead."""
+"""All globals that a pickle may name, and their replacements."""
 
 
 class _Reader(pickle.Unpickler):
-    """A parser of pickles that looks no global up."""
+    """A pickle parser that looks up no globals."""
 
     def find_class(self, module: str, name: str) -> _Maker:
-        """Answer a global with a maker of this module, or refuse it."""
+        """Return the replacement of a global, or reject it."""
         try:
             return _MAKERS[f"{module}.{name}"]
         except KeyError:
             raise _Refusal(f"{module}.{name}") from None
 
     def persistent_load(self, pid: object) -> None:
-        """Refuse what lies outside of the pickle."""
+        """Reject references to objects outside of the pickle."""
         raise _Refusal(f"what lies elsewhere, {pid!r}")
 
 
 def _unpickle(content: bytes) -> Any:  # noqa: ANN401 - whatever it holds
-    # Latin-1 keeps the bytes of texts that Python 2 has written, among them those of arrays
+    # Latin-1 preserves the bytes of texts written by Python 2, including those of arrays
     return _Finisher().finish(_Reader(io.BytesIO(content), fix_imports=False, encoding="latin1").load())
 
 
 class _Finisher:
-    """Puts finished arrays in the place of those under construction; what occurs twice is finished once."""
+    """Replaces arrays under construction by finished ones; shared values are finished once."""
 
     def __init__(self) -> None:
         self._finished: dict[int, Any] = {}
         self._begun: list[Any] = []
 
     def finish(self, value: Any) -> Any:  # noqa: ANN401 - any plain value
-        """Finish a value and all that it holds.
+        """Finish a value and everything in it.
 
         Raises:
-            ValueError: If a value holds itself.
-            TypeError: If a value is none that a pickle of plain values can hold.
+            ValueError: If a value contains itself.
+            TypeError: If a value is not a plain one.
         """
         if not isinstance(value, dict | list | tuple | set | frozenset | _Array | _Type | _Maker):
             return value
         if id(value) not in self._finished:
-            # a value that was begun is kept, so that no other can come to have its id
+            # keep a reference, so that no other value can get the same id
             self._begun.append(value)
             self._finished[id(value)] = _UNFINISHED
             self._finished[id(value)] = self._make(value)

@@ -1,8 +1,8 @@
-"""A data set drawn from a seed: no files, and hard in the ways that weak supervision is hard.
+"""Synthetic data set drawn from a seed: no files, with typical difficulties of weak supervision.
 
-Cats and dogs share a body, apple and lemon trees a crown, cars and boats their paint: what tells them apart is mostly a
-small part, so class activation maps find that first. Boats lie on water and nowhere else, rocks, bushes, crates
-and balls lie about, things stand in front of each other, and most images show more than one class.
+Cats and dogs share a body, apple and lemon trees a crown, cars and boats their paint: they differ mostly in a small
+part, so class activation maps find that first. Boats occur only on water; rocks, bushes, crates and balls are clutter;
+objects occlude each other, and most images show more than one class.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ class Kind:
     """A foreground class.
 
     Attributes:
-        painter: How it is painted.
+        painter: Function that draws it.
         colours: Colours that its body can have.
-        frequencies: How often it has each of them; they hint at the class, and no more than that.
+        frequencies: Relative frequency of each colour; a weak hint at the class.
     """
 
     painter: Painter
@@ -56,7 +56,7 @@ GROUNDS: dict[str, Coat] = {
     "stone": Coat((0.62, 0.61, 0.60), "cloud", 0.09, -0.06),
     "snow": Coat((0.90, 0.92, 0.96), "cloud", 0.03, -0.05),
 }
-"""What things stand on; classes of their own where there is no background class."""
+"""Ground types; classes of their own if there is no background class."""
 
 CLUTTER = (things.paint_rock, things.paint_bush, things.paint_crate, things.paint_ball)
 
@@ -67,30 +67,30 @@ CLUTTER_OWNER = len(GROUNDS)
 FIRST_THING = CLUTTER_OWNER + 1
 
 LARGEST = int(TILE / max(max(shape) for shape in SHAPES))
-"""Largest ``size``: textures are cut from pictures that the longest side must not exceed."""
+"""Maximum ``size``: textures are cut from images that must be at least as large as the longest side."""
 
 FEWEST_PIXELS = 24
-"""A thing of which less is visible is tagged by nobody, and nobody knows its pixels."""
+"""An object with fewer visible pixels is not tagged, and its pixels are unknown."""
 
 KEPT = 1024
-"""So many drawn images are kept, because each epoch asks for them again: 20 MB at the usual size."""
+"""Number of drawn images kept in memory, because each epoch needs them again: 20 MB at the default size."""
 
 VERSION = 2
-"""Raised whenever the same settings give other images."""
+"""Incremented whenever the same settings give other images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSettings(DatasetSettings):
-    """Images drawn from a seed: six classes with telling parts, clutter, occlusion, boats that are always on water."""
+    """Images drawn from a seed: six classes with discriminative parts, clutter, occlusion, boats only on water."""
 
     train: int = 320
-    """Images to learn from."""
+    """Number of training images."""
     val: int = 80
-    """Images to measure on."""
+    """Number of validation images."""
     size: int = 64
-    """Shortest side in pixels; the sides of the images have up to 1.4 times of it."""
+    """Shortest side in pixels; sides have up to 1.4 times as many."""
     seed: int = 0
-    """Where the images are drawn from; another seed gives another data set of the same kind."""
+    """Seed of the images; another seed gives another data set of the same kind."""
 
     def __post_init__(self) -> None:
         require(self.train >= 1, "train", "must be at least 1", self.train)
@@ -100,10 +100,10 @@ class SyntheticSettings(DatasetSettings):
 
 
 class SyntheticDataset(Dataset):
-    """Images drawn when asked for; the same id gives the same image.
+    """Images drawn on access; the same id gives the same image.
 
     Args:
-        settings: How many, how large, from which seed.
+        settings: Number and size of the images, and the seed.
     """
 
     def __init__(self, settings: SyntheticSettings) -> None:
@@ -123,12 +123,12 @@ class SyntheticDataset(Dataset):
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def tags(self, id: str) -> Tags:
-        """Which classes can be seen."""
+        """Return which classes are visible."""
         _, labels = _draw(self._settings, id)
         return torch.from_numpy(np.bincount(labels.ravel(), minlength=256)[1 : len(self.classes) + 1] > 0)
 
     def truth(self, id: str) -> LabelMap:
-        """Draw the true labels, (H, W) uint8."""
+        """Draw the ground truth, (H, W) uint8."""
         _, labels = _draw(self._settings, id)
         return torch.from_numpy(labels.copy())
 
@@ -139,7 +139,7 @@ class SyntheticDataset(Dataset):
         return self._recipe(id)
 
     def _recipe(self, id: str) -> bytes:
-        """Hash what an image is drawn from, which is quicker than drawing it."""
+        """Hash the inputs of an image, which is faster than drawing it."""
         settings = self._settings
         return digest(repr((VERSION, np.__version__, settings.background, settings.size, settings.seed, id)).encode())
 
@@ -164,12 +164,12 @@ def _size(rng: np.random.Generator, side: int) -> tuple[int, int]:
 
 
 class Scene:
-    """A landscape with things in it.
+    """A landscape with objects.
 
     Args:
         height: Rows.
         width: Columns.
-        rng: Where everything is drawn from.
+        rng: Random generator of the scene.
     """
 
     def __init__(self, height: int, width: int, rng: np.random.Generator) -> None:
@@ -180,7 +180,7 @@ class Scene:
         self.owners: list[str] = []
 
     def compose(self) -> None:
-        """Paint the ground, clutter, things from far to near, and what stands in front of them."""
+        """Draw the ground, clutter, objects from far to near, and foreground occluders."""
         rng = self.rng
         horizon = self.height * rng.uniform(0.22, 0.38)
         self._ground("sky", 0, self.height)
@@ -200,7 +200,7 @@ class Scene:
             things.paint_post(Figure(self.canvas, (x, y), 0.6 * self.height, 1, CLUTTER_OWNER), rng)
 
     def develop(self) -> NDArray[np.uint8]:
-        """Let the light fall in and the sensor add its noise; (H, W, 3) bytes."""
+        """Apply illumination and sensor noise; (H, W, 3) bytes."""
         rng = self.rng
         light = rng.uniform(0.82, 1.12) * rng.uniform(0.94, 1.06, 3)
         noisy = self.canvas.pixels * light.astype(np.float32)
@@ -208,7 +208,7 @@ class Scene:
         return (noisy.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
     def labels(self, *, background: bool) -> NDArray[np.uint8]:
-        """Read the labels off the owners of the pixels, (H, W)."""
+        """Return the label of each pixel's owner, (H, W)."""
         names = list(THINGS) if background else [*THINGS, *GROUNDS]
         table = np.full(256, IGNORE, dtype=np.uint8)
         for owner, name in enumerate(GROUNDS):
@@ -236,7 +236,7 @@ class Scene:
         painter(Figure(self.canvas, (x, y), unit, 1, CLUTTER_OWNER), self.rng)
 
     def _plan(self, count: int, sea: bool, horizon: float, shore: float) -> list[tuple[str, float, float]]:
-        """Choose things and places, side by side with some overlap, from far to near."""
+        """Choose objects and positions, side by side with some overlap, from far to near."""
         rng = self.rng
         slots = (np.arange(count) + 0.5 + rng.uniform(-0.22, 0.22, count)) / max(count, 1)
         names = rng.choice([name for name in THINGS if name != "boat"], count).tolist()
@@ -253,7 +253,7 @@ class Scene:
         rng = self.rng
         kind = THINGS[name]
         colours = np.array(kind.colours)
-        # a body in the colour of its ground could be told by nobody
+        # a body in the colour of its ground would be invisible
         apart = np.abs(colours - np.array(GROUNDS[ground].colour)).mean(axis=1) > 0.15
         chance = np.array(kind.frequencies) * apart
         red, green, blue = (rng.choice(colours, p=chance / chance.sum()) * rng.uniform(0.9, 1.1, 3)).tolist()

@@ -1,4 +1,4 @@
-"""Image tags in the form that published code shares: ``cls_labels.npy``, a dictionary of multi-hot arrays."""
+"""Image tags in the format of published code: ``cls_labels.npy``, a dictionary of multi-hot arrays."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,21 +12,21 @@ from wsss.types import Tags
 
 
 def read_tag_array(path: Path, ids: Iterable[str], classes: int) -> dict[str, Tags | None]:
-    """Read a dictionary of multi-hot arrays, one for each image.
+    """Read a dictionary of multi-hot arrays, one per image.
 
-    Images are named by text (``2007_000032``) or by its digits as one number (2007000032); both are in use. What is
-    said about other images is left out.
+    Images are named by text (``2007_000032``) or by its digits as one number (2007000032); both are in use. Other
+    images are ignored.
 
     Args:
-        path: A ``.npy`` file or a pickle; no code in it is run.
+        path: A ``.npy`` file or a pickle; code in it is never executed.
         ids: Names of the images.
         classes: Number C of foreground classes.
 
     Returns:
-        Tags of the images that the file names; all False where it gives an image no class.
+        Tags of the images in the file; all False if no class is present.
 
     Raises:
-        DataError: If the file is missing, damaged or no such dictionary, or names none of the images.
+        DataError: If the file is missing, damaged or not such a dictionary, or contains none of the images.
     """
     table = read_pickle_safely(path)
     if not isinstance(table, dict):
@@ -41,14 +41,14 @@ def read_tag_array(path: Path, ids: Iterable[str], classes: int) -> dict[str, Ta
     }
     if not tags:
         raise DataError(
-            f"'{path}' names none of the images, its first is {next(iter(table), None)!r} and theirs "
+            f"'{path}' contains none of the images: its first key is {next(iter(table), None)!r}, the first image is "
             f"{next(iter(names), None)!r}; set data.tags to the file of this data set"
         )
     return tags
 
 
 def _names(ids: Iterable[str]) -> dict[str | int, str]:
-    """What each image may be called."""
+    """Return the image for each of its possible names."""
     names: dict[str | int, str] = {}
     for id in ids:
         digits = id.replace("_", "")
@@ -59,11 +59,11 @@ def _names(ids: Iterable[str]) -> dict[str | int, str]:
 
 
 def _tags(row: object, classes: int, where: str) -> Tags:
-    rule = f"it must be {classes} zeros and ones, one for each class of classes.txt; mend the file"
+    rule = f"it must be {classes} zeros and ones, one for each class of classes.txt; fix the file"
     try:
         values = np.asarray(row)
     except ValueError as error:
-        raise DataError(f"{where} has entries of several lengths in one row, {rule}") from error
+        raise DataError(f"{where} has entries of different lengths in one row, {rule}") from error
     if values.shape != (classes,) or not np.isin(values, (0, 1)).all():
         raise DataError(f"{where} has {np.array2string(values, threshold=6)} of shape {values.shape}, {rule}")
     return torch.from_numpy(values.astype(np.bool_))

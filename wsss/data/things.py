@@ -1,4 +1,4 @@
-"""What the synthetic images show: things with a small telling part and a large body that tells little."""
+"""Objects of the synthetic images: a small discriminative part and a large ambiguous body."""
 
 from dataclasses import dataclass
 
@@ -30,14 +30,14 @@ GLASS: Colour = (0.50, 0.90, 0.95)
 
 @dataclass(frozen=True)
 class Figure:
-    """A thing at its place; its shapes are given in its own units, with the origin where it stands.
+    """An object at its position; shapes are given in its own units, with the origin at its foot.
 
     Attributes:
-        canvas: What it is painted on.
-        foot: Where it stands, (x, y) in pixels.
+        canvas: The canvas to draw on.
+        foot: Position of its foot, (x, y) in pixels.
         unit: Its width in pixels.
-        mirror: 1, or -1 if it looks to the left.
-        owner: Who claims its pixels; None for shadows.
+        mirror: 1, or -1 if it faces left.
+        owner: Owner of its pixels; None for shadows.
     """
 
     canvas: Canvas
@@ -59,7 +59,7 @@ class Figure:
         self._paint(stroke(self._place(start), self._place(end), max(0.5, radius * self.unit)), coat)
 
     def shadow(self, reach: float) -> None:
-        """Darken the ground where it stands."""
+        """Darken the ground below it."""
         shape = ellipse(self._place((0, 0)), reach * self.unit, 0.07 * self.unit)
         self.canvas.paint(shape, Coat((0.05, 0.06, 0.10)), None, opacity=0.35, blur=2.0)
 
@@ -127,7 +127,7 @@ def _fruit_tree(figure: Figure, rng: np.random.Generator, colour: Colour, fruit:
     figure.limb((0, -0.5), (0, -0.02), 0.06, Coat(WOOD, "fur", 0.15))
     for x, y in ((-0.22, -0.55), (0.22, -0.58), (0.0, -0.82), (0.0, -0.60)):
         figure.blob((x + rng.uniform(-0.04, 0.04), y), rng.uniform(0.24, 0.31), 0.26, leaves)
-    # the fruits hang together, so that part of the crown tells nothing
+    # the fruits are clustered, so that part of the crown is not discriminative
     side = rng.uniform(-0.15, 0.15)
     for angle in np.arange(5) * 1.26 + rng.uniform(0, 1.2):
         x, y = side + 0.21 * np.cos(angle), -0.62 + 0.19 * np.sin(angle)
@@ -193,7 +193,7 @@ def paint_ball(figure: Figure, rng: np.random.Generator) -> None:
 
 
 def paint_post(figure: Figure, rng: np.random.Generator) -> None:
-    """Paint a thin post that stands in front of whatever is there."""
+    """Paint a thin post in front of everything."""
     lean = rng.uniform(-0.08, 0.08)
     figure.limb((0, 0), (lean, -1.1), 0.035, Coat(WOOD, "fur", 0.12))
 

@@ -1,4 +1,4 @@
-"""Random views of training images, drawn from (seed, epoch, sample) and nothing else."""
+"""Random views of training images, determined by (seed, epoch, sample)."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,24 @@ from wsss.functional.settled import coarse_labels
 from wsss.types import IGNORE, Image, LabelMap
 
 MEAN_COLOUR = (0.485, 0.456, 0.406)
-"""Fills what lies beside the image: the mean of ImageNet, which networks normalise to 0."""
+"""Padding colour: the mean of ImageNet, which networks normalise to 0."""
 
 Weights = Float[Tensor, "H W"]
-"""How much each pixel's label counts, at least 0."""
+"""Weight of each pixel, at least 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformSettings:
-    """Random scale, crop, flip and colours."""
+    """Random scale, crop, flip and colour jitter."""
 
     crop: int = 256
-    """Side in pixels of the squares that are cut out."""
+    """Side in pixels of the square crops."""
     scale: tuple[float, ...] = (0.5, 1.5)
-    """Least and largest size, in multiples of its own, at which an image is shown."""
+    """Minimum and maximum scale of an image."""
     flip: bool = True
-    """Whether images are mirrored at random."""
+    """Whether images are randomly mirrored."""
     jitter: float = 0.2
-    """How far brightness, contrast and saturation may change, as a share."""
+    """Maximum relative change of brightness, contrast and saturation."""
 
     def __post_init__(self) -> None:
         require(self.crop >= 1, "crop", "must be at least 1", self.crop)
@@ -42,13 +42,13 @@ class TransformSettings:
 
 @dataclass(frozen=True)
 class View:
-    """What a network is shown of one image.
+    """A network's view of one image.
 
     Attributes:
         image: (3, crop, crop) float in [0, 1].
-        labels: (crop, crop) int64, ``IGNORE`` beside the image; None without labels.
-        weights: (crop, crop) float, 0 beside the image; None without labels.
-        boxes: (N, 5) int64, label, top, left, bottom, right in pixels of the crop, which they may reach beyond; None
+        labels: (crop, crop) int64, ``IGNORE`` outside of the image; None without labels.
+        weights: (crop, crop) float, 0 outside of the image; None without labels.
+        boxes: (N, 5) int64, label, top, left, bottom, right in pixels of the crop, beyond which they may extend; None
             without boxes.
     """
 
@@ -60,7 +60,7 @@ class View:
 
 @dataclass(frozen=True)
 class _Span:
-    """One axis of a window: where it starts in the image, and where what it holds lies in the crop."""
+    """One axis of a window: its extent in the image, and the extent of its content in the crop."""
 
     start: int
     length: int
@@ -78,19 +78,19 @@ def random_view(
     boxes: Int64[Tensor, "N 5"] | None = None,
     sparse: bool = False,
 ) -> View:
-    """Show an image at a random size, place, side and light, and its labels with it.
+    """Create a random view of an image, and of its labels: scale, position, mirroring and colours.
 
-    The window is cut out first and only then resized, so the cost depends on the crop and not on the image. An image
-    smaller than the crop lies at a random place in it.
+    The window is cropped before it is resized, so the cost depends on the crop and not on the image. An image smaller
+    than the crop is placed at a random position in it.
 
     Args:
         image: RGB bytes.
         labels: Labels of the image's size, or None.
-        weights: How much each pixel's label counts, of the image's size; None counts each as 1.
-        settings: How far to go.
-        seed: All that the view depends on, see ``seed_of``; the global generators are left alone.
+        weights: Weight of each pixel, of the image's size; None weights all by 1.
+        settings: Ranges of the random changes.
+        seed: Determines the view, see ``seed_of``; the global generators are not used.
         boxes: Label, top, left, bottom, right in pixels of the image, half-open, or None.
-        sparse: Whether few pixels are labelled, so that none may be lost where the view is smaller than the image.
+        sparse: Whether few pixels are labelled, so that none may be lost when downscaling.
     """
     draws = torch.rand(7, generator=torch.Generator().manual_seed(seed)).tolist()
     low, high = settings.scale[0], settings.scale[-1]
@@ -115,7 +115,7 @@ def random_view(
 
 
 def _span(length: int, side: int, crop: int, draw: float) -> _Span:
-    """Lay a window along one axis: inside the image if it fits, else so that the image is inside the window."""
+    """Place a window along one axis: inside the image if it fits, else so that the image is inside the window."""
     slack = length - side
     start = int(draw * (abs(slack) + 1)) * (1 if slack >= 0 else -1)
     inside = min(length, side)
@@ -124,18 +124,18 @@ def _span(length: int, side: int, crop: int, draw: float) -> _Span:
 
 
 def _resized(picture: Tensor, rows: _Span, columns: _Span) -> Tensor:
-    """Cut the window out and resize it, an image smoothly and a mask to the nearest pixel."""
+    """Crop and resize, images with interpolation and masks by nearest neighbour."""
     part = functional.crop(picture, rows.start, columns.start, rows.length, columns.length)
     size = [rows.extent, columns.extent]
     if isinstance(picture, Mask):
-        # torchvision's nearest pixel is the one above and to the left, which moves a mask against its image
+        # torchvision's nearest neighbour is the pixel above and to the left, which shifts a mask against its image
         return interpolate(part.as_subclass(Tensor)[None], size, mode="nearest-exact")[0]
     resized: Tensor = functional.resize(part, size, antialias=True)
     return resized.as_subclass(Tensor)
 
 
 def _resized_marks(labels: Mask, rows: _Span, columns: _Span) -> Tensor:
-    """Cut the window out and shrink it; each pixel has the label of most of those that it shows and that have one."""
+    """Crop and downscale; each pixel gets the majority label of the labelled pixels that it covers."""
     part = functional.crop(labels, rows.start, columns.start, rows.length, columns.length).as_subclass(Tensor)
     known = part[part != IGNORE]
     classes = int(known.max()) + 1 if len(known) else 1
@@ -148,7 +148,7 @@ def _placed(part: Tensor, canvas: Tensor, rows: _Span, columns: _Span, *, flip: 
 
 
 def _moved(boxes: Tensor, rows: _Span, columns: _Span, mirror: int | None) -> Tensor:
-    """Move boxes to where the window shows what they hold, mirrored about a crop of that width."""
+    """Transform boxes to the crop; if mirrored, ``mirror`` is the width of the crop."""
     top, bottom = (_along(boxes[:, side], rows) for side in (1, 3))
     left, right = (_along(boxes[:, side], columns) for side in (2, 4))
     if mirror is not None:

@@ -1,4 +1,4 @@
-"""Fixed units of work: like-sized images that are computed together."""
+"""Fixed units of work: images of similar size that are computed together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ GRID = 32
 """Sizes are rounded to multiples of this many pixels, the coarsest stride of the networks."""
 
 MOST_PIXELS = 1 << 22
-"""A unit is cut smaller than its batch size before it exceeds this many pixels, which bounds the memory."""
+"""Maximum number of pixels in a unit, which bounds the memory; units get smaller than the batch size if needed."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Images that are computed in one batch, whatever the number of processes.
+    """Images that are computed in one batch, independent of the number of processes.
 
     Attributes:
-        index: Place among the units.
+        index: Index among the units.
         ids: Names of the images.
-        size: Height and width, multiples of 32, to which a network's input is resized so that it batches.
+        size: Height and width, multiples of 32, to which all images of the unit are resized for the network.
     """
 
     index: int
@@ -28,22 +28,22 @@ class Unit:
 def plan_units(
     ids: Sequence[str], sizes: Sequence[tuple[int, int]], batch_size: int, most_pixels: int = MOST_PIXELS
 ) -> tuple[Unit, ...]:
-    """Cut a list of images into units of like size.
+    """Split a list of images into units of similar size.
 
-    The plan depends on the whole list alone, so neither a restart nor the number of processes changes what is computed
-    together.
+    The plan depends only on the whole list, so neither a restart nor the number of processes changes which images are
+    computed together.
 
     Args:
         ids: Names of the images.
         sizes: Height and width of each.
-        batch_size: Most images in a unit.
-        most_pixels: Most pixels in a unit; an image larger than that is a unit by itself.
+        batch_size: Maximum number of images in a unit.
+        most_pixels: Maximum number of pixels in a unit; a larger image is a unit by itself.
 
     Returns:
-        Units in the order of their sizes; within a size the images keep their order.
+        Units sorted by size; images of equal size keep their order.
 
     Raises:
-        ValueError: If the lists differ in length or a unit may hold no image.
+        ValueError: If the lists differ in length or the batch size is not positive.
     """
     if len(ids) != len(sizes):
         raise ValueError(f"sizes must be as many as the {len(ids)} ids, got {len(sizes)}")
@@ -62,5 +62,5 @@ def plan_units(
 
 
 def fit_grid(length: int) -> int:
-    """The multiple of ``GRID`` nearest to a length, the larger of two; at least one."""
+    """The multiple of ``GRID`` closest to a length, the larger one on ties; at least ``GRID``."""
     return max(GRID, (length + GRID // 2) // GRID * GRID)

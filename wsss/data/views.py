@@ -1,4 +1,4 @@
-"""Samples for training and in what order they come; apart from Lightning, so that worker processes start fast."""
+"""Training samples and their order; independent of Lightning, so that worker processes start fast."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,28 +13,28 @@ from wsss.data.transforms import TransformSettings, Weights, random_view
 from wsss.types import IGNORE, LabelMap
 
 Target = tuple[LabelMap, Weights | None]
-"""What a segmenter learns of one image: labels, and how much each pixel counts; None counts each as 1."""
+"""Training target of a segmenter for one image: labels, and pixel weights; None weights all by 1."""
 
 MOST_BOXES = 32
-"""As many boxes of an image are shown to a training, the largest."""
+"""Maximum number of boxes per image in a batch; the largest ones are used."""
 
 Batch = dict[str, Tensor]
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Deals the samples of an epoch out to the processes, as (epoch, turn, index); an image comes once a turn.
+    """Distributes the samples of an epoch over the processes, as (epoch, turn, index); an image occurs once per turn.
 
-    The order is drawn from (seed, epoch), a permutation a turn, and filled up from its own beginning to whole global
-    batches. Each process takes its slice of each global batch, so the global batches are the same for any number of
-    processes.
+    The order is determined by (seed, epoch), with one permutation per turn, and padded from its own beginning to whole
+    global batches. Each process takes its slice of each global batch, so the global batches are the same for any number
+    of processes.
 
     Args:
         count: Number of training images.
         batch_size: Samples in a global batch; divisible by the number of processes.
-        seed: Where the orders come from.
+        seed: Seed of the orders.
         rank: This process.
         world_size: Number of processes.
-        samples: Samples in an epoch before it is filled up; None takes each image once.
+        samples: Samples in an epoch before padding; None takes each image once.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to be gone through next."""
+        """Set the next epoch."""
         self.epoch = epoch
 
     @property
@@ -81,13 +81,13 @@ class TrainingViews(TorchDataset[Batch]):
     """Random views of the training images, by (epoch, turn, index).
 
     Args:
-        dataset: Where the images are.
+        dataset: The data set.
         ids: The training images.
-        target: Reads what to learn of an image; None where tags are all there is to learn.
-        transform: How far views go.
-        seed: Where they are drawn from, with the epoch, the turn and the image's name.
-        outlined: Whether boxes come along, for a training that learns from them.
-        sparse: Whether the target labels few pixels, which views are not to lose.
+        target: Reads the training target of an image; None if only tags are needed.
+        transform: Ranges of the random views.
+        seed: Seed of the views, combined with the epoch, the turn and the image's name.
+        outlined: Whether boxes are included, for trainings that use them.
+        sparse: Whether the target has few labelled pixels, which views must not lose.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class TrainingViews(TorchDataset[Batch]):
         epoch, turn, index = place
         id = self.ids[index]
         labels, weights = (None, None) if self.target is None else self.target(id)
-        # a first turn is drawn as it was before there were others
+        # first turns have no number in the seed, as before there were others
         seed = seed_of("view", self.seed, epoch, *([turn] if turn else []), id)
         boxes = self._boxes(id) if self.outlined else None
         image = self.dataset.image(id)
@@ -133,11 +133,11 @@ class TrainingViews(TorchDataset[Batch]):
 
 
 class WholeImages(TorchDataset[Batch]):
-    """Images as they are, with their tags.
+    """Whole images with their tags.
 
     Args:
-        dataset: Where the images are.
-        ids: Which of them.
+        dataset: The data set.
+        ids: Names of the images.
     """
 
     def __init__(self, dataset: Dataset, ids: tuple[str, ...]) -> None:

@@ -30,19 +30,19 @@ class VocSettings(DatasetSettings):
     root: str = "data/voc"
     """Folder of the data set."""
     tags: str = "file"
-    """Where image tags come from: file (image_level_labels.txt; without one, Annotations), xml (Annotations), masks
-    (uses the truth), or a file in the root that ends in .npy: {image: C zeros and ones}."""
+    """Source of the image tags: file (image_level_labels.txt; if missing, Annotations), xml (Annotations), masks (uses
+    ground truth), or a file in the root that ends in .npy: {image: C zeros and ones}."""
     train_list: str = "train"
-    """List in ImageSets/Segmentation of the images to learn from, such as train_aug, also found as trainaug."""
+    """List in ImageSets/Segmentation of the training images, such as train_aug, also found as trainaug."""
     val_list: str = "val"
-    """List of the images to measure on; empty when there is none."""
+    """List of the validation images; empty if there is none."""
     masks: str = "SegmentationClass"
-    """Folder of the true masks; it need not exist. SegmentationClassAug, if there, stands in for masks that
-    SegmentationClass lacks; an image without a mask has no truth."""
+    """Folder of the ground truth masks; it need not exist. Masks missing in SegmentationClass are looked up in
+    SegmentationClassAug; an image without a mask has no ground truth."""
     max_side: int = 2048
-    """Larger images are shrunk to this longer side."""
+    """Larger images are downscaled to this longer side."""
     download: bool = False
-    """Whether to fetch VOC 2012 where the root is missing, and SBD's masks and list for train_list=train_aug."""
+    """Whether to download VOC 2012 if the root is missing, and SBD's masks and list for train_list=train_aug."""
 
     def __post_init__(self) -> None:
         rule = f"must be one of {', '.join(TAG_SOURCES)}, or a file that ends in {TAG_ARRAY}"
@@ -55,7 +55,7 @@ class VocDataset(FileDataset):
     """A folder in the VOC layout.
 
     Args:
-        settings: Where it lies and how it is read.
+        settings: Location and reading options.
 
     Raises:
         DataError: If the folder, a list, the class list, the tags or a listed image is missing.
@@ -82,7 +82,7 @@ class VocDataset(FileDataset):
         self._annotations = root / "Annotations"
         self._more_masks = root / (SBD_MASKS if settings.masks == VocSettings.masks else settings.masks)
         finders: dict[str, Callable[[str], Tags | None]] = {"xml": self._tags_of_xml, "masks": self._tags_of_mask}
-        # VOC itself says in the boxes alone what is in its images
+        # the original VOC data has tags only in the box annotations
         boxed = settings.tags == "file" and not (root / TAG_FILE).exists() and self._annotations.is_dir()
         source = "xml" if boxed else settings.tags
         self._finder = finders.get(source, self._tags_of_table)
@@ -120,16 +120,16 @@ class VocDataset(FileDataset):
             reason = error.strerror or error
             raise DataError(f"'{path}' can't be read ({reason}); replace the file or delete it") from error
         except (ElementTree.ParseError, LookupError, ValueError) as error:
-            # the last two are about encodings that Python or its parser doesn't know
-            raise DataError(f"'{path}' is no XML ({error}); replace the file or delete it") from error
+            # the last two concern encodings that Python or its parser does not support
+            raise DataError(f"'{path}' is not XML ({error}); replace the file or delete it") from error
         unknown = sorted(names - set(self.classes))
         if unknown:
-            raise DataError(f"'{path}' names an object '{unknown[0]}', which is no class; add it to classes.txt")
+            raise DataError(f"'{path}' names an object '{unknown[0]}', which is not a class; add it to classes.txt")
         return torch.tensor([name in names for name in self.classes])
 
 
 def _download(root: Path, settings: VocSettings) -> None:
-    """Fetch what is not there."""
+    """Download missing parts."""
     if not root.exists() or not any(root.iterdir()):
         fetch_voc(root)
     if settings.train_list in AUGMENTED:
@@ -139,18 +139,18 @@ def _download(root: Path, settings: VocSettings) -> None:
 
 
 def _require_root(root: Path) -> None:
-    """Refuse a root without images; where there is nothing at all, it could be fetched."""
+    """Check that the root has images; if there is nothing at all, suggest the download."""
     if not root.exists():
         raise DataError(
-            f"'{root}' is missing, it must be a folder; set data.root to where the data lie, or data.download=true to "
-            f"fetch VOC 2012 to there",
+            f"'{root}' is missing, it must be a folder; set data.root to the folder of the data, or data.download=true "
+            f"to download VOC 2012 there",
             kind=NO_FOLDER,
         )
     require_folder(root / "JPEGImages", "data.root")
 
 
 def _read_classes(root: Path) -> tuple[str, ...]:
-    """Read the class list; the folders of VOC itself have none, and always the same classes."""
+    """Read the class list; VOC's own folders have none, and always the same classes."""
     path = root / "classes.txt"
     if not path.exists() and re.fullmatch(r"VOC20(0[7-9]|1[0-2])", root.resolve().name):
         return VOC_CLASSES
@@ -158,18 +158,18 @@ def _read_classes(root: Path) -> tuple[str, ...]:
 
 
 def _list_path(root: Path, name: str) -> Path:
-    """File of a list; the list of the augmented training images goes by two names."""
+    """File of a list; the list of augmented training images has two common names."""
     names = (name, *AUGMENTED) if name in AUGMENTED else (name,)
     paths = [root / "ImageSets" / "Segmentation" / f"{one}.txt" for one in names]
     return next((path for path in paths if path.exists()), paths[0])
 
 
 def _read_list(root: Path, name: str, setting: str) -> tuple[str, ...]:
-    """Read the ids of a list; images that are named twice are an error."""
+    """Read the ids of a list; duplicate images are an error."""
     path = _list_path(root, name)
-    cure = f"write one image name a line there or set {setting} to a list of that folder"
+    cure = f"write one image name per line there or set {setting} to a list of that folder"
     if name in AUGMENTED:
-        cure += ", or data.download=true to make it of the masks of SBD"
+        cure += ", or data.download=true to create it from the masks of SBD"
     ids: list[str] = []
     with stepping_over():
         ids = [_id_of_line(line) for line in read_lines(path, cure) if line]
@@ -183,7 +183,7 @@ def _read_list(root: Path, name: str, setting: str) -> tuple[str, ...]:
 
 
 def _id_of_line(line: str) -> str:
-    """Read an image's name; published lists may give its path and that of its mask instead."""
+    """Read an image's name; published lists may contain paths of image and mask instead."""
     paths = re.fullmatch(r"/?JPEGImages/(.+?)\.jpg(\s.*)?", line)
     return paths[1] if paths else line
 
@@ -196,7 +196,7 @@ def _listed_images(root: Path, ids: dict[str, tuple[str, ...]], settings: VocSet
         for id in missing:
             with stepping_over():
                 raise DataError(
-                    f"'{root / 'JPEGImages' / id}.jpg' is missing, or with another ending ({len(missing)} of the "
+                    f"'{root / 'JPEGImages' / id}.jpg' is missing, or has another suffix ({len(missing)} of the "
                     f"{len(ids[split])} images of the list '{name}' are); restore the files or take them off the list",
                     kind="missing image",
                 )
@@ -209,7 +209,7 @@ def _read_tag_file(path: Path, ids: set[str], classes: int) -> dict[str, Tags | 
     lines = read_lines(path, "write lines `image number number …` there or set data.tags=xml or data.tags=masks")
     for number, line in enumerate(lines, 1):
         words = line.split()
-        # names may hold blanks, so the longest beginning that is an image of the lists is the name
+        # names may contain blanks, so the longest prefix that is a listed image is the name
         name = next((size for size in range(len(words), 0, -1) if " ".join(words[:size]) in ids), 0)
         if name:
             image, where = " ".join(words[:name]), f"'{path}', line {number},"
@@ -224,6 +224,6 @@ def _tags_of_words(words: list[str], classes: int, where: str) -> Tags:
     tags = torch.zeros(classes, dtype=torch.bool)
     for word in words:
         if not word.isdecimal() or not 1 <= int(word) <= classes:
-            raise DataError(f"{where} tags class '{word}', tags must be numbers from 1 to {classes}; mend the line")
+            raise DataError(f"{where} tags class '{word}', tags must be numbers from 1 to {classes}; fix the line")
         tags[int(word) - 1] = True
     return tags

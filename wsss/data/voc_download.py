@@ -1,7 +1,7 @@
-"""VOC 2012 and the masks of SBD (Hariharan et al., ICCV 2011) over the network, for those who ask for them.
+"""Optional download of VOC 2012 and the masks of SBD (Hariharan et al., ICCV 2011).
 
-What is fetched appears whole or not at all: it is put together in a working folder beside the data set and renamed when
-it is complete. An archive that has arrived stays there until then, so whoever is interrupted does not fetch it again.
+Downloads appear atomically: they are assembled in a working folder beside the data set and renamed when complete. A
+downloaded archive stays there until then, so that an interrupted download need not be repeated.
 """
 
 import contextlib
@@ -28,36 +28,36 @@ from wsss.store import encode_labels, write_atomically
 MASKS_OF_SBD = 11355
 
 PATIENCE = 60
-"""Seconds that a server may take to say something."""
+"""Timeout of the server in seconds."""
 
 PIECE = 1_000_000
-"""Bytes that are read and written at once."""
+"""Bytes per chunk."""
 
 SBD_MASKS = "SegmentationClassAug"
-"""Folder of the masks that SBD adds."""
+"""Folder of the masks added by SBD."""
 
 AUGMENTED = ("train_aug", "trainaug")
-"""Names of the list of all images that VOC or SBD has drawn a mask for, less those to measure on: 10582."""
+"""Names of the list of all images with a mask by VOC or SBD, without the validation images: 10582."""
 
 
 def fetch_voc(root: Path) -> None:
-    """Fetch the images, lists, boxes and masks of VOC 2012 (2 GB) unless something lies there already.
+    """Download the images, lists, boxes and masks of VOC 2012 (2 GB) unless the folder has content already.
 
     Args:
-        root: The folder to be, which will hold JPEGImages and what belongs to it.
+        root: Target folder, which will contain JPEGImages and the other parts.
 
     Raises:
-        DataError: If they can't be fetched, or have another checksum than the published one.
+        DataError: If they cannot be downloaded, or the checksum differs from the published one.
     """
     from torchvision.datasets.voc import DATASET_YEAR_DICT
 
     source = DATASET_YEAR_DICT["2012"]
     root = root.resolve()
     with _workshop(root) as work:
-        # whoever waited for the lock may find the work done
+        # another process may have finished the download while this one waited for the lock
         if root.exists() and any(root.iterdir()):
             return
-        console.note(f"fetching VOC 2012 (2 GB) to '{root}'")
+        console.note(f"downloading VOC 2012 (2 GB) to '{root}'")
         archive = _fetch(source["url"], source["filename"], source["md5"], work)
         _extract(archive, work / "extracted")
         whole = work / "extracted" / source["base_dir"]
@@ -67,16 +67,16 @@ def fetch_voc(root: Path) -> None:
 
 
 def fetch_sbd(root: Path) -> None:
-    """Fetch the masks of SBD (1.4 GB) for images without an official one, and list the images to learn from.
+    """Download the masks of SBD (1.4 GB) for images without an official one, and list the training images.
 
-    Masks are kept as palette PNG in SegmentationClassAug. The list, ImageSets/Segmentation/train_aug.txt, holds the
-    images of train.txt and those with a mask of SBD, without those of val.txt. What is there already stays as it is.
+    Masks are stored as palette PNG in SegmentationClassAug. The list, ImageSets/Segmentation/train_aug.txt, contains
+    the images of train.txt and those with a mask of SBD, without those of val.txt. Existing files are kept.
 
     Args:
         root: Folder of VOC 2012.
 
     Raises:
-        DataError: If they can't be fetched, or have another checksum than the published one.
+        DataError: If they cannot be downloaded, or the checksum differs from the published one.
     """
     from torchvision.datasets import SBDataset
 
@@ -84,7 +84,7 @@ def fetch_sbd(root: Path) -> None:
     root = root.resolve()
     with _workshop(root) as work:
         if not (root / SBD_MASKS).exists():
-            console.note(f"fetching the masks of SBD (1.4 GB) to '{root / SBD_MASKS}'")
+            console.note(f"downloading the masks of SBD (1.4 GB) to '{root / SBD_MASKS}'")
             archive = _fetch(SBDataset.url, SBDataset.filename, SBDataset.md5, work)
             official = {path.stem for path in (root / "SegmentationClass").glob("*.png")}
             _convert(archive, work / SBD_MASKS, official)
@@ -99,26 +99,26 @@ def fetch_sbd(root: Path) -> None:
 
 @contextlib.contextmanager
 def _workshop(root: Path) -> Iterator[Path]:
-    """A folder beside the data set, for one process at a time; it goes when the work is done."""
+    """A folder beside the data set, for one process at a time; it is removed when the work is done."""
     work = root.parent / f".{root.name}.download"
     try:
         with _locked(work):
             yield work
-            # at once and under the lock, or it would be taken from under the process that comes next
+            # rename at once and under the lock, as the next process may use the original name
             done = work.with_name(f"{work.name}.{uuid4().hex}")
             work.rename(done)
     except OSError as error:
-        raise DataError(f"'{work}' can't be written ({error}); make room or set data.root elsewhere") from error
-    # one that was about to open the lock may still have made a file in it
+        raise DataError(f"'{work}' can't be written ({error}); free disk space or set data.root elsewhere") from error
+    # a process about to open the lock may still have created a file in it
     for _ in range(2):
         shutil.rmtree(done, ignore_errors=True)
 
 
 def _locked(work: Path) -> TextIO:
-    """Wait until no other process works in the folder; the lock goes with its holder, however that ends."""
+    """Wait until no other process works in the folder; the lock ends with the process that holds it."""
     work.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        # another process, done this moment, may have taken the folder away, or have done so while this one waited
+        # another process may have finished and removed the folder just now, or while this one waited
         with contextlib.suppress(FileExistsError):
             work.mkdir()
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as closing:
@@ -130,17 +130,17 @@ def _locked(work: Path) -> TextIO:
 
 
 def _fetch(url: str, name: str, md5: str, work: Path) -> Path:
-    """Fetch an archive unless it lies there, and check its sum."""
+    """Download an archive unless it exists already, and verify its checksum."""
     from torchvision.datasets.utils import check_integrity
 
     path = work / name
     if check_integrity(path, md5):
         return path
-    cure = f"fetch it by hand to '{path}' and start again"
+    cure = f"download it by hand to '{path}' and run again"
     try:
         _retrieve(url, path)
     except (OSError, HTTPException) as error:
-        raise DataError(f"'{url}' can't be fetched ({getattr(error, 'reason', error)}); {cure}") from error
+        raise DataError(f"'{url}' can't be downloaded ({getattr(error, 'reason', error)}); {cure}") from error
     if not check_integrity(path, md5):
         path.unlink()
         raise DataError(f"'{url}' has another checksum than {md5}, so it is damaged or not the archive; {cure}")
@@ -148,7 +148,7 @@ def _fetch(url: str, name: str, md5: str, work: Path) -> Path:
 
 
 def _retrieve(url: str, path: Path) -> None:
-    # torchvision's own function reads no file:// address, waits for ever and writes to the terminal by itself
+    # torchvision's own function does not support file:// addresses, has no timeout and writes to the terminal
     with urlopen(url, timeout=PATIENCE) as answer, path.open("wb") as file:
         pieces = -(-int(answer.headers.get("Content-Length") or 0) // PIECE)
         with console.progress(f"{path.name}, MB", pieces) as advance:

@@ -31,7 +31,7 @@ def test_ranks_count_the_clicks_on_a_class() -> None:
 
 def test_a_rank_that_stands_twice_is_refused() -> None:
     text = TEXTS["whats_the_point"].replace('"rank": 2', '"rank": 1')
-    with pytest.raises(DataError, match=r"2007_000032\[1\].rank, is 1, it must stand once for each class, class 2 has"):
+    with pytest.raises(DataError, match=r"2007_000032\[1\].rank, is 1, it must occur once for each class, class 2 has"):
         read_text("whats_the_point", text)
 
 

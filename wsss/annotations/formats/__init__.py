@@ -1,4 +1,4 @@
-"""Published formats of labels, one file each: what reads them, writes them and knows them when it sees them."""
+"""Published label formats, one module each, with reader, writer and detection."""
 
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
@@ -41,10 +41,10 @@ FORMATS = {
     "cues": CUES,
     "tags": TAGS,
 }
-"""All formats; a new one is a line here and a file beside this one."""
+"""All formats; to add one, add a line here and a module beside this one."""
 
 
 def recognise(content: bytes) -> list[str]:
-    """Names of the formats that bytes look like."""
+    """Names of the formats that the bytes look like."""
     plain = content.removeprefix(BOM_UTF8)
     return [name for name, format in FORMATS.items() if format.recognises(plain)]

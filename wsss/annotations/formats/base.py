@@ -1,4 +1,4 @@
-"""What every published format of labels has in common."""
+"""Common parts of all published label formats."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ VOC_CLASSES = (
 
 @dataclass(frozen=True)
 class Source:
-    """A file, read already.
+    """The content of a file.
 
     Attributes:
-        path: The file, as messages name it.
-        image: The image that it is about, where a format has a file for each.
-        content: What is in it: text, or what a reader of the format's bytes made of them.
-        size: Height and width of that image, where they were found elsewhere; what the file says goes before it.
-        sizes: The same of all images, where a format has one file for all.
+        path: The file, as shown in messages.
+        image: The image that it describes, for formats with one file per image.
+        content: Its text, or, for binary formats, the parsed content.
+        size: Height and width of that image from another source; a size in the file takes precedence.
+        sizes: The same for all images, for formats with one file for all.
     """
 
     path: str
@@ -43,17 +43,17 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One published format.
+    """A published label format.
 
     Attributes:
-        kinds: Kinds of labels that it holds.
-        read: Makes a manifest of files, given the names of the classes or None: then they come from the file, or are
+        kinds: Kinds of labels that it can hold.
+        read: Reads a manifest from files, given the class names or None: then they are taken from the file, or are
             those of VOC where the format implies them.
-        write: Gives the files of a manifest: what each is about (the image, or nothing where one file holds all) and
-            its text; None where the format can't be written.
-        recognises: Whether bytes look like it.
-        suffix: Ending of its files.
-        per_image: Whether it has a file for each image.
+        write: Yields the files of a manifest: the image that each describes (empty where one file holds all) and its
+            text; None if the format cannot be written.
+        recognises: Whether bytes look like the format.
+        suffix: File name suffix.
+        per_image: Whether there is one file per image.
     """
 
     kinds: tuple[str, ...]
@@ -65,7 +65,7 @@ class Format:
 
 
 def only_source(sources: Iterable[Source], what: str) -> Source:
-    """The one file of a format that has one for all images.
+    """Return the single file of a format that has one for all images.
 
     Raises:
         DataError: If there are more.
@@ -77,18 +77,18 @@ def only_source(sources: Iterable[Source], what: str) -> Source:
 
 
 def number_classes(names: Mapping[str, str], classes: Classes | None) -> dict[str, int]:
-    """Find the label of each name that files use.
+    """Assign a label to each class name used in files.
 
     Args:
-        names: The names, and where each was seen first.
-        classes: The classes there are; if not given, those of VOC where they are enough, else the names themselves in
-            alphabetical order.
+        names: The names, and where each occurred first.
+        classes: The allowed classes; if None, those of VOC if they suffice, else the names themselves in alphabetical
+            order.
 
     Returns:
-        Labels of all classes, in rising order, the background's last.
+        Labels of all classes, in ascending order, the background's last.
 
     Raises:
-        DataError: If a name is no class.
+        DataError: If a name is not a class.
     """
     used = {name: where for name, where in names.items() if name != BACKGROUND_NAME}
     known = classes or (VOC_CLASSES if set(used) <= set(VOC_CLASSES) else tuple(sorted(used)))
@@ -106,14 +106,14 @@ def finished(
     name: str,
     places: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Put a manifest together and check it.
+    """Create a manifest and check it.
 
     Args:
-        numbers: Labels of all classes, as ``number_classes`` gives them.
-        annotations: What is known about each image.
-        sizes: Height and width of the images of which they are known.
-        name: What was read, for messages.
-        places: The file of each image in quotes, where images have files of their own.
+        numbers: Labels of all classes, from ``number_classes``.
+        annotations: Annotation of each image.
+        sizes: Height and width of images, where known.
+        name: Name of the input in error messages.
+        places: File of each image in quotes, for formats with one file per image.
     """
     classes = tuple(label for label in numbers if label != BACKGROUND_NAME)
     manifest = Manifest(classes=classes, annotations=annotations, sizes=sizes)
@@ -122,7 +122,7 @@ def finished(
 
 
 def carriers(manifest: Manifest, kind: str) -> Iterator[tuple[str, Annotation]]:
-    """The images that carry a kind of labels, in the order of their names, with what is left without other kinds."""
+    """Yield the images with a kind of labels, sorted by name, with their annotations restricted to that kind."""
     for image in sorted(manifest.annotations):
         if kind in manifest.annotations[image].kinds:
             yield image, manifest.annotations[image].only((kind,))

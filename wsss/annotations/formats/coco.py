@@ -1,9 +1,9 @@
-"""Boxes of COCO (Lin et al., ECCV 2014): a file of instances, JSON.
+"""Boxes of COCO (Lin et al., ECCV 2014): one JSON file of instances.
 
-A box is x, y, width, height from the image's corner, with fractions; what is read are all pixels that it touches.
-Categories have numbers with gaps and are told by their names. COCO boxes every object of its categories, so boxes are
-complete and no other class is there; but a crowd's box holds things that nobody has told apart: it is left out, the
-image's boxes are not complete, and neither are its tags if no other box is of the crowd's class. Outlines are not read.
+A box is x, y, width, height from the image's top left corner, with fractions; all pixels that it touches are read.
+Category ids have gaps, so categories are matched by name. COCO has a box for every object of its categories, so boxes
+and tags are complete. Crowd boxes contain several unseparated objects and are left out: the image's boxes are then not
+complete, and neither are its tags if no other box has the crowd's class. Segmentations are not read.
 """
 
 import json
@@ -22,14 +22,14 @@ from wsss.errors import DataError
 
 LAST_ID = 2**63 - 1
 SLACK = 1e-6
-"""Pixels by which sums of fractions may miss a whole number."""
+"""Tolerance in pixels when rounding sums of fractions."""
 
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
-    """Read the boxes of all images; an image without annotations is known to be empty.
+    """Read the boxes of all images; an image without annotations has no objects.
 
     Raises:
-        DataError: If it is no such file, or an annotation is of an image or a category that it does not list.
+        DataError: If it is not such a file, or an annotation refers to an image or category that is not listed.
     """
     source = only_source(sources, "COCO")
     whole = parse_json(source.content, source.name, without=("segmentation",))
@@ -48,7 +48,7 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Write the boxes; images are numbered from 1 in the order of their names.
 
     Raises:
-        DataError: If the boxes of an image are not complete, which the format can't say, or its size is unknown.
+        DataError: If the boxes of an image are not complete, which the format cannot express, or its size is unknown.
     """
     categories = [{"id": label, "name": name} for label, name in enumerate(manifest.classes, 1)]
     images, annotations = [], []
@@ -67,7 +67,7 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 class _Found:
-    """The boxes of each image as they are found, and the crowds."""
+    """Collects the boxes and crowds of each image."""
 
     def __init__(self, categories: dict[int, str], images: dict[int, str], sizes: dict[str, Size]) -> None:
         self.names: dict[str, str] = {}
@@ -79,7 +79,7 @@ class _Found:
         self._crowds: dict[str, set[str]] = {image: set() for image in sizes}
 
     def add(self, entry: Entry) -> None:
-        """Take one annotation in."""
+        """Add one annotation."""
         held = entry.members(("id", "image_id", "category_id", "bbox"), ("iscrowd",), others=True)
         if (id := held["id"].whole(0, LAST_ID)) in self._ids:
             raise held["id"].wrong("must be the id of one annotation", "number the annotations anew")
@@ -94,7 +94,7 @@ class _Found:
             self._boxes[image].append((name, sides))
 
     def annotation(self, image: str, numbers: dict[str, int]) -> Annotation:
-        """What is known about an image."""
+        """Return the annotation of an image."""
         boxes, crowds = self._boxes[image], self._crowds[image]
         return Annotation(
             boxes=Boxes(tuple(Box(numbers[name], *sides) for name, sides in boxes), complete=not crowds),
@@ -103,7 +103,7 @@ class _Found:
 
 
 def _categories(entry: Entry) -> dict[int, str]:
-    """Name of each category by its id, in the order of the ids."""
+    """Return the name of each category by its id, sorted by id."""
     names: dict[int, str] = {}
     for one in entry.entries():
         held = one.members(("id", "name"), others=True)
@@ -117,7 +117,7 @@ def _categories(entry: Entry) -> dict[int, str]:
 
 
 def _images(entry: Entry) -> tuple[dict[int, str], dict[str, Size]]:
-    """Name of each image by its id, the name of its file without ending, and its size."""
+    """Return the name of each image (its file name without suffix) by id, and its size."""
     names: dict[int, str] = {}
     sizes: dict[str, Size] = {}
     for one in entry.entries():
@@ -141,7 +141,7 @@ def _listed(entry: Entry, names: dict[int, str], where: str) -> str:
 
 
 def _sides(entry: Entry, size: Size) -> tuple[int, int, int, int]:
-    """The pixels that a box touches: top, left, bottom, right."""
+    """Return the pixels that a box touches: top, left, bottom, right."""
     numbers = entry.entries()
     if len(numbers) != 4:
         raise entry.wrong("must be four numbers: x, y, width, height")
@@ -151,7 +151,7 @@ def _sides(entry: Entry, size: Size) -> tuple[int, int, int, int]:
     bottom, right = math.ceil(y + height - SLACK), math.ceil(x + width - SLACK)
     if not (top < bottom <= size[0] + 1 and left < right <= size[1] + 1 and top < size[0] and left < size[1]):
         raise entry.wrong(f"must touch a pixel and lie in an image of {size[0]} × {size[1]} (rows × columns)", MEND)
-    # published boxes reach a fraction of a pixel beyond their image
+    # published boxes extend beyond their image by fractions of a pixel
     return top, left, min(bottom, size[0]), min(right, size[1])
 
 
@@ -161,7 +161,7 @@ def _instance(box: Box) -> dict[str, object]:
 
 
 def recognises(content: bytes) -> bool:
-    """Whether it is an object that has categories and annotations."""
+    """Whether it is an object with categories and annotations."""
     return content.lstrip()[:1] == b"{" and b'"categories"' in content and b'"annotations"' in content
 
 

@@ -1,9 +1,9 @@
-"""Cues of SEC (Kolesnikov and Lampert, ECCV 2016) and DSRG (Huang et al., CVPR 2018) as points.
+"""Localisation cues of SEC (Kolesnikov and Lampert, ECCV 2016) and DSRG (Huang et al., CVPR 2018), read as points.
 
-A cue labels one point of a coarse grid (41 × 41) that is stretched over the image, its corner points on the image's
-corner pixels. What is read is a click on the pixel of that point, of a pen as small as points are drawn: what a cue
-would say about the pixels around, up to half a cell, is left to the radius of points. Cues are no human clicks, and a
-network found them: they name classes as lower bounds, and what the file says about tags is not read.
+A cue labels one point of a coarse grid (41 × 41) that spans the image, its corner points on the image's corner pixels.
+Each cue becomes a click on the pixel at its grid point; how far its label extends around it, up to half a cell, is set
+by the radius of points. Cues come from a network, not from human clicks: the classes they name are a lower bound, and
+tags in the file are not read.
 
 They are read from pickles, which wsss does not write.
 """
@@ -25,10 +25,10 @@ GRID = 41
 
 
 def points_of_cues(cues: Integer[Tensor, "3 N"], side: int, size: Size) -> Points:
-    """Put each cue on the pixel of its grid point.
+    """Convert cues to points at the pixels of their grid points.
 
     Args:
-        cues: A label, a row and a column of the grid each.
+        cues: Label, grid row and grid column of each cue.
         side: Points along a side of the grid, at least 2.
         size: Height and width of the image.
     """
@@ -41,10 +41,10 @@ def points_of_cues(cues: Integer[Tensor, "3 N"], side: int, size: Size) -> Point
 
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
-    """Make points of the cues of images, whose content is the cues and the side of their grid.
+    """Read points from the cues of images; the content of a source is its cues and the side of their grid.
 
     Raises:
-        DataError: If the size of an image is unknown, or a cue is of no class.
+        DataError: If the size of an image is unknown, or a cue has an unknown class.
     """
     annotations: dict[str, Annotation] = {}
     sizes: dict[str, Size] = {}
@@ -62,7 +62,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
 
 
 def recognises(content: bytes) -> bool:
-    """Whether it begins as pickles do, of old protocols too."""
+    """Whether it begins like a pickle, old protocols included."""
     return content[:1] == b"\x80" or content[:2] in (b"(d", b"}q", b"(l", b"]q")
 
 

@@ -1,4 +1,4 @@
-"""XML of others: elements that know where they stand; nothing that a document type could declare is ever expanded."""
+"""Safe reading of XML: elements that know their position; document types and entities are rejected."""
 
 import re
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ class Node:
 
     Attributes:
         element: The element.
-        where: The file and the way to the element in it.
+        where: The file and the path to the element in it.
     """
 
     element: ElementTree.Element
     where: str
 
     def nodes(self, tag: str) -> list["Node"]:
-        """The elements of a name right below, which know their number from 0."""
+        """Return the child elements with a tag; their positions include an index from 0."""
         found = self.element.findall(tag)
         return [Node(element, self._at(f"{tag}[{number}]")) for number, element in enumerate(found)]
 
     def find(self, tag: str) -> "Node | None":
-        """The element of a name right below, if there is one.
+        """Return the child element with a tag, if there is one.
 
         Raises:
             DataError: If there is more than one.
@@ -42,7 +42,7 @@ class Node:
         return Node(found[0], self._at(tag)) if found else None
 
     def node(self, tag: str) -> "Node":
-        """The one element of a name right below.
+        """Return the only child element with a tag.
 
         Raises:
             DataError: If there is none, or more than one.
@@ -53,21 +53,21 @@ class Node:
         return found
 
     def text(self) -> str:
-        """Its text, which is not empty."""
+        """Return its text, which must not be empty."""
         text = (self.element.text or "").strip()
         if not text or len(self.element):
             raise DataError(f"{self.where} holds no text, it must hold some and nothing else; {MEND}")
         return text
 
     def number(self, least: float, most: float = LARGEST) -> float:
-        """The finite number in [least, most] that its text is."""
+        """Return its text as a finite number in [least, most]."""
         text = self.text()
         if not NUMBER.fullmatch(text) or not least <= float(text) <= most:
             raise DataError(f"{self.where} is '{text[:40]}', it must be a number from {least:g} to {most:g}; {MEND}")
         return float(text)
 
     def whole(self, least: int, most: int = LARGEST) -> int:
-        """The whole number in [least, most] that its text is; 3.0 is one."""
+        """Return its text as a whole number in [least, most]; 3.0 is accepted."""
         value = self.number(least, most)
         if value != int(value):
             raise DataError(f"{self.where} is {value:g}, it must be a whole number; {MEND}")
@@ -83,10 +83,10 @@ def parse_xml(text: str, name: str, root: str) -> Node:
     Args:
         text: The text.
         name: Its file in quotes.
-        root: What the outermost element must be called.
+        root: Required tag of the root element.
 
     Raises:
-        DataError: If it is no XML, declares a document type or entities, or is about something else.
+        DataError: If it is not XML, declares a document type or entities, or has another root element.
     """
     declaration = DECLARATION.search(text)
     if declaration:
@@ -100,12 +100,12 @@ def parse_xml(text: str, name: str, root: str) -> Node:
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{name} can't be read as XML ({error}); {MEND} or fetch it again") from None
     if element.tag != root:
-        raise DataError(f"{name} is about <{element.tag[:40]}>, its outermost element must be <{root}>; {MEND}")
+        raise DataError(f"{name} has the root element <{element.tag[:40]}>, it must be <{root}>; {MEND}")
     return Node(element, f"{name},")
 
 
 def read_size(root: Node) -> Size | None:
-    """Height and width as VOC's annotations have them; None where there are none."""
+    """Return height and width from a VOC annotation; None if it has none."""
     size = root.find("size")
     return None if size is None else (size.node("height").whole(1), size.node("width").whole(1))
 
@@ -116,7 +116,7 @@ def write_annotation(image: str, size: Size | None, elements: list[str]) -> str:
     Args:
         image: Name of the image.
         size: Height and width, if known.
-        elements: What it holds, one line each.
+        elements: Its elements, one line each.
     """
     head = [f"<filename>{escape(image)}.jpg</filename>"]
     if size is not None:

@@ -1,14 +1,14 @@
-"""Strokes of ScribbleSup (Lin et al., CVPR 2016): XML like VOC's, one file an image, named after it.
+"""Strokes of ScribbleSup (Lin et al., CVPR 2016): XML like VOC's, one file per image, named after it.
 
     <annotation>
       <size><width>500</width><height>375</height></size>
       <polygon><tag>plane</tag><point><X>12</X><Y>30</Y></point><point>…</point></polygon>
 
-Each polygon is an open stroke along its points; X is the column and Y the row. The published files call five classes
-shorter than VOC does; these names mean VOC's classes where all others do, or where the classes are given and have the
-long name alone. The files let strokes run out of the image, which are brought back to its edge. They don't say how wide
-the pen is: 3 pixels, as they are commonly drawn. Readers of the files disagree whether coordinates count from 0 or 1;
-here they count from 0. Strokes on some classes rule out no other class, so what is read is not ``tags_complete``.
+Each polygon is an open stroke through its points; X is the column and Y the row. The published files use short names
+for five classes; they are mapped to VOC's names if all other classes are VOC's, or if the given classes contain only
+the long name. Strokes that leave the image are clipped to its edge. The files have no pen width: 3 pixels are used, as
+is common. Implementations disagree whether coordinates start at 0 or 1; here they start at 0. Strokes on some classes
+do not exclude others, so the annotations are not ``tags_complete``.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,19 +33,19 @@ SHORT_NAMES = MappingProxyType(
         "monitor": "tvmonitor",
     }
 )
-"""What the published files call classes of VOC."""
+"""Short names of VOC classes in the published files."""
 
 WIDTH = Stroke.width
-"""Pixels of the pen, which the files don't tell."""
+"""Width of the pen in pixels, which the files do not contain."""
 
 Path = tuple[tuple[int, int], ...]
 
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
-    """Read the strokes of images, a file each.
+    """Read the strokes of images, one file each.
 
     Raises:
-        DataError: If one is no such file.
+        DataError: If one is not such a file.
     """
     paths: dict[str, list[tuple[str, Path]]] = {}
     sizes: dict[str, Size] = {}
@@ -72,7 +72,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
 
 
 def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Write the strokes, a file for each image that carries some; the width of pens is left out."""
+    """Write the strokes, one file per image that has some; pen widths are lost."""
     names = {0: BACKGROUND_NAME} | dict(enumerate(manifest.classes, 1))
     for image, label in carriers(manifest, "scribbles"):
         strokes = label.scribbles.strokes if label.scribbles else ()
@@ -86,7 +86,7 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _meant(names: Collection[str], classes: Classes | None) -> Mapping[str, str]:
-    """Find the class that each name means: VOC's long one for a short one that is no class itself, if that is one."""
+    """Map each name to its class: a short name to VOC's long one, if only the latter is a class."""
     long = {name: SHORT_NAMES.get(name, name) for name in names}
     if classes is not None:
         return {name: meant if name not in classes and meant in classes else name for name, meant in long.items()}
@@ -103,7 +103,7 @@ def _path(polygon: Node, size: Size | None) -> Path:
 
 
 def _place(point: Node, axis: str, side: int | None) -> int:
-    """Read a coordinate; what lies outside of the image, though by less than its side, is brought back to its edge."""
+    """Read a coordinate; positions outside of the image, by less than its side, are clipped to its edge."""
     if side is None:
         return point.node(axis).whole(0, LARGEST)
     return min(max(point.node(axis).whole(-side, 2 * side), 0), side - 1)

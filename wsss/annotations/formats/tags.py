@@ -1,7 +1,7 @@
-"""Image tags as a list: a line for each image, its name and then its classes, by number from 1 or by name.
+"""Image tags as a list: one line per image, its name and then its classes, by number from 1 or by name.
 
-A line names all classes of its image, so a name alone means that none is there; an image without a line is unknown.
-Names of images have no blanks here, and neither have classes that are given by name.
+A line names all classes of its image, so a name alone means that no class is present; images without a line are
+unknown. Image names, and class names in this list, must not contain blanks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,14 @@ from wsss.annotations.tags import ImageTags
 from wsss.errors import DataError, nearest
 
 UNFIT = '<>{}|,;"'
-"""What no name of an image has in a list: other kinds of files begin lines with these."""
+"""Characters that no image name in a list contains; other file types begin lines with them."""
 
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
     """Read the tags of all images.
 
     Raises:
-        DataError: If it is no such list, or gives classes by number and nobody says which they are.
+        DataError: If it is not such a list, or gives classes by number and the class list is unknown.
     """
     source = only_source(sources, "a list of tags")
     known = classes or VOC_CLASSES
@@ -35,7 +35,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
         if image in annotations:
             raise DataError(f"{where} tags image '{image}' once more, an image has one line; join the lines")
         if not _fits(image):
-            raise DataError(f"{where} begins with {image[:40]!r}, that is no name of an image; {MEND}")
+            raise DataError(f"{where} begins with {image[:40]!r}, that is not an image name; {MEND}")
         if image:
             annotations[image] = Annotation(tags=_tags(words, labels, where), tags_complete=True)
     if not annotations:
@@ -44,11 +44,11 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
 
 
 def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Write the tags by number, as data sets in the layout of VOC have them.
+    """Write the tags by number, as in data sets with VOC's layout.
 
     Raises:
-        DataError: If the tags of an image are not complete, which the format can't say, or lack a class that another
-            kind names, or its name has a blank.
+        DataError: If the tags of an image are not complete, which the format cannot express, or lack a class that
+            another kind names, or its name contains a blank.
     """
     yield "", "".join(_line(image, annotation, manifest) for image, annotation in carriers(manifest, "tags"))
 
@@ -97,7 +97,7 @@ def _line(image: str, annotation: Annotation, manifest: Manifest) -> str:
 
 
 def recognises(content: bytes) -> bool:
-    """Whether it is plain text, neither JSON nor XML, with more than a word in some line."""
+    """Whether it is plain text, neither JSON nor XML, with several words in some line."""
     start = content.lstrip()
     plain = start[:1] not in b"{[<" and all(byte >= 32 or byte in b"\t\r\n" for byte in start[:1000])
     return plain and any(len(line.split()) > 1 for line in start.splitlines())

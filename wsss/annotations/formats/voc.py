@@ -1,8 +1,8 @@
-"""Boxes of PASCAL VOC (Everingham et al., IJCV 2015): XML, one file an image, named after it.
+"""Boxes of PASCAL VOC (Everingham et al., IJCV 2015): XML, one file per image, named after it.
 
-Sides count from 1 and the last row and column belong to the box; the few fractions there are are rounded. VOC boxes
-every object of its classes, those that are difficult or cut off too: they are read like others, and the flags are not
-kept. So boxes that were read are complete, and no other class is there.
+Coordinates start at 1 and the last row and column belong to the box; the few fractional ones are rounded. VOC has a box
+for every object of its classes, including difficult and truncated ones: they are read like the others, and the flags
+are dropped. So the boxes and tags read are complete.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,10 +21,10 @@ Sides = tuple[int, int, int, int]
 
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
-    """Read the boxes of images, a file each; an image without objects is known to be empty.
+    """Read the boxes of images, one file each; an image without objects is known to be empty.
 
     Raises:
-        DataError: If one is no such file.
+        DataError: If one is not such a file.
     """
     found: dict[str, list[tuple[str, Sides]]] = {}
     sizes: dict[str, Size] = {}
@@ -50,10 +50,10 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
 
 
 def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Write the boxes, a file for each image that carries some.
+    """Write the boxes, one file per image that has some.
 
     Raises:
-        DataError: If the boxes of an image are not complete, which the format can't say.
+        DataError: If the boxes of an image are not complete, which the format cannot express.
     """
     for image, boxes in complete_boxes(manifest, "voc"):
         elements = [
@@ -66,7 +66,7 @@ def write(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def complete_boxes(manifest: Manifest, format: str) -> Iterator[tuple[str, tuple[Box, ...]]]:
-    """The boxes of each image that carries some, for formats that mean every thing has one.
+    """Yield the boxes of each image that has some, for formats in which boxes are always complete.
 
     Raises:
         DataError: If the boxes of an image are not complete.
@@ -75,7 +75,7 @@ def complete_boxes(manifest: Manifest, format: str) -> Iterator[tuple[str, tuple
         if annotation.boxes is not None and not annotation.boxes.complete:
             raise DataError(
                 f"image '{image}' has boxes that are not complete, the format '{format}' can't say so and means that "
-                f"every thing has one; box the rest and set boxes_complete in the manifest, or take the image out"
+                f"every object has one; box the rest and set boxes_complete in the manifest, or take the image out"
             )
         yield image, annotation.boxes.boxes if annotation.boxes else ()
 

@@ -1,12 +1,12 @@
 """Clicks of What's the Point (Bearman et al., ECCV 2016): JSON ``{image: [{"x", "y", "cls", "rank"}, …]}``.
 
-x is the column and y the row of a click in pixels, a fraction lies within its pixel; cls is the label, from 1 for the
-classes of VOC in their order, and rank counts the clicks on one class. Whoever clicked on some classes has not ruled
-out the others, so what is read is not ``tags_complete``.
+x is the column and y the row of a click in pixels, fractions lie within their pixel; cls is the label, from 1 for the
+classes of VOC in their order, and rank counts the clicks on one class. Clicks on some classes do not exclude others, so
+the annotations are not ``tags_complete``.
 
-Clicks on the background are published beside them (Obukhov et al., 2019, for gated CRF) in a file of its own. No person
-made them: they are drawn from the strokes of ScribbleSup, have no rank, and run out of the image as those do; where its
-size is known they are brought back to its edge.
+Clicks on the background are published in a separate file (Obukhov et al., 2019, for gated CRF). They are not human
+clicks but sampled from the strokes of ScribbleSup, have no rank, and may lie outside of the image; where its size is
+known they are clipped to its edge.
 """
 
 import json
@@ -24,10 +24,10 @@ from wsss.errors import DataError
 
 
 def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
-    """Read the clicks of all images; an image with an empty list was clicked at nowhere.
+    """Read the clicks of all images; an image with an empty list has no clicks.
 
     Raises:
-        DataError: If it is no such file.
+        DataError: If it is not such a file.
     """
     source = only_source(sources, "What's the Point")
     known = classes or VOC_CLASSES
@@ -36,7 +36,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
         image: Annotation(points=_points(entry, len(known), source.sizes.get(image))) for image, entry in images
     }
     if not annotations:
-        raise DataError(f"{source.name} holds clicks into no image, there must be some; fetch it again")
+        raise DataError(f"{source.name} holds no clicks, there must be some; fetch it again")
     return finished(number_classes({}, known), annotations, {}, source.name)
 
 
@@ -53,13 +53,13 @@ def _points(entry: Entry, classes: int, size: Size | None) -> Points:
 
 
 def _made(clicks: list[Entry], classes: int) -> list[Point]:
-    """Clicks that people made, each with its rank."""
+    """Return human clicks, each with its rank."""
     seen: set[tuple[int, int]] = set()
     points = []
     for held in (click.members(("x", "y", "cls", "rank")) for click in clicks):
         label, rank = held["cls"].whole(0, classes), held["rank"].whole(1)
         if (label, rank) in seen:
-            raise held["rank"].wrong(f"must stand once for each class, class {label} has it twice", "delete one click")
+            raise held["rank"].wrong(f"must occur once for each class, class {label} has it twice", "delete one click")
         seen.add((label, rank))
         row, column = (int(held[axis].number(0, LARGEST)) for axis in ("y", "x"))
         points.append(Point(label, row, column))
@@ -67,7 +67,7 @@ def _made(clicks: list[Entry], classes: int) -> list[Point]:
 
 
 def _drawn(click: Entry, classes: int, size: Size | None) -> Point:
-    """A click from a stroke; one that lies outside of the image, though by less than its side, is put at the edge."""
+    """Return a click sampled from a stroke; positions outside of the image, by less than its side, are clipped."""
     held = click.members(("x", "y", "cls"))
     row, column = (_place(held[axis], side) for axis, side in zip(("y", "x"), size or (None, None), strict=True))
     return Point(held["cls"].whole(0, classes), row, column)
@@ -89,7 +89,7 @@ def _clicks(points: Points | None) -> list[dict[str, int]]:
 
 
 def recognises(content: bytes) -> bool:
-    """Whether it is an object in which something is called cls, x and y."""
+    """Whether it is an object that contains the keys cls, x and y."""
     return content.lstrip()[:1] == b"{" and all(key in content for key in (b'"cls"', b'"x"', b'"y"'))
 
 

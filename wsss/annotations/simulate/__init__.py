@@ -1,4 +1,4 @@
-"""Labels as a person would have given them, drawn from true labels and a seed."""
+"""Simulated human annotations, drawn from ground truth and a seed."""
 
 from wsss.annotations.simulate.annotator import simulate
 

@@ -1,4 +1,4 @@
-"""Someone who labels an image: what they notice, and what they give of it."""
+"""Simulated annotator: draws labels of all kinds from ground truth."""
 
 from collections.abc import Collection
 
@@ -25,26 +25,26 @@ def simulate(
     seed: int,
     background: bool,
 ) -> Annotation:
-    """Label an image as a person would who sees its true labels.
+    """Simulate an annotation of an image from its ground truth.
 
-    Tags are those that the data set gives, whatever the truth says; all other kinds show classes of the truth, and a
-    full mask shows all of it. Someone who labels believes to have named everything, mistaken or not, so the classes
-    named are all there are, and outside of boxes there is nothing. But an image of which nobody knows anything remains
-    unknown, and so does one of which only tags are known that are not to be given. A class that is overlooked is in no
-    kind but the mask, and one that is imagined is in the tags alone.
+    Tags are those of the data set, whatever the ground truth says; all other kinds show classes of the ground truth,
+    and a full mask shows all of it. The simulated annotator claims completeness, mistaken or not: the classes named are
+    all classes, and outside of boxes there is only background. But an image without any ground truth stays unknown, and
+    so does one of which only tags are known if tags are not requested. A missed class is missing from all kinds but the
+    mask, and a wrong class is in the tags alone.
 
-    Each kind, each thing and each sort of mistake draws from a stream of its own, so none moves another, and mistakes
-    that are made at some rate are made at any higher one.
+    Each kind, object and type of error has its own random stream, so they do not affect each other, and errors made at
+    some rate are also made at any higher rate.
 
     Args:
-        truth: True labels, ``IGNORE`` where nobody knows; no label is given to such a pixel unless by the width of a
-            pen or by a mistake.
-        tags: Tags that the data set gives; None takes those of the truth.
+        truth: Ground truth, ``IGNORE`` where unknown; unknown pixels get labels only through the width of a pen or
+            errors.
+        tags: Tags of the data set; None takes those of the ground truth.
         classes: Number C of foreground classes.
-        kinds: Kinds of labels to give.
-        settings: How labels are given, and with which mistakes; its kinds, source, masks, budget and seed don't count.
-        seed: Where chance comes from; each image has its own.
-        background: Whether label 0 is a class; otherwise it is unknown, and boxes say nothing of what lies outside.
+        kinds: Kinds of labels to simulate.
+        settings: Placement and errors of labels; kinds, source, masks, budget and seed are ignored.
+        seed: Seed of the random streams; different for each image.
+        background: Whether label 0 is a class; otherwise it is unknown, and boxes say nothing about pixels outside.
 
     Returns:
         An annotation of the given kinds.

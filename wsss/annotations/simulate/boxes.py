@@ -1,4 +1,4 @@
-"""Boxes as people draw them: tight, loose or shaky."""
+"""Simulated boxes: tight, loose or noisy."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,15 @@ def simulate_boxes(
     seed: int,
     complete: bool,
 ) -> Boxes:
-    """Draw a box around each thing.
+    """Draw a box around each object.
 
     Args:
-        things: The things.
-        size: Height and width of the image; no box leaves it.
-        settings: How the boxes lie.
-        jitter: How far each side strays, as a share of the box's height or width (standard deviation).
-        seed: Where the strokes of chance come from.
-        complete: Whether what lies outside of all boxes may be taken for background.
+        things: The objects.
+        size: Height and width of the image; boxes are clipped to it.
+        settings: Placement of the boxes.
+        jitter: Standard deviation of each side, as a share of the box's height or width.
+        seed: Seed of the random streams.
+        complete: Whether pixels outside of all boxes are background.
     """
     boxes = tuple(_box(thing, size, settings.loosen, jitter, seed) for thing in things)
     return Boxes(boxes, complete=complete, grabcut=settings.grabcut, core=settings.core)
@@ -40,7 +40,7 @@ def _box(thing: Thing, size: tuple[int, int], loosen: float, jitter: float, seed
 
 
 def _side(start: float, end: float, limit: int) -> tuple[int, int]:
-    """Round an interval to at least one pixel of those below the limit."""
+    """Round an interval to at least one pixel within [0, limit)."""
     first, last = sorted((round(start), round(end)))
     first = min(max(first, 0), limit - 1)
     return first, min(max(last, first + 1), limit)

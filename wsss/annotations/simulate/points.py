@@ -1,4 +1,4 @@
-"""Clicks as people make them: near the middle of a thing, now and then beside it (Bearman et al., ECCV 2016)."""
+"""Simulated clicks: near the middle of an object, sometimes beside it (Bearman et al., ECCV 2016)."""
 
 from collections.abc import Iterator
 
@@ -13,22 +13,22 @@ from wsss.annotations.simulate.things import Thing, largest_of_each
 from wsss.types import IGNORE
 
 WAYS_BACK = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""A click that would land outside is drawn back towards the middle, by these shares of its way."""
+"""Scales of the random offset: if a click lands outside of the object, it is moved back towards the middle."""
 
 GLANCES = 2
-"""A click is the deeper one of so many: people stray along a thing rather than towards its border."""
+"""Each click is the deepest of this many samples: people deviate along an object rather than towards its border."""
 
 REACH = 12
-"""How far beside a thing a missed click looks for a pixel that is known to be something else."""
+"""Distance in pixels within which a missed click looks for a pixel with another known label."""
 
 BESIDE = 3
-"""How many pixels wide the strip is in which missed clicks land."""
+"""Width in pixels of the strip around an object in which missed clicks land."""
 
 CHOICES = 12
-"""Each click on the background is the one of so many that lies farthest from the clicks before."""
+"""Each background click is the sample, out of this many, that is farthest from the previous clicks."""
 
 DEEP_ENOUGH = 0.12
-"""This share of the image's shorter side is far enough from things and borders for a click on the background."""
+"""Sufficient distance of a background click from objects and borders, as a share of the image's shorter side."""
 
 
 def simulate_points(
@@ -40,15 +40,15 @@ def simulate_points(
     missed: float,
     seed: int,
 ) -> Points:
-    """Click at things and at the background.
+    """Simulate clicks on objects and on the background.
 
     Args:
-        labels: True labels, (H, W).
-        things: What may be clicked at.
-        ground: The background, None if it is not to be clicked at.
-        settings: How many clicks there are and where they fall.
-        missed: Share of the clicks at things that land just beside them.
-        seed: Where chance comes from.
+        labels: Ground truth, (H, W).
+        things: Objects that may be clicked on.
+        ground: The background, None for no background clicks.
+        settings: Number and placement of the clicks.
+        missed: Share of the clicks on objects that land just outside of them.
+        seed: Seed of the random streams.
     """
     chosen = things if settings.per == "instance" else largest_of_each(things)
     clicks = [] if ground is None else list(_ground_clicks(ground, settings.background, seed))
@@ -60,7 +60,7 @@ def simulate_points(
 
 
 def _inside(thing: Thing, spread: float, rng: np.random.Generator) -> Point:
-    """Click near the middle of a thing."""
+    """Click near the middle of an object."""
     away = spread * thing.thickness * rng.standard_normal((GLANCES, 1, 2))
     tries = thing.pixels(np.array(thing.middle)) + np.array(WAYS_BACK)[:, None] * away
     rows, columns = np.moveaxis(np.rint(tries).astype(np.int64), 2, 0)
@@ -71,7 +71,7 @@ def _inside(thing: Thing, spread: float, rng: np.random.Generator) -> Point:
 
 
 def _beside(thing: Thing, labels: NDArray[np.uint8], rng: np.random.Generator) -> Point | None:
-    """Click just beside a thing, at what is known to be something else if that is near; None if nothing else is."""
+    """Click just outside of an object, preferably on another known label; None if there is no other pixel."""
     top, left = max(0, thing.top - REACH), max(0, thing.left - REACH)
     height, width = thing.mask.shape
     near = labels[top : thing.top + height + REACH, left : thing.left + width + REACH]

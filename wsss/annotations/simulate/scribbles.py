@@ -1,4 +1,4 @@
-"""Strokes as people draw them: smooth, along the middle of a thing, without its ends (Lin et al., CVPR 2016)."""
+"""Simulated strokes: smooth, along the middle of an object, without its ends (Lin et al., CVPR 2016)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,22 +17,22 @@ from wsss.annotations.simulate.streams import stream
 from wsss.annotations.simulate.things import Thing
 
 CORNER = 6
-"""Pixels from one corner of a stroke to the next, at least."""
+"""Minimum distance between corners of a stroke in pixels."""
 
 MOST_CORNERS = 32
-"""Corners of the longest stroke."""
+"""Maximum number of corners of a stroke."""
 
 NARROW = 0.25
-"""No stroke goes where a thing is narrower than this share of its thickness."""
+"""Strokes avoid parts of an object that are narrower than this share of its thickness."""
 
 DRIFT = 0.2
-"""How far a stroke lies from the middle of its way, as a share of what it leaves out (standard deviation)."""
+"""Standard deviation of a stroke's position along its path, as a share of the length left out."""
 
 SMOOTH = 0.5
-"""Corners are averaged over this share of the thing's thickness, or of a quarter of the stroke if that is longer."""
+"""Corners are averaged over this share of the object's thickness, or of a quarter of the stroke if that is longer."""
 
 BEND = 0.06
-"""How far a stroke bends out of its way, as a share of its length (standard deviation)."""
+"""Standard deviation of a stroke's bend, as a share of its length."""
 
 Path = NDArray[np.float64]
 """Rows of (row, column), in pixels."""
@@ -47,21 +47,21 @@ def simulate_scribbles(
     jitter: float,
     seed: int,
 ) -> Scribbles:
-    """Draw strokes along each thing and along the background: a further one where a large part is far from the others.
+    """Draw strokes along each object and along the background; large parts far from the others get further strokes.
 
     Args:
-        things: What is drawn on.
+        things: The objects.
         ground: The background; None if there is none.
-        size: Height and width of the image; no stroke leaves it.
-        settings: How long and wide strokes are.
-        jitter: How far their corners stray, in pixels (standard deviation); without it they stay inside of their thing.
-        seed: Where chance comes from.
+        size: Height and width of the image; strokes are clipped to it.
+        settings: Length, width and number of strokes.
+        jitter: Standard deviation of the corners in pixels; without it, strokes stay inside their object.
+        seed: Seed of the random streams.
     """
     drawn_on = [ground, *things] if ground is not None and settings.background else list(things)
     strokes = []
     for thing in drawn_on:
         for place, path in enumerate(_strokes(thing, size, settings, seed)):
-            # the first stroke's streams have no number, as when it was the only one
+            # the random streams of the first stroke are not numbered, as when it was the only one
             further = (place,) if place else ()
             away = jitter * _wobble(len(path), stream(seed, "stroke_jitter", thing.number, *further))
             corners = np.rint(path + away).clip(0, np.array(size) - 1).astype(int)
@@ -71,7 +71,7 @@ def simulate_scribbles(
 
 
 def _strokes(thing: Thing, size: tuple[int, int], settings: ScribbleSettings, seed: int) -> Iterator[Path]:
-    """Draw on a thing, then on what is far from all strokes so far, as long as that is large."""
+    """Draw on an object, then on the part far from all strokes so far, as long as that is large."""
     left: Thing | None = thing
     far = settings.spacing * max(size)
     away = np.full(thing.mask.shape, np.inf)
@@ -86,7 +86,7 @@ def _strokes(thing: Thing, size: tuple[int, int], settings: ScribbleSettings, se
 
 
 def _distances(thing: Thing, path: Path) -> NDArray[np.float64]:
-    """Measure how far each pixel of a thing's box lies from a stroke."""
+    """Compute the distance of each pixel of an object's box from a stroke."""
     corners = path.astype(int) - (thing.top, thing.left)
     ink = np.zeros(thing.mask.shape, dtype=bool)
     for start, end in zip(corners, corners[1:] if len(corners) > 1 else corners, strict=False):
@@ -95,7 +95,7 @@ def _distances(thing: Thing, path: Path) -> NDArray[np.float64]:
 
 
 def _far_part(thing: Thing, far: NDArray[np.bool_], least_side: float) -> Thing | None:
-    """Take the largest connected part of what is far for a thing of its own; None where none is worth a stroke."""
+    """Return the largest connected part of the far pixels as an object of its own; None if it is too small."""
     parts = cc3d.connected_components(thing.mask & far, connectivity=4)
     found = cc3d.statistics(parts)
     if len(found["voxel_counts"]) < 2:
@@ -109,13 +109,13 @@ def _far_part(thing: Thing, far: NDArray[np.bool_], least_side: float) -> Thing 
 
 
 def _wobble(corners: int, rng: np.random.Generator) -> Path:
-    """Draw how corners stray, with a standard deviation of 1; neighbours stray alike, as a hand does."""
+    """Draw the noise of corners with a standard deviation of 1, correlated between neighbours like that of a hand."""
     window = max(1, min(3, corners - 1))
     return uniform_filter1d(rng.standard_normal((corners, 2)), window, axis=0, mode="wrap") * np.sqrt(window)
 
 
 def _stroke(thing: Thing, share: float, rng: np.random.Generator) -> Path:
-    """Draw the smoothest stroke that stays inside of a thing."""
+    """Draw the smoothest stroke that stays inside an object."""
     drift, bend = rng.standard_normal(2)
     part = _part(thing.pixels(_way(thing)).astype(float), share, drift)
     corners = next(tried for tried in _tries(part, thing.thickness, bend) if _stays_inside(thing, tried))
@@ -123,13 +123,13 @@ def _stroke(thing: Thing, share: float, rng: np.random.Generator) -> Path:
 
 
 def _way(thing: Thing) -> NDArray[np.int64]:
-    """Go the long way through the middle of a thing: along its skeleton, or straight where it is too round for one."""
+    """Return the longest path through the middle of an object: along its skeleton, or straight if that is longer."""
     along, across = _along_skeleton(thing), _across(thing)
     return max(along, across, key=lambda way: _lengths(way.astype(float))[-1])
 
 
 def _along_skeleton(thing: Thing) -> NDArray[np.int64]:
-    """Follow the longest of the shortest ways between two blocks of the skeleton (found by two sweeps)."""
+    """Follow the longest shortest path between two blocks of the skeleton (found by two searches)."""
     skeleton = skeletonize(np.pad(thing.coarse, 1))[1:-1, 1:-1] & (thing.depth >= NARROW * thing.depth.max())
     blocks = np.argwhere(skeleton)
     if len(blocks) < 2:
@@ -145,7 +145,7 @@ def _along_skeleton(thing: Thing) -> NDArray[np.int64]:
 
 
 def _graph(skeleton: NDArray[np.bool_], blocks: NDArray[np.int64]) -> csr_array:
-    """Join neighbouring blocks of a skeleton, corners included."""
+    """Connect neighbouring blocks of a skeleton, diagonal ones included."""
     numbers = np.full(np.add(skeleton.shape, 2), -1)
     numbers[1:-1, 1:-1][skeleton] = np.arange(len(blocks))
     rows, columns = blocks.T + 1
@@ -161,7 +161,7 @@ def _graph(skeleton: NDArray[np.bool_], blocks: NDArray[np.int64]) -> csr_array:
 
 
 def _across(thing: Thing) -> NDArray[np.int64]:
-    """Go straight through the middle of a thing, in the direction in which it is longest."""
+    """Return the straight path through the middle of an object, along its principal axis."""
     blocks = np.argwhere(thing.coarse)
     spread = np.cov(blocks.T) if len(blocks) > 1 else np.eye(2)
     direction = np.linalg.eigh(spread)[1][:, -1] * np.hypot(*thing.coarse.shape)
@@ -179,12 +179,12 @@ def _until_outside(thing: Thing, end: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _lengths(path: Path) -> NDArray[np.float64]:
-    """How far each corner lies from the start, along the path."""
+    """Distance of each corner from the start, along the path."""
     return np.concatenate([[0.0], np.hypot(*np.diff(path, axis=0).T).cumsum()])
 
 
 def _part(path: Path, share: float, drift: float) -> Path:
-    """Cut a share out of the middle of a path, or from a little beside it."""
+    """Return the middle part of a path, with a random shift."""
     lengths = _lengths(path)
     left_out = (1 - share) * lengths[-1]
     start = left_out * np.clip(0.5 + DRIFT * drift, 0, 1)
@@ -193,7 +193,7 @@ def _part(path: Path, share: float, drift: float) -> Path:
 
 
 def _tries(path: Path, thickness: float, bend: float) -> Iterator[Path]:
-    """Offer strokes along a path, from a smooth and bent one to the path itself, and to a dot that always fits."""
+    """Yield candidate strokes along a path, from a smooth and bent one to the path itself and a dot that always fits."""
     total = _lengths(path)[-1]
     if total > 0:
         window = SMOOTH * max(thickness, total / 4) * (len(path) - 1) / total
@@ -221,14 +221,14 @@ def _bow(path: Path, height: float) -> Path:
 
 
 def _resampled(path: Path, corners: int) -> Path:
-    """Walk a path in even steps."""
+    """Resample a path with equidistant corners."""
     lengths = _lengths(path)
     steps = np.linspace(0, lengths[-1], corners)
     return np.stack([np.interp(steps, lengths, path[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def _without_straights(path: Path) -> Path:
-    """Leave out the corners at which a path goes straight on."""
+    """Remove the corners at which a path does not turn."""
     turns = np.diff(path, n=2, axis=0).any(axis=1)
     return path[np.concatenate([[True], turns, [True]])] if len(path) > 1 else path
 

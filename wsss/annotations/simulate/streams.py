@@ -1,4 +1,4 @@
-"""Streams of chance that know nothing of each other."""
+"""Independent random streams."""
 
 from hashlib import blake2b
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def stream(seed: int, *purpose: int | str) -> np.random.Generator:
-    """Open the stream of one purpose, so that what one purpose draws never moves what another one draws.
+    """Open the random stream of one purpose; draws for one purpose do not affect any other.
 
     Args:
-        seed: Where all streams of an image come from.
-        purpose: What is drawn, and for which thing.
+        seed: Seed of all streams of an image.
+        purpose: What is drawn, and for which object.
     """
     digest = blake2b(repr((seed, *purpose)).encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))

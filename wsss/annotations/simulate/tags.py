@@ -1,4 +1,4 @@
-"""Tags as people give them: with classes that they overlook and classes that are not there."""
+"""Simulated tags, with missed and wrong classes."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,18 +14,17 @@ from wsss.types import BACKGROUND, IGNORE, Tags
 def simulate_tags(
     labels: NDArray[np.uint8], tags: Tags | None, classes: int, noise: NoiseSettings, *, seed: int
 ) -> tuple[ImageTags | None, frozenset[int]]:
-    """Name the classes of an image, as well as one can.
+    """Simulate the tags of an image.
 
     Args:
-        labels: True labels, (H, W).
-        tags: Tags that the data set gives, right or not; None takes those of the truth.
+        labels: Ground truth, (H, W).
+        tags: Tags of the data set, right or wrong; None takes those of the ground truth.
         classes: Number C of foreground classes.
-        noise: How often a class is missing or wrong.
-        seed: Where chance comes from.
+        noise: Rates of missing and wrong classes.
+        seed: Seed of the random streams.
 
     Returns:
-        The tags, None where neither tags nor any true label are known; and the classes of truth or tags that are
-        overlooked.
+        The tags, None if neither tags nor ground truth are known; and the missed classes of ground truth or tags.
     """
     areas = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     there = set(np.flatnonzero(areas).tolist()) - {BACKGROUND, IGNORE}
@@ -38,16 +37,16 @@ def simulate_tags(
 
 
 def overlooked(areas: Mapping[int, int], tagged: Collection[int], *, rate: float, seed: int) -> frozenset[int]:
-    """Choose the classes that nobody notices.
+    """Choose the classes that the annotator misses.
 
-    The largest one of an image is always noticed, of those that are tagged if any is: who leaves a picture without any
-    tag has overlooked the picture, not a class.
+    The largest class of an image is never missed (the largest tagged one, if any is tagged): otherwise the whole image
+    would have been skipped, not a class.
 
     Args:
-        areas: Pixels of each class that is there, or is said to be.
-        tagged: Classes that the tags name without mistakes.
-        rate: Share of the classes besides the largest that are overlooked.
-        seed: Where chance comes from; what is overlooked at some rate is so at any higher one.
+        areas: Pixels of each class in ground truth or tags.
+        tagged: Classes in the error-free tags.
+        rate: Share of the other classes that are missed.
+        seed: Seed of the random streams; what is missed at some rate is also missed at any higher one.
     """
     noticed = max(areas, key=lambda label: (label in tagged, areas[label], -label), default=None)
     others = (label for label in areas if label != noticed)
@@ -55,13 +54,13 @@ def overlooked(areas: Mapping[int, int], tagged: Collection[int], *, rate: float
 
 
 def imagined(there: Collection[int], classes: int, *, rate: float, seed: int) -> frozenset[int]:
-    """Choose the class that is tagged though it is not there; most images have none.
+    """Choose an absent class that is wrongly tagged; most images have none.
 
     Args:
-        there: Classes that are there, or are said to be.
+        there: Classes in ground truth or tags.
         classes: Number C of classes.
-        rate: Share of images with such a class; an image that has all classes can have none.
-        seed: Where chance comes from.
+        rate: Share of images with such a class; an image that has all classes has none.
+        seed: Seed of the random streams.
     """
     absent = sorted(set(range(1, classes + 1)) - set(there))
     rng = stream(seed, "wrong_tags")

@@ -1,4 +1,4 @@
-"""The things of an image as far as a mask without instances tells them, and where their middle is."""
+"""Objects of an image, as far as a mask without instances can separate them, and their middles."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,22 +12,22 @@ from wsss.types import BACKGROUND, IGNORE
 
 LEAST_PIXELS = 24
 LEAST_SHARE = 0.0005
-"""A piece smaller than ``LEAST_PIXELS`` or this share of the image is a sliver, which nobody takes for a thing."""
+"""Components smaller than ``LEAST_PIXELS`` or this share of the image are not treated as objects."""
 
 COARSE_SIDE = 96
-"""Larger things are looked at in blocks of pixels: distances and skeletons cost more than they tell beyond it."""
+"""Larger objects are processed in blocks of pixels: finer distances and skeletons are not worth their cost."""
 
 DEEP = 0.8
-"""What is this near to being the deepest may be the middle; a bus is equally deep along its whole length."""
+"""Blocks with this share of the maximum depth may be the middle; a bus is equally deep along its whole length."""
 
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """A piece of an image that has one label.
+    """A connected component of one label.
 
     Attributes:
         label: Its class, or the background.
-        number: Its place among all things of the image.
+        number: Its index among all objects of the image.
         top: First row of its box.
         left: First column of its box.
         mask: Its pixels within its box, (h, w).
@@ -46,7 +46,7 @@ class Thing:
 
     @cached_property
     def stride(self) -> int:
-        """Side of the blocks in which it is looked at; less than its size asks for where it is thin."""
+        """Side of the blocks in which it is processed; smaller than its size suggests if it is thin."""
         stride = -(-max(self.mask.shape) // COARSE_SIDE)
         while stride > 1 and 2 * np.count_nonzero(_blocks(self.mask, stride)) * stride**2 < self.area:
             stride //= 2
@@ -54,12 +54,12 @@ class Thing:
 
     @cached_property
     def coarse(self) -> NDArray[np.bool_]:
-        """The blocks that lie wholly within it."""
+        """The blocks that lie completely within it."""
         return _blocks(self.mask, self.stride)
 
     @cached_property
     def depth(self) -> NDArray[np.float64]:
-        """Distance of each block to the next one outside, in blocks; what is beyond the image is outside."""
+        """Distance of each block to the nearest one outside, in blocks; outside of the image counts as outside."""
         return distance_transform_edt(np.pad(self.coarse, 1))[1:-1, 1:-1]
 
     @property
@@ -69,30 +69,30 @@ class Thing:
 
     @cached_property
     def middle(self) -> tuple[int, int]:
-        """Of its deepest blocks the one nearest to its centre of mass."""
+        """The one of its deepest blocks that is closest to its centre of mass."""
         deep = np.argwhere(self.depth >= DEEP * self.depth.max())
         away = ((deep - np.argwhere(self.coarse).mean(axis=0)) ** 2).sum(axis=1)
         row, column = deep[away.argmin()]
         return int(row), int(column)
 
     def pixels(self, blocks: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Middles of blocks within its box, rows of (row, column)."""
+        """Centres of blocks as pixels within its box, rows of (row, column)."""
         return np.asarray(blocks, dtype=np.int64) * self.stride + self.stride // 2
 
     def depth_at(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Depth of the blocks that pixels, counted within its box, lie in; of the last ones for cut blocks."""
+        """Depth of the blocks that contain pixels, relative to its box; cut-off blocks take the last full one's."""
         height, width = self.depth.shape
         return self.depth[(rows // self.stride).clip(0, height - 1), (columns // self.stride).clip(0, width - 1)]
 
     def holds(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Tell which pixels, counted within its box, are its own."""
+        """Return which pixels, given relative to its box, belong to it."""
         height, width = self.mask.shape
         within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         return within & self.mask[rows.clip(0, height - 1), columns.clip(0, width - 1)]
 
 
 def _blocks(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
-    """Mark the blocks that are filled; those that the lower and right edge cut are not."""
+    """Mark the blocks that are completely filled; blocks cut off by the lower and right edge are left out."""
     if stride == 1:
         return mask
     height, width = (side // stride for side in mask.shape)
@@ -101,13 +101,13 @@ def _blocks(mask: NDArray[np.bool_], stride: int) -> NDArray[np.bool_]:
 
 
 def find_things(labels: NDArray[np.uint8]) -> tuple[Thing, ...]:
-    """List the things of an image: the connected pieces of each class, corners included.
+    """List the objects of an image: the connected components of each class (8-connected).
 
-    Two things of a class that touch are one, and a thing that another one cuts in two is two, for masks without
-    instances tell no better. Slivers are left out, unless nothing larger of their class is there.
+    Touching objects of one class are merged, and an object that another one cuts in two is split, since masks without
+    instances do not separate them. Tiny components are dropped unless they are the largest of their class.
 
     Args:
-        labels: True labels, (H, W); the background and ``IGNORE`` are no things.
+        labels: Ground truth, (H, W); the background and ``IGNORE`` are no objects.
     """
     classes = np.where(labels == IGNORE, BACKGROUND, labels)
     pieces = cc3d.connected_components(classes, connectivity=8)
@@ -124,7 +124,7 @@ def find_things(labels: NDArray[np.uint8]) -> tuple[Thing, ...]:
 
 
 def largest_of_each(things: tuple[Thing, ...]) -> tuple[Thing, ...]:
-    """Choose the largest thing of each class, the first of equal ones."""
+    """Return the largest object of each class, the first of equal ones."""
     largest: dict[int, Thing] = {}
     for thing in things:
         if thing.label not in largest or thing.area > largest[thing.label].area:
@@ -133,6 +133,6 @@ def largest_of_each(things: tuple[Thing, ...]) -> tuple[Thing, ...]:
 
 
 def find_ground(labels: NDArray[np.uint8]) -> Thing | None:
-    """Take the whole background for one thing; None where an image has none."""
+    """Return the whole background as one object; None if an image has none."""
     mask = labels == BACKGROUND
     return Thing(BACKGROUND, -1, 0, 0, mask) if mask.any() else None
