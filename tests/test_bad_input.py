@@ -203,13 +203,13 @@ def test_a_run_that_would_end_before_it_starts_is_refused(tmp_path: Path, capsys
 def test_a_damaged_summary_is_named(summary: str, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("rounds: 1\n")
     (tmp_path / "summary.json").write_bytes(summary.encode(errors="surrogateescape"))
-    with pytest.raises(StoreError, match=r"summary\.json' is no summary of a run .*; start the same run again"):
+    with pytest.raises(StoreError, match=r"summary\.json' is not a run's summary .*; start the same run again"):
         _ = load_run(tmp_path).final_round
 
 
 def test_a_process_that_is_to_join_no_run_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["join", str(tmp_path / "run.yaml")]) == 2
-    assert "no configuration of a run" in capsys.readouterr().err
+    assert "not a run's configuration" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_process_that_is_to_join_no_run_is_told_so(tmp_path: Path, capsys: pyt
         ("squeezenet", ["segmenter.output_stride=32"], "segmenter.output_stride must be 8 or 16 for squeezenet"),
         ("tiny", ["segmenter.weights=imagenet"], "segmenter.weights must be none for tiny"),
         ("tiny", ["classifier.freeze_stages=2"], "classifier.freeze_stages must be 0 where no weights are loaded"),
-        ("timm/test_vit_relpos", [], "network timm/test_vit_relpos can't look at images of any size"),
+        ("timm/test_vit_relpos", [], "network timm/test_vit_relpos does not support images of any size"),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False], ids=["dry run", "run"])
@@ -250,7 +250,7 @@ def test_a_network_that_can_not_do_what_is_asked_of_it_is_refused_before_any_sta
                 "labels.kinds=[boxes]",
                 *(f"sparse.{loss}=0" for loss in ("partial_cross_entropy", "tree_energy", "box_tightness")),
             ],
-            "sparse leaves no loss to learn by",
+            "sparse leaves no loss to train with",
         ),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_refusal_ends_the_process_with_code_2_and_no_traceback() -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.splitlines()[0] == "wsss: classifer.epochs is no setting"
+    assert done.stderr.splitlines()[0] == "wsss: classifer.epochs is not a setting"
     assert len(done.stderr.splitlines()) == 3
 
 
@@ -200,7 +200,7 @@ def test_a_missing_truth_is_named(folders: tuple[Path, Path], capsys: pytest.Cap
     assert main(["evaluate", "--labels", str(labels), "--truth", str(truth)]) == 2
     out, error = capsys.readouterr()
     assert out == ""
-    assert error.startswith(f"wsss: '{truth / 'b.png'}' is missing, the truth of '{labels / 'b.png'}'")
+    assert error.startswith(f"wsss: '{truth / 'b.png'}' is missing, the ground truth of '{labels / 'b.png'}'")
     assert len(error.splitlines()) == 1
 
 
@@ -239,7 +239,7 @@ def test_a_checked_machine_ends_with_1_where_something_is_broken(
 
 def test_show_refuses_a_folder_that_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["show", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"wsss: '{tmp_path}' is no run")
+    assert capsys.readouterr().err.startswith(f"wsss: '{tmp_path}' is not a run")
 
 
 def test_ctrl_c_is_answered_with_how_to_go_on(

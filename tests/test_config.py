@@ -265,8 +265,8 @@ def test_a_class_inherits_help_and_may_overwrite_it() -> None:
 
 def test_the_annotated_yaml_has_the_help_of_each_setting_behind_it() -> None:
     text = annotated_yaml(load(["rounds=3"]))
-    assert "rounds: 3  # Trainings of the segmenter" in text
-    assert "  name: synthetic  # The images" in text
+    assert "rounds: 3  # Number of segmenter trainings" in text
+    assert "  name: synthetic  # The data set" in text
     sections = {key.rpartition(".")[0] for key in keys("synthetic") if "." in key}
     assert len(text.splitlines()) == len(keys("synthetic")) + len(sections)
     nested = yaml.safe_load(text)["dsrg"]
@@ -327,7 +327,7 @@ def test_what_is_near_in_two_ways_is_named_once() -> None:
         ("classifier.hidden=-1", "classifier.hidden must not be negative, got -1"),
         (
             "classifier.hidden=64",
-            "cams.method must be gradcam or gradcam++ where a hidden layer (classifier.hidden) stands before the "
+            "cams.method must be gradcam or gradcam++ with a hidden layer (classifier.hidden) before the "
             "classes, got 'cam'",
         ),
         ("classifier.epochs=0", "classifier.epochs must be at least 1, got 0"),
@@ -402,7 +402,7 @@ def test_a_value_that_is_no_value_is_refused_in_a_line(override: str) -> None:
 
 @pytest.mark.parametrize("override", ["rounds", "=3", "", "--ceiling", 5, None])
 def test_a_word_that_sets_nothing_is_refused(override: str) -> None:
-    assert refusal(override) == [f"{override!r} is no setting; write key=value, for example rounds=3"]
+    assert refusal(override) == [f"{override!r} is not a setting; write key=value, for example rounds=3"]
 
 
 @pytest.mark.parametrize("text", [b"[1, 2]", b"rounds: [1", b"just words", b"rounds: \xff"])

@@ -129,7 +129,7 @@ def test_a_run_without_a_segmenter_says_so(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_says_so(toy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.yaml").write_bytes((toy.folder / "run.yaml").read_bytes())
     assert main(["predict", str(tmp_path), "a.png"]) == 2
-    assert "has not ended (it has no summary.json); start the same run again" in capsys.readouterr().err
+    assert "has not finished (it has no summary.json); start the same run again" in capsys.readouterr().err
 
 
 def test_the_best_label_is_that_of_enlarged_scores() -> None:

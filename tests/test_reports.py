@@ -82,14 +82,14 @@ def test_each_stage_is_a_row_with_its_own_scores_and_the_best_threshold_comes_be
                 "full supervision: mIoU 60.0; the segmenter reaches 85.4 % of it (95 %: 80.0–91.2)",
             ],
         ),
-        ({"segmenter": None}, ["no segmenter was measured"]),
-        ({"segmenter": None, "data": {"val": 0}}, ["no validation images, so no segmenter was measured"]),
+        ({"segmenter": None}, ["no segmenter was evaluated"]),
+        ({"segmenter": None, "data": {"val": 0}}, ["no validation images, so no segmenter was evaluated"]),
     ],
     ids=["alone", "beside full supervision", "ended before", "nothing to measure on"],
 )
 def test_the_conclusion_is_the_same_in_text_and_in_a_notebook(changes: dict[str, Any], lines: list[str]) -> None:
     folder = Path("runs/mine")
-    place = f"all of it lies in {folder}: summary.json, metrics.jsonl, run.yaml, figures/, links to the artefacts"
+    place = f"results are in {folder}: summary.json, metrics.jsonl, run.yaml, figures/, links to the artefacts"
     assert text_report(summary(**changes), folder).split("\n\n")[1:] == ["\n".join(lines), place]
     told = [paragraph.text for paragraph in page(folder, **changes).iter("p")]
     assert told == [None, *lines, place]

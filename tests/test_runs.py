@@ -326,7 +326,7 @@ def test_a_run_that_ends_before_its_segmenter_measures_what_there_is(toy: Run, r
     assert run.summary["segmenter"] is run.summary["full_supervision"] is run.summary["percent_of_full"] is None
     made = {path.name for path in (root / "store").iterdir() if any(path.iterdir())}
     assert made == {"classifier", "cams", "evaluate_cams", "seeds", "evaluate", "price"}
-    assert "no segmenter was measured" in run.table()
+    assert "no segmenter was evaluated" in run.table()
 
 
 def test_start_refuses_when_an_earlier_stage_is_not_in_the_store(toy: Run, root: Path) -> None:
@@ -354,7 +354,9 @@ def test_a_damaged_artefact_stops_the_run_and_deleting_it_mends_it(toy: Run, roo
     folder = next((root / "store" / "seeds").glob(f"{_key(toy, 'seeds:0')}"))
     damaged = next(folder.rglob("*.png"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    with pytest.raises(StoreError, match=rf"{damaged.name}' is not as its stage left it.*delete the folder '{folder}'"):
+    with pytest.raises(
+        StoreError, match=rf"{damaged.name}' has changed since its stage wrote it.*delete the folder '{folder}'"
+    ):
         run_toy(root, "until=growing")
     shutil.rmtree(folder)
     run_toy(root, "until=growing")
@@ -454,7 +456,7 @@ def test_what_can_not_be_shown_is_refused_in_one_sentence(
 
 def test_a_notebook_is_told_of_a_run_that_has_not_ended(tmp_path: Path) -> None:
     said = Run(tmp_path / "a <b>run")._repr_html_()
-    assert "has not ended" in said
+    assert "has not finished" in said
     assert "<b>run" not in said
 
 
@@ -500,7 +502,7 @@ def test_a_run_reports_every_stage_as_text_and_to_a_notebook(toy: Run) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="is no run"):
+    with pytest.raises(StoreError, match="is not a run"):
         load_run(tmp_path)
 
 
@@ -613,7 +615,7 @@ def test_the_ceiling_of_images_without_truth_is_refused_with_the_cure(photograph
     dataset = wsss.open_dataset(config.data)
     steps = list(plan(config, dataset, "32-true"))
     bench: Any = None
-    with pytest.raises(StageError, match=r"image '\d' has no truth, .* run with ceiling=false"):
+    with pytest.raises(StageError, match=r"image '\d' has no ground truth, .* run with ceiling=false"):
         steps[-2].stage.work(bench, bench)
 
 

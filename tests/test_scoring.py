@@ -153,16 +153,17 @@ def test_a_missing_truth_is_named(labels: Path, truth: Path) -> None:
     for name in ("a", "b", "c"):
         put(labels, name, picture("01"))
     put(truth, "a", picture("01"))
-    with pytest.raises(DataError, match=r"truth/b\.png' \(and 1 others\) is missing, the truth of '.*labels/b\.png'"):
+    with pytest.raises(
+        DataError, match=r"truth/b\.png' \(and 1 others\) is missing, the ground truth of '.*labels/b\.png'"
+    ):
         score_folders(labels, truth)
 
 
 def test_maps_of_two_sizes_are_both_named(labels: Path, truth: Path) -> None:
     put(labels, "a", picture("01"))
     put(truth, "a", picture("01", "01"))
-    with pytest.raises(
-        DataError, match=r"labels/a\.png' has 1 × 2 pixels \(rows × columns\), its truth '.*truth/a\.png' has 2 × 2"
-    ):
+    message = r"labels/a\.png' has 1 × 2 pixels \(rows × columns\), its ground truth '.*truth/a\.png' has 2 × 2"
+    with pytest.raises(DataError, match=message):
         score_folders(labels, truth)
 
 
@@ -189,9 +190,9 @@ def test_a_truth_that_knows_nothing_is_refused(labels: Path, truth: Path) -> Non
 
 
 def test_folders_that_can_not_be_scored_are_named(labels: Path, truth: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="labels' holds no PNG"):
+    with pytest.raises(DataError, match="labels' contains no PNG"):
         pair_up(labels, truth)
-    with pytest.raises(DataError, match="nowhere' is no folder"):
+    with pytest.raises(DataError, match="nowhere' is not a folder"):
         pair_up(labels, tmp_path / "nowhere")
 
 

@@ -193,7 +193,9 @@ def test_an_edited_file_of_the_same_size_is_refused_when_it_is_read(artefact: Ar
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{name}' is not as its stage left it .*delete the folder '.*0a' and run"):
+    with pytest.raises(
+        StoreError, match=rf"{name}' has changed since its stage wrote it .*delete the folder '.*0a' and run"
+    ):
         read.read(path)
 
 
@@ -201,7 +203,7 @@ def test_a_file_of_another_size_or_a_missing_one_makes_the_stage_refuse_to_be_co
     read = finished(artefact)
     path = read.folder / "history.json"
     path.write_bytes(b"[]")
-    with pytest.raises(StoreError, match=r"history\.json' is not as its stage left it .*delete the folder"):
+    with pytest.raises(StoreError, match=r"history\.json' has changed since its stage wrote it .*delete the folder"):
         _ = read.complete
     path.unlink()
     with pytest.raises(StoreError, match="delete the folder"):
@@ -211,14 +213,14 @@ def test_a_file_of_another_size_or_a_missing_one_makes_the_stage_refuse_to_be_co
 def test_a_file_that_the_manifest_does_not_know_is_refused(artefact: Artefact) -> None:
     read = finished(artefact)
     (read.folder / "labels" / "dog.png").write_bytes(encode_labels(picture("0")))
-    with pytest.raises(StoreError, match=r"dog\.png' is not as its stage left it"):
+    with pytest.raises(StoreError, match=r"dog\.png' has changed since its stage wrote it"):
         read.read_labels("dog")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": {"a": [1]}}', b'{"files": 3}'])
 def test_a_damaged_manifest_is_refused_in_a_sentence(artefact: Artefact, content: bytes) -> None:
     write_atomically(artefact.folder / "manifest.json", content)
-    with pytest.raises(StoreError, match=r"is no manifest .*delete the folder '.*0a' and run again"):
+    with pytest.raises(StoreError, match=r"is not a manifest .*delete the folder '.*0a' and run again"):
         _ = artefact.complete
 
 
@@ -230,7 +232,7 @@ def test_a_missing_file_names_the_stage_to_run(artefact: Artefact) -> None:
 def test_tensors_that_are_none_are_refused(artefact: Artefact) -> None:
     with artefact.unit("0") as unit:
         unit.write_json("network.safetensors", "no tensors")
-    with pytest.raises(StoreError, match="holds no tensors"):
+    with pytest.raises(StoreError, match="contains no tensors"):
         artefact.read_tensors("network.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""Weakly supervised semantic segmentation: from cheap labels to a network, every step stored and measured."""
+"""Weakly supervised semantic segmentation: from cheap labels to a network, every step stored and evaluated."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    """Load a name when it is first asked for, so that importing the package is fast."""
+    """Import a name on first access, so that importing the package is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'wsss' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

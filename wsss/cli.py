@@ -1,4 +1,4 @@
-"""The command line: one verb a line; what the verbs do stands elsewhere, and is loaded when a verb is used."""
+"""The command line: one function per verb; the implementations are imported only when a verb is used."""
 
 import argparse
 import os
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 SETTINGS = "settings as key=value, for example: experiment=voc21 data.root=PATH rounds=2 refine=[growing,crf]"
 
 STUDY_SETTINGS = (
-    "settings for all runs as key=value, and which of them to carry out: seeds=[0,1] runs=[NAME,NAME] budgets=[25%%]"
+    "settings for all runs as key=value, and which runs to execute: seeds=[0,1] runs=[NAME,NAME] budgets=[25%%]"
 )
 
 FORMATS = ("manifest", "whats_the_point", "scribblesup", "voc", "coco", "cues", "tags")
-"""Formats of labels that can be read; they stand here too so that help loads nothing."""
+"""Label formats that can be read; repeated here so that the help needs no imports."""
 
 UNWRITTEN = ("cues",)
-"""Those of them that can't be written."""
+"""Formats that cannot be written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says.
+    """Execute the command line.
 
     Args:
-        arguments: Words of the command line; those of this process if not given.
+        arguments: Command line arguments; by default those of this process.
 
     Returns:
-        The exit code: 0 done, 1 a check found something wrong, 2 refused, 130 interrupted, 141 nobody reads any more.
+        The exit code: 0 done, 1 a check found a fault, 2 error, 130 interrupted, 141 broken pipe.
     """
     given = _parsed(arguments)
     try:
@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.note("wsss: interrupted; run the same command again to go on")
         return 130
     except BrokenPipeError:
-        # such as `wsss config | head`; what is still to be written at the exit goes nowhere
+        # such as `wsss config | head`; discard the output still buffered
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; settings may stand behind options too."""
+    """Parse the command line; settings may also follow options."""
     parser = _parser()
     given, left = parser.parse_known_args(arguments)
     if left and (not hasattr(given, "settings") or any(word.startswith("-") for word in left)):
@@ -70,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wsss {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_run_verbs(verbs)
-    _add_check_verbs(verbs.add_parser("check", help="say whether the data or this machine are fit for a run"))
-    _add_data_verbs(verbs.add_parser("data", help="bring labels in from published formats, and out to them"))
+    _add_check_verbs(verbs.add_parser("check", help="check whether the data or this machine are ready for a run"))
+    _add_data_verbs(verbs.add_parser("data", help="import labels from published formats, and export them"))
     _add_result_verbs(verbs)
-    # what a run starts its other processes with
+    # used by a run to start its other processes
     join = verbs.add_parser("join")
     join.add_argument("run", type=Path)
     join.set_defaults(verb=_join)
@@ -81,41 +81,41 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_verbs(verbs: "Verbs") -> None:
-    run = verbs.add_parser("run", help="run the pipeline, or what is left of it")
+    run = verbs.add_parser("run", help="run the pipeline, or the rest of it")
     run.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     run.add_argument("--dry-run", action="store_true", help="only list the stages, their keys, and which are cached")
     run.set_defaults(verb=_run)
 
-    study = verbs.add_parser("study", help="carry out several runs that answer one question, or what is left of them")
+    study = verbs.add_parser("study", help="execute several runs that answer one question, or the rest of them")
     study.add_argument("study", metavar="STUDY", help="name of a study in experiments/, or a YAML file")
     study.add_argument("settings", nargs="*", metavar="key=value", help=STUDY_SETTINGS)
     study.add_argument("--dry-run", action="store_true", help="only list the runs, and how much of each is left to do")
-    study.add_argument("--report-only", action="store_true", help="only write the table and figures of what there is")
+    study.add_argument("--report-only", action="store_true", help="only write the table and figures of finished runs")
     study.set_defaults(verb=_study)
 
-    config = verbs.add_parser("config", help="print the resolved settings as YAML, with the help of each")
+    config = verbs.add_parser("config", help="print the resolved settings as YAML, each with its help text")
     config.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     config.set_defaults(verb=_config)
 
 
 def _add_check_verbs(check: argparse.ArgumentParser) -> None:
     subjects = check.add_subparsers(title="what is checked", metavar="WHAT", required=True)
-    data = subjects.add_parser("data", help="count images, classes and sizes; find what is wrong, all of it at once")
+    data = subjects.add_parser("data", help="count images, classes and sizes; find all errors at once")
     data.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     data.add_argument("--out", type=Path, metavar="PNG", help="contact sheet to write (default: in store.root)")
     data.add_argument("--strict", action="store_true", help="remarks, such as tags against masks, count as faults")
     data.add_argument("--json", action="store_true", help="print JSON, with every finding, instead of tables")
     data.set_defaults(verb=_check_data)
-    machine = subjects.add_parser("env", help="libraries, processor, memory, accelerator, disk, tracking")
+    machine = subjects.add_parser("env", help="libraries, CPU, memory, accelerator, disk, tracking")
     machine.add_argument("settings", nargs="*", metavar="key=value", help=SETTINGS)
     machine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     machine.set_defaults(verb=_check_machine)
 
 
 def _add_result_verbs(verbs: "Verbs") -> None:
-    evaluate = verbs.add_parser("evaluate", help="score a folder of label PNGs against a folder of truth")
+    evaluate = verbs.add_parser("evaluate", help="score a folder of label PNGs against a folder of ground truth")
     evaluate.add_argument("--labels", type=Path, required=True, metavar="DIR", help="PNGs to score")
-    evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR", help="true PNGs of the same names")
+    evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR", help="ground truth, of the same names")
     evaluate.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, as in a data set")
     evaluate.add_argument(
         "--convention",
@@ -126,31 +126,31 @@ def _add_result_verbs(verbs: "Verbs") -> None:
     evaluate.add_argument(
         "--no-background",
         action="store_true",
-        help="label 0 is no class: unknown in the truth, not given in the labels",
+        help="label 0 is not a class: unknown in the ground truth, missing in the labels",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
     evaluate.set_defaults(verb=_evaluate)
 
-    show = verbs.add_parser("show", help="draw what became of a run's images, stage by stage")
+    show = verbs.add_parser("show", help="draw the results of a run's stages for some images")
     show.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     show.add_argument("--split", choices=("train", "val"), help="which images (default: train)")
     show.add_argument("--count", type=int, metavar="N", help="how many images (default: 12)")
-    show.add_argument("--class", dest="of", metavar="NAME", help="only images that are tagged with a class")
+    show.add_argument("--class", dest="of", metavar="NAME", help="only images tagged with this class")
     show.add_argument(
         "--worst",
         type=int,
         metavar="N",
-        help="so many images, the worst first by the IoU of their labels with the truth; with --class by that class's",
+        help="number of images, the worst first by IoU of their labels with the truth; with --class by that class's",
     )
-    show.add_argument("--images", metavar="ID,ID", help="these images instead of a choice, whatever their split")
+    show.add_argument("--images", metavar="ID,ID", help="these images, whatever their split")
     colours = "colours of the labels, voc or colour_blind (default: the run's)"
     show.add_argument("--palette", metavar="NAME", help=colours)
     show.add_argument("--out", type=Path, metavar="PNG", help="file to write (default: in the run's figures)")
     show.set_defaults(verb=_show)
 
-    predict = verbs.add_parser("predict", help="label photographs of any size with a run's segmenter")
+    predict = verbs.add_parser("predict", help="label images of any size with a run's segmenter")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="photographs, and folders of them")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, and folders of them")
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: in the run)")
     predict.set_defaults(verb=_predict)
 
@@ -158,16 +158,16 @@ def _add_result_verbs(verbs: "Verbs") -> None:
 def _add_data_verbs(data: argparse.ArgumentParser) -> None:
     verbs = data.add_subparsers(title="what is done", metavar="WHAT", required=True)
     formats = ", ".join(FORMATS)
-    bring = verbs.add_parser("import", help="make one manifest of labels in any published format (docs/MANIFEST.md)")
-    bring.add_argument("file", type=Path, metavar="FILE", help="the labels; a folder where each image has a file")
-    bring.add_argument("--format", metavar="NAME", help=f"{formats} (default: told by what is in the file)")
-    bring.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, for files that lack them")
-    bring.add_argument("--images", type=Path, metavar="DIR", help="the images, whose sizes are checked and noted")
-    bring.add_argument("--ids", type=Path, metavar="FILE", help="which cues are whose, for SEC and DSRG")
+    bring = verbs.add_parser("import", help="convert labels in any published format to a manifest (docs/MANIFEST.md)")
+    bring.add_argument("file", type=Path, metavar="FILE", help="label file; a folder for formats with one per image")
+    bring.add_argument("--format", metavar="NAME", help=f"{formats} (default: detected from the content)")
+    bring.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, for files without them")
+    bring.add_argument("--images", type=Path, metavar="DIR", help="the images, whose sizes are checked and stored")
+    bring.add_argument("--ids", type=Path, metavar="FILE", help="list that assigns cues to images, for SEC and DSRG")
     bring.add_argument("--grid", type=int, metavar="N", help="points along a side of the cues' grid (default: 41)")
     bring.add_argument("--out", type=Path, required=True, metavar="MANIFEST", help="manifest to write")
     bring.set_defaults(verb=_import)
-    give = verbs.add_parser("export", help="write what a format can hold of a manifest")
+    give = verbs.add_parser("export", help="write the part of a manifest that a format can hold")
     give.add_argument("manifest", type=Path, metavar="MANIFEST", help="the labels")
     writable = ", ".join(name for name in FORMATS if name not in UNWRITTEN)
     give.add_argument("--format", required=True, metavar="NAME", help=writable)
@@ -184,7 +184,7 @@ def _run(given: argparse.Namespace) -> None:
         console.result(dry_run(config))
     else:
         ended = run(config=config)
-        # started by a launcher, all processes come here, and one of them is to tell
+        # with a launcher, all processes reach this point, and only one prints
         if os.environ.get("RANK", "0") == "0":
             console.result(ended.table())
 

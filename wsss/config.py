@@ -1,8 +1,8 @@
-"""One tree of settings for the shell, the notebook and the tests.
+"""The configuration: one tree of settings for the shell, notebooks and tests.
 
-The settings stand as frozen dataclasses beside the code they steer; here they are only put together. Hydra's grammar of
-overrides reads the values, and OmegaConf converts them to the types of the settings. The YAML files of ``experiments``
-are lists of overrides with a name.
+The settings are frozen dataclasses defined beside the code that uses them; here they are only assembled. Values are
+parsed with Hydra's override grammar, and OmegaConf converts them to the types of the settings. The YAML files in
+``experiments`` are named lists of overrides.
 """
 
 import ast
@@ -41,71 +41,71 @@ from wsss.tasks.sparse_settings import SparseSettings
 from wsss.tracking import TrackingSettings
 
 DEFAULT_EXPERIMENT = "synthetic"
-"""What runs when neither an experiment nor a data set is named."""
+"""The experiment used if neither an experiment nor a data set is given."""
 
 ELSEWHERE = ("store", "tracking", "trainer", "until", "start", "run", "experiment", "palette")
-"""Settings that can't change a result: where, how fast, how loud, in which colours."""
+"""Settings that cannot change a result: locations, resources, output."""
 
 RESERVED = ("store", "studies", "locks", ".", "..")
-"""Names that no run's folder may have: what all runs share lies in folders of these names."""
+"""Names that no run folder may have: folders of these names are shared by all runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that a run depends on."""
+    """The complete configuration of a run."""
 
     experiment: str | None = None
-    """Name of a file in experiments/, or a path to a YAML file: settings taken before those you give."""
+    """Name of a file in experiments/, or a path to a YAML file; your own settings override those in it."""
     seed: int = 0
-    """Where all randomness comes from."""
+    """Seed of all randomness."""
     rounds: int = 2
-    """Trainings of the segmenter: the first on labels from CAMs, each later one on labels from its own scores."""
+    """Number of segmenter trainings: the first on labels from CAMs, later ones on labels from its own scores."""
     network: str = "mobilenet_v2"
     """Backbone: tiny, mobilenet_v2, mobilenet_v3_small or _large, squeezenet, resnet18, resnet50, or timm/<name>."""
     refine: tuple[str, ...] = ("growing", "graph", "crf")
-    """What improves the labels, in this order: any list of growing, graph and crf; unused by dsrg."""
+    """Refiners of the labels, in this order: any list of growing, graph and crf; unused by dsrg and sparse."""
     ceiling: bool = False
-    """Whether to train the same segmenter on the truth too, by plain cross entropy, for percent of full supervision."""
+    """Whether to also train a segmenter on ground truth, by cross entropy, to report percent of full supervision."""
     until: str | None = None
     """Last stage to run, `name` or `name:round`."""
     start: str | None = None
-    """First stage to run, `name` or `name:round`; those before it must lie in the store."""
+    """First stage to run, `name` or `name:round`; results of earlier ones must be in the store."""
     run: str | None = None
-    """Name of the run's folder; made from the experiment and the configuration's hash when not given."""
+    """Name of the run's folder; by default derived from the experiment and the configuration's hash."""
     palette: str = "voc"
-    """Colours of labels in figures: voc, or colour_blind, which people with any colour vision tell apart."""
+    """Colours of labels in figures: voc, or colour_blind, which is distinguishable with any colour vision."""
     data: DatasetSettings = field(default_factory=DATASETS["synthetic"].settings)
-    """The images: data=synthetic, voc, coco or folder."""
+    """The data set: data=synthetic, voc, coco or folder."""
     labels: LabelSettings = field(default_factory=LabelSettings)
-    """What training may see of the images' labels."""
+    """Labels used in training."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
-    """How the classifier is trained."""
+    """Training of the classifier."""
     cams: CamSettings = field(default_factory=CamSettings)
-    """How class activation maps are made."""
+    """Class activation maps."""
     seeds: SeedSettings = field(default_factory=SeedSettings)
-    """How class activation maps become scores and seeds."""
+    """Scores and seeds from class activation maps."""
     superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
-    """How images are cut into segments."""
+    """Superpixels."""
     growing: GrowingSettings = field(default_factory=GrowingSettings)
     """Seeded region growing."""
     graph: GraphSettings = field(default_factory=GraphSettings)
-    """The region graph and the network that reads it."""
+    """Region graphs and their network."""
     crf: CrfSettings = field(default_factory=CrfSettings)
     """The dense CRF."""
     pseudo_labels: PseudoLabelSettings = field(default_factory=PseudoLabelSettings)
-    """How the last refiner's scores become labels to train on."""
+    """Training labels from the last refiner's scores."""
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
-    """How the segmenter is trained and how it predicts."""
+    """Training of the segmenter, and prediction."""
     sparse: SparseSettings = field(default_factory=SparseSettings)
-    """What a segmenter learns from a few labelled pixels by, with segmenter.supervision=sparse."""
+    """Losses on sparse annotations, with segmenter.supervision=sparse."""
     dsrg: DsrgSettings = field(default_factory=DsrgSettings)
-    """How seeds grow inside the training of the segmenter, with segmenter.supervision=dsrg."""
+    """Seeds that grow during training, with segmenter.supervision=dsrg."""
     self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
-    """How a segmenter's scores become the next round's evidence, and when rounds stop."""
+    """Seeds from a segmenter's scores for the next round, and the stopping rule."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     """Devices, precision, processes."""
     store: StoreSettings = field(default_factory=StoreSettings)
-    """Where everything is kept."""
+    """Location of all results."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     """Experiment tracking with wandb."""
 
@@ -113,7 +113,7 @@ class Config:
         require(self.rounds >= 1, "rounds", "must be at least 1", self.rounds)
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2^31)", self.seed)
         named = self.run is None or (self.run not in RESERVED and not set(self.run) & set("/\\\0"))
-        rule = "must be a folder's name, no path and not 'store', 'studies' or 'locks'; set store.root to move it"
+        rule = "must be a folder's name, not a path, 'store', 'studies' or 'locks'; set store.root to move it"
         require(named, "run", rule, self.run)
         one_of("palette", self.palette, tuple(PALETTES))
         known = possible_names(self.network) if is_timm(self.network) else BACKBONES
@@ -126,7 +126,7 @@ class Config:
         settled = self.labels.kinds != ("tags",) or self.labels.masks > 0
         if self.segmenter.supervision == "sparse" and not settled:
             needs = (
-                "must not be 'sparse' without labels of pixels; give labels.kinds points, scribbles or boxes, or masks"
+                "must not be 'sparse' without pixel labels; set labels.kinds to points, scribbles or boxes, or masks"
             )
             raise SettingsError("segmenter.supervision", needs)
         pixel_loss = self.segmenter.loss == "cross_entropy" or self.segmenter.supervision == "pseudo_labels"
@@ -139,7 +139,7 @@ class Config:
 
     @property
     def dataset(self) -> str:
-        """Name of the data set: synthetic, voc, coco or folder."""
+        """Name of the data set kind: synthetic, voc, coco or folder."""
         return next(name for name, entry in DATASETS.items() if type(self.data) is entry.settings)
 
     @property
@@ -157,7 +157,7 @@ class Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Turn a configuration into plain values, the data set named as ``data.name``."""
+    """Convert a configuration to plain values, with the kind of data set as ``data.name``."""
     plain = asdict(config)
     plain["data"] = {"name": config.dataset, **plain["data"]}
     return _listed(plain)
@@ -170,12 +170,12 @@ def _listed(value: Any) -> Any:  # noqa: ANN401 - plain values of any kind
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
-    """Read back what ``to_dict`` wrote.
+    """Create a configuration from the result of ``to_dict``.
 
     Raises:
-        SettingsError: If a name is unknown or a value breaks its rule.
+        SettingsError: If a name is unknown or a value is invalid.
     """
-    # everything is told, so the experiment is only a name: its file may have changed since, or be elsewhere
+    # all values are given, so the experiment is only a name: its file may have changed or moved
     return _assemble(written_leaves(values))
 
 
@@ -186,7 +186,7 @@ def load(overrides: Sequence[str] = ()) -> Config:
         overrides: ``key=value`` in Hydra's grammar: ``rounds=3``, ``refine=[growing,crf]``, ``experiment=voc21``.
 
     Raises:
-        SettingsError: If a key, a name or a value is none that exists; the message names what is near.
+        SettingsError: If a key, name or value is invalid; the message suggests similar ones.
     """
     given = [split_override(override) for override in overrides]
     named = dict(given)
@@ -199,7 +199,7 @@ def load(overrides: Sequence[str] = ()) -> Config:
 
 
 def _assemble(pairs: Sequence[tuple[str, str]]) -> Config:
-    """Make a configuration of names and written values; later ones win."""
+    """Create a configuration from names and written values; later ones take precedence."""
     merged = dict(pairs)
     kind = merged.pop("data", "synthetic").strip("'\"")
     if kind not in DATASETS:
@@ -212,22 +212,22 @@ def split_override(override: str) -> tuple[str, str]:
     """Split ``key=value`` into the name of the setting and its written value.
 
     Raises:
-        SettingsError: If it is nothing of that form.
+        SettingsError: If it does not have this form.
     """
-    # from Python anything may come
+    # callers from Python may pass any type
     key, equals, value = override.partition("=") if isinstance(override, str) else ("", "", "")
     if not equals or not key:
-        raise SettingsError(repr(override), "is no setting; write key=value, for example rounds=3")
+        raise SettingsError(repr(override), "is not a setting; write key=value, for example rounds=3")
     return _key(key.strip()), value
 
 
 def _key(name: str) -> str:
-    """``data: voc`` and ``data: {name: voc, …}`` both name the data set."""
+    """``data: voc`` and ``data: {name: voc, …}`` both name the kind of data set."""
     return "data" if name == "data.name" else name
 
 
 def _compose(merged: Mapping[str, str], kind: str) -> Config:
-    """Let Hydra's grammar read the values, and the types of the settings convert and check them."""
+    """Parse the values with Hydra's grammar, and convert and check them by the types of the settings."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -249,7 +249,7 @@ def _compose(merged: Mapping[str, str], kind: str) -> Config:
 
 @cache
 def _defaults(kind: str) -> tuple[Any, frozenset[str]]:
-    """The settings of a data set of this kind as an open omegaconf tree, and the names of those that take any text."""
+    """The settings for a kind of data set as a writable omegaconf tree, and the names of free-text settings."""
     from omegaconf import OmegaConf
 
     default = Config(data=DATASETS[kind].settings.__call__())
@@ -270,12 +270,12 @@ def _texts(settings: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - 
 
 
 def _quoted(value: str) -> str:
-    """Quote a text, so that a path may have characters that mean something in Hydra's grammar."""
+    """Quote a text, so that paths may contain characters with a meaning in Hydra's grammar."""
     return value if value == "null" or value[:1] in ("'", '"') else written(value)
 
 
 def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
-    """Take the read-only flag off at every level: frozen dataclasses set it, and nothing could be overridden."""
+    """Clear the read-only flag at every level: frozen dataclasses set it, which would prevent overrides."""
     from omegaconf import DictConfig, OmegaConf
 
     OmegaConf.set_readonly(node, False)
@@ -286,7 +286,7 @@ def _open(node: Any) -> None:  # noqa: ANN401 - an omegaconf node
 
 
 def _several(key: str, text: str, *, listed: bool) -> SettingsError:
-    """Refuse a comma outside brackets, or choice(): Hydra's way to ask for several runs."""
+    """Error for a comma outside brackets, or choice(): Hydra's syntax for several runs."""
     return _no_list(key, text) if listed else SettingsError(key, f"can't be read: must be one value, got {text!r}")
 
 
@@ -303,7 +303,7 @@ def _unreadable(error: Exception, merged: Mapping[str, str]) -> SettingsError:
 
 
 def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") -> Any:  # noqa: ANN401 - an instance of cls
-    """Make the frozen objects; their own checks run here."""
+    """Create the settings objects, which check themselves."""
     hints = get_type_hints(cls)
     made: dict[str, Any] = {}
     for entry in fields(cls):
@@ -324,18 +324,18 @@ def _build(cls: type, values: Mapping[str, Any], kind: str, prefix: str = "") ->
 
 
 def keys(kind: str) -> list[str]:
-    """All names of settings that a data set of this kind has, ``section.name``."""
+    """Full names of all settings for a kind of data set, ``section.name``."""
     return [key for key, _, _ in _entries(Config(data=DATASETS[kind].settings.__call__()))]
 
 
 def describe(config: Config) -> Iterator[tuple[str, Any, str]]:
-    """Walk through the settings: full name, value, help."""
+    """Iterate over the settings: full name, value, help."""
     for key, value, cls in _entries(config):
         yield key, value, help_of(cls)[key.rpartition(".")[2]]
 
 
 def _entries(config: Config) -> Iterator[tuple[str, Any, type]]:
-    """Walk through the settings, the name of the data set among them: full name, value, and the class that has it."""
+    """Iterate over the settings, including the kind of data set: full name, value, and the class that defines it."""
     shown = False
     for key, value, cls in _fields(config, ""):
         if key.startswith("data.") and not shown:
@@ -345,7 +345,7 @@ def _entries(config: Config) -> Iterator[tuple[str, Any, type]]:
 
 
 def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, Any, type]]:  # noqa: ANN401 - any settings dataclass
-    """Walk through the fields of settings and of the settings in them."""
+    """Iterate over the fields of settings, nested ones included."""
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if is_dataclass(value):
@@ -356,7 +356,7 @@ def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, Any, type]]:  # n
 
 @cache
 def help_of(cls: type) -> dict[str, str]:
-    """The one-line texts that stand below the fields of a settings class."""
+    """The help texts below the fields of a settings class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     helps = {base_name: text for base in cls.__mro__[-2:0:-1] for base_name, text in help_of(base).items()}
@@ -371,17 +371,17 @@ def _check_keys(merged: Mapping[str, str], kind: str) -> None:
     known = keys(kind)
     for key in merged:
         if key not in known:
-            elsewhere = f"; data={kind} has none of that name" if key.startswith("data.") else ""
-            raise SettingsError(key, f"is no setting{elsewhere}{_near(key, known)}")
+            elsewhere = f"; data={kind} has no such setting" if key.startswith("data.") else ""
+            raise SettingsError(key, f"is not a setting{elsewhere}{_near(key, known)}")
 
 
 def unknown_name(setting: str, name: str, known: "Mapping[str, Any] | Sequence[str]") -> SettingsError:
-    """Say that a setting names something that does not exist, and what is near."""
+    """Error for a setting whose value is an unknown name, with similar names."""
     return SettingsError(setting, f"knows no {name!r}{_near(name, known)}")
 
 
 def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
-    """Name what was probably meant, on a line of its own, and where to look, on another."""
+    """Suggest similar names, and the command that lists all."""
     last = {name.rsplit(".", 1)[-1]: name for name in known}
     found = [name for name in known if name.endswith(f".{word}")]
     found += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
@@ -393,17 +393,17 @@ def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
 
 
 def experiments() -> dict[str, Path]:
-    """The experiments that can be named: those below the working folder, beside the code, and in the package."""
+    """The available experiments: those in the working directory, beside the code, and in the package."""
     return {name: path for name, path in _named_files().items() if not _asks(path)}
 
 
 def studies() -> dict[str, Path]:
-    """The studies that can be named, files of several runs; they lie where experiments do."""
+    """The available studies (files of several runs), from the same folders as experiments."""
     return {name: path for name, path in _named_files().items() if _asks(path)}
 
 
 def _asks(path: Path) -> bool:
-    """Whether a file is a study: only those say what they ask."""
+    """Whether a file is a study: only those have the key ``study``."""
     return re.search(rb"^study\s*:", path.read_bytes(), flags=re.MULTILINE) is not None
 
 
@@ -424,7 +424,7 @@ def _experiment_overrides(name: str) -> list[tuple[str, str]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError("experiment", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
+        raise SettingsError("experiment", f"'{path}' is not YAML: {str(error).splitlines()[0]}") from error
     require(isinstance(content, dict), "experiment", "must be a file of settings, name: value", os.fspath(path))
     return written_leaves(content)
 
@@ -450,7 +450,7 @@ def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        # in Hydra's grammar a backslash is itself unless a quote comes after it
+        # in Hydra's grammar a backslash is literal unless followed by a quote
         escaped = re.sub(r"(\\+)(?='|\Z)", r"\1\1", value).replace("'", "\\'")
         return f"'{escaped}'"
     if isinstance(value, list | tuple):
@@ -459,7 +459,7 @@ def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
 
 
 def annotated_yaml(config: Config) -> str:
-    """Write the configuration as YAML, the help of each setting behind it."""
+    """Write the configuration as YAML, with the help of each setting as a comment."""
     lines: list[str] = []
     opened: set[tuple[str, ...]] = set()
     for key, value, text in describe(config):

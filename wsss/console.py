@@ -1,6 +1,6 @@
-"""The terminal: progress and notes go to the error stream, results to the output stream.
+"""Terminal output: progress and notes go to stderr, results to stdout.
 
-Nothing else in the package writes to either, so the output of a command can be piped on.
+Nothing else in the package writes to either, so that the output of a command can be piped.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Advance = Callable[..., None]
-"""Says that so many more items are done: ``advance()`` one, ``advance(n)`` several."""
+"""Reports completed items: ``advance()`` one, ``advance(n)`` several."""
 
 PAUSE = 10.0
-"""Seconds between two plain lines of one progress."""
+"""Minimum number of seconds between two plain progress lines."""
 
 _quiet: ContextVar[bool] = ContextVar("wsss_quiet", default=False)
 _live: "ContextVar[Progress | None]" = ContextVar("wsss_live", default=None)
@@ -26,10 +26,10 @@ _live: "ContextVar[Progress | None]" = ContextVar("wsss_live", default=None)
 
 @contextlib.contextmanager
 def quiet(on: bool = True) -> Iterator[None]:
-    """Show neither progress nor notes inside the block; results still come out.
+    """Suppress progress and notes inside the block; results are still printed.
 
     Args:
-        on: False leaves everything as it is.
+        on: False has no effect.
     """
     token = _quiet.set(on or _quiet.get())
     try:
@@ -39,29 +39,29 @@ def quiet(on: bool = True) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Tell the user something that is no result."""
+    """Print a message that is not a result."""
     if not _quiet.get():
         _write(sys.stderr, text)
 
 
 def result(text: str) -> None:
-    """Give the user what was asked for."""
+    """Print a result."""
     _write(sys.stdout, text)
 
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
-    """Show how far a long step has come.
+    """Show the progress of a long step.
 
-    A terminal gets a bar with rate and time left; a file gets a line at the start, at the end, and at most every ten
-    seconds between. A progress inside another one shares its terminal.
+    A terminal shows a bar with rate and remaining time; a file gets a line at the start, at the end, and at most every
+    ten seconds in between. Nested progress shares the terminal.
 
     Args:
-        description: What is being done, in a few words.
-        total: How many items there are.
+        description: Short description of the step.
+        total: Number of items.
 
     Yields:
-        The function to call when an item is done.
+        The function to call when items are completed.
     """
     if _quiet.get():
         yield _nothing
@@ -74,14 +74,14 @@ def progress(description: str, total: int) -> Iterator[Advance]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to the output stream, laid out as by ``format_table``."""
+    """Print a table to stdout, formatted by ``format_table``."""
     result(format_table(title, columns, rows))
 
 
 def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table in columns.
+    """Format a table as text.
 
-    Numbers stand to the right, floats with one decimal, yes and no as words; None is a dash.
+    Numbers are right-aligned, floats have one decimal, booleans are yes or no; None is a dash.
 
     >>> print(format_table("scores", ["class", "IoU"], [["cat", 61.25], ["sea lion", None]]))
     scores
@@ -93,7 +93,7 @@ def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obj
     Args:
         title: A line above the table; may be empty.
         columns: Names of the columns.
-        rows: As many cells a row as there are columns.
+        rows: Rows with one cell per column.
 
     Returns:
         Lines without a final line break.
@@ -114,7 +114,7 @@ def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obj
 
 
 def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table as HTML, its cells as in ``format_table``.
+    """Format a table as HTML, with cells as in ``format_table``.
 
     >>> print(html_table("", ["class", "IoU"], [["cats & dogs", 61.25]]))
     <table>
@@ -127,10 +127,10 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     Args:
         title: The caption; may be empty.
         columns: Names of the columns.
-        rows: As many cells a row as there are columns.
+        rows: Rows with one cell per column.
 
     Returns:
-        Lines without a final line break; what the texts hold stands there as text, never as HTML.
+        Lines without a final line break; texts are escaped.
     """
     right = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
 
@@ -146,7 +146,7 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    r"""Lay out a table as Markdown, its cells as in ``format_table``.
+    r"""Format a table as Markdown, with cells as in ``format_table``.
 
     >>> print(markdown_table(["class", "IoU"], [["cat | dog", 61.25]]))
     | class | IoU |
@@ -155,7 +155,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
     Args:
         columns: Names of the columns.
-        rows: As many cells a row as there are columns.
+        rows: Rows with one cell per column.
 
     Returns:
         Lines without a final line break.
@@ -184,13 +184,13 @@ def _write(stream: TextIO, text: str) -> None:
     try:
         stream.write(text + "\n")
     except UnicodeEncodeError:
-        # a terminal of few characters: lines of a table are not worth a run that has ended
+        # limited terminal encoding: replacing characters is better than failing after a completed run
         stream.write(text.encode(stream.encoding, "replace").decode(stream.encoding) + "\n")
     stream.flush()
 
 
 def _nothing(items: int = 1) -> None:
-    """Take note of nothing."""
+    """Ignore progress."""
 
 
 @contextlib.contextmanager
@@ -210,7 +210,7 @@ def _bar(description: str, total: int) -> Iterator[Advance]:
 
 @contextlib.contextmanager
 def _terminal() -> "Iterator[Progress]":
-    """The bars on the screen: those already there, or new ones."""
+    """The progress display: the active one, or a new one."""
     shown = _live.get()
     if shown is not None:
         yield shown
@@ -233,7 +233,7 @@ def _terminal() -> "Iterator[Progress]":
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # results keep going to the output stream while bars are shown on the error stream
+    # results still go to stdout while bars are shown on stderr
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bars:
         token = _live.set(bars)
         try:

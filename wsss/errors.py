@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 
 class WsssError(Exception):
-    """Something a user can mend; its message is shown without a traceback."""
+    """An error that the user can fix; its message is shown without a traceback."""
 
 
 class SettingsError(WsssError):
-    """A setting breaks its rule.
+    """A setting is invalid.
 
     Attributes:
         field: Name of the setting, without its section.
@@ -23,10 +23,10 @@ class SettingsError(WsssError):
 
 
 class DataError(WsssError):
-    """An image, a label, a list or a tag can't be used.
+    """An image, label, list or tag is invalid.
 
     Attributes:
-        kind: What is wrong in a few words, the same words for alike faults; empty where nobody counts them.
+        kind: Short category, the same for similar errors; empty if they are not counted.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
@@ -35,21 +35,21 @@ class DataError(WsssError):
 
 
 class StoreError(WsssError):
-    """An artefact is missing, locked, damaged or can't be written."""
+    """An artefact is missing, locked, damaged or cannot be written."""
 
 
 class StageError(WsssError):
-    """A stage can't do its work."""
+    """A stage failed."""
 
 
 def require(condition: bool, field: str, rule: str, value: object) -> None:
-    """Refuse a setting that breaks its rule.
+    """Raise an error if a setting breaks its rule.
 
     Args:
         condition: Whether the rule holds.
         field: Name of the setting.
-        rule: What must hold, read after the name: ``must lie in [0, 1]``.
-        value: What was given.
+        rule: The rule, phrased to follow the name: ``must lie in [0, 1]``.
+        value: The given value.
 
     Raises:
         SettingsError: If the rule does not hold.
@@ -59,7 +59,7 @@ def require(condition: bool, field: str, rule: str, value: object) -> None:
 
 
 def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is none of the choices.
+    """Raise an error if a value is not one of the choices.
 
     Raises:
         SettingsError: If the value is not among the choices.
@@ -68,7 +68,7 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Say which of the known names was probably meant, as the end of a sentence; without one, which there are."""
+    """Return a suggestion of similar known names, to end a sentence; if there are none, list the known names."""
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"

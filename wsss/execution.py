@@ -1,4 +1,4 @@
-"""Carrying out a plan: stage after stage, measured, with rounds that end when they stop helping."""
+"""Execution of a plan: stages in order, measured, with rounds that stop when they no longer help."""
 
 import contextlib
 import os
@@ -28,51 +28,51 @@ from wsss.summary import CLASS_COLUMNS, Row, class_rows, compare_with_ceiling, e
 from wsss.tracking import Masked, Tracker, Tracking
 
 SHOWN = 4
-"""Images that every stage shows under its labels."""
+"""Number of images whose labels are tracked for every stage."""
 
 
 class Watcher:
-    """Tells the terminal, the metrics file and wandb how a stage goes; only the leading process has anything to tell.
+    """Reports the progress of stages to the terminal, the metrics file and wandb; only in the leading process.
 
     Attributes:
-        tracker: Where metrics of the present stage go; None while there is nothing to track.
+        tracker: Receives the metrics of the current stage; None if nothing is tracked.
     """
 
     def __init__(self) -> None:
         self.tracker: Tracker | None = None
 
     def progress(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Show that work of a known length goes on."""
+        """Show the progress of work of known length."""
         if not ranks.world().leads or not total:
             return contextlib.nullcontext(_nothing)
         return console.progress(description, total)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
-        """Keep one row of measurements."""
+        """Record one row of measurements."""
         if self.tracker is not None:
             self.tracker.log(row)
 
     def say(self, text: str) -> None:
-        """Tell the user one thing."""
+        """Show a message to the user."""
         if ranks.world().leads:
             console.note(text)
 
 
 def _nothing(done: int) -> None:
-    """Say nothing of what is done."""
+    """Ignore progress."""
 
 
 @dataclass
 class Report:
-    """What a run has come to so far.
+    """Results of a run so far.
 
     Attributes:
-        rows: Every measured label map, in order.
+        rows: Every evaluated label map, in order.
         work: Every stage, in order.
-        verdicts: What the rule said of each round.
-        signals: What it looked at, of every round.
-        kept: Signals of the rounds that stand.
-        final: The round whose segmenter stands.
+        verdicts: Decision of the stopping rule on each round.
+        signals: Input of the rule, for every round.
+        kept: Signals of the accepted rounds.
+        final: The round whose segmenter is the result.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -86,13 +86,13 @@ class Report:
 
 
 class Execution:
-    """Carries out a plan.
+    """Executes a plan.
 
     Args:
         config: The configuration.
         dataset: The images.
         plan: The stages.
-        bench: What stages work with.
+        bench: Environment of the stages.
     """
 
     def __init__(self, config: Config, dataset: Dataset, plan: Plan, bench: Workbench, watcher: Watcher) -> None:
@@ -104,7 +104,7 @@ class Execution:
         self._place = 0
 
     def run(self) -> Report:
-        """Carry out the rounds, then the ceiling; count what the labels cost."""
+        """Execute the rounds, then the ceiling; then count the cost of the labels."""
         for turn in self.plan.rounds:
             if not self._round(turn):
                 break
@@ -115,10 +115,10 @@ class Execution:
         return self.report
 
     def _round(self, turn: Round) -> bool:
-        """Carry out one round; say whether another may follow."""
+        """Execute one round; return whether another may follow."""
         for step in turn.steps:
             if not self._step(step):
-                # the first round has nothing to be judged by
+                # there is nothing to compare the first round with
                 if turn.index == 0 and turn.index in self.report.segmenters:
                     self.report.final = turn.index
                 return False
@@ -133,11 +133,11 @@ class Execution:
             self.report.final = turn.index
             self.report.kept.append(signal)
         else:
-            self.watcher.say(f"round {turn.index} is taken back: {verdict.reason}")
+            self.watcher.say(f"round {turn.index} is rolled back: {verdict.reason}")
         return verdict.kept
 
     def _step(self, step: Step) -> bool:
-        """Carry out one stage and measure its labels; say whether to go on."""
+        """Execute a stage and evaluate its labels; return whether to continue."""
         place, self._place = self._place, self._place + 1
         if place > self.until:
             return False
@@ -153,7 +153,7 @@ class Execution:
         return True
 
     def _tracked(self, step: Step) -> Outcome:
-        """Carry out a stage; what is cached starts no tracking."""
+        """Execute a stage; cached ones start no tracking."""
         stage = step.stage
         done = ranks.broadcast(is_done(self.bench.store, stage))
         if done or not ranks.world().leads:
@@ -177,7 +177,7 @@ class Execution:
             carry_out(step.scored, self.bench)
 
     def _track_results(self, step: Step, outcome: Outcome, tracker: Tracker) -> None:
-        """Report what a stage has come to: scores, labels of some images, what it took, and where its files lie."""
+        """Track the results of a stage: scores, labels of some images, its effort, and the location of its files."""
         stage = step.stage
         if step.scored is not None:
             scored = self.bench.read(step.scored)
@@ -193,7 +193,7 @@ class Execution:
         tracker.artefact(stage.name, artefact.folder / MANIFEST, about | {"files": len(artefact.files)})
 
     def _masked(self, step: Step) -> Iterator[Masked]:
-        """Some images under the labels that a stage gave them; its CAMs are read as they are measured."""
+        """Some images with the labels of a stage; CAMs are converted to labels as in the evaluation."""
         settings, artefact = self.config.seeds, self.bench.read(step.stage)
         are_cams = step.stage.name == "cams"
         thresholds = training_thresholds(self.bench, artefact, settings) if are_cams else None
@@ -206,19 +206,19 @@ class Execution:
             yield Masked(image, self.dataset.image(image), labels, self.dataset.truth(image))
 
     def _link(self, stage: Stage, place: int) -> None:
-        """Put a numbered link to the artefact into the run folder."""
+        """Create a numbered link to the artefact in the run folder."""
         folder = self.config.folder
         link = folder / f"{place + 1:02d}_{stage.name}_{stage.round}"
         target = os.path.relpath(self.bench.read(stage).folder, folder)
         if link.is_symlink() and link.readlink() == Path(target):
             return
         link.unlink(missing_ok=True)
-        # another process that carries out the same run may have been quicker
+        # another process that executes the same run may have created it first
         with contextlib.suppress(FileExistsError):
             link.symlink_to(target, target_is_directory=True)
 
     def _note(self, step: Step, outcome: Outcome) -> None:
-        """Add what is to be said of a stage to the report."""
+        """Add a stage to the report."""
         stage = step.stage
         effort = self._effort(step, outcome) | {"cached": outcome.cached}
         self.report.work.append({"name": stage.name, "round": stage.round, "key": stage.key, **effort})
@@ -235,7 +235,7 @@ class Execution:
             self.report.rows.append({"name": name, "round": stage.round, "split": "train", **scores, **effort})
 
     def _effort(self, step: Step, outcome: Outcome) -> Row:
-        """What a stage took."""
+        """Time, throughput and memory of a stage."""
         images = len(self.dataset.ids(step.split))
         return {
             "seconds": round(outcome.seconds, 2),
@@ -245,7 +245,7 @@ class Execution:
 
 
 def peak_memory() -> float:
-    """Most memory that this process, or its GPU, has held so far, in MB."""
+    """Peak memory of this process, or of its GPU if larger, in MB."""
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if torch.cuda.is_available():
         held = max(held, torch.cuda.max_memory_allocated() / 2**20)
@@ -253,7 +253,7 @@ def peak_memory() -> float:
 
 
 def asked_for(config: Config, stages: Sequence[Stage]) -> tuple[int, int]:
-    """Places of the first and the last stage that ``start`` and ``until`` ask for.
+    """Indices of the first and the last stage, from ``start`` and ``until``.
 
     Raises:
         SettingsError: If one of them names no stage, or the last stage comes before the first.
@@ -265,7 +265,7 @@ def asked_for(config: Config, stages: Sequence[Stage]) -> tuple[int, int]:
 
 
 def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:
-    """Place of the stage that ``name`` or ``name:round`` means; without a round, the first of that name.
+    """Index of the stage given as ``name`` or ``name:round``; without a round, the first of that name.
 
     Raises:
         SettingsError: If there is none.
@@ -277,7 +277,7 @@ def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:
 
 
 def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench, price: Stage) -> dict[str, Any]:
-    """Put together what the run says about itself."""
+    """Assemble the summary of a run."""
     weak = report.segmenters.get(report.final) if report.final is not None else None
     row = segmenter_row(weak, dataset.classes, background=dataset.background)
     compared = compare_with_ceiling(weak, report.ceiling)
@@ -302,7 +302,7 @@ def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench
 
 
 def annotation_row(config: Config, dataset: Dataset, price: Price) -> Row:
-    """What training saw of the labels, and what people need to make them: in all, and for an image."""
+    """Kinds of labels used, and their annotation time: in total and per image."""
     images = len(dataset.ids("train"))
     return {
         "kinds": [*config.labels.kinds, *(["masks"] if price.masks else [])],
@@ -312,7 +312,7 @@ def annotation_row(config: Config, dataset: Dataset, price: Price) -> Row:
 
 
 def _rounds(report: Report, dataset: Dataset) -> Iterator[Row]:
-    """A row for each round: its segmenter's score, and what the rule made of it."""
+    """Yield a row per round: its segmenter's score, and the decision of the stopping rule."""
     for index, counts in sorted(report.segmenters.items()):
         row = segmenter_row(counts, dataset.classes, background=dataset.background)
         found: Row = {

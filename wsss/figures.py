@@ -1,4 +1,4 @@
-"""Figures of a run: what became of an image on its way through the stages."""
+"""Figures of a run: the results of all stages for some images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from wsss.store import Store
 from wsss.tracking import read_metrics
 
 ROWS = 6
-"""Images in the figure that every run draws."""
+"""Number of images in the figure that every run draws."""
 
 TITLES = {
     "growing": "grown",
@@ -32,15 +32,15 @@ TITLES = {
 def draw_run(
     folder: Path, dataset: Dataset, plan: Plan, store: Store, *, palette: str = "voc", redraw: bool = True
 ) -> None:
-    """Draw the figures of a run: strips of both splits, the curves of its trainings, what its segmenters mix up.
+    """Draw the figures of a run: strips of both splits, training curves, and confusion matrices.
 
     Args:
         folder: The run's folder.
         dataset: The images.
         plan: The stages.
-        store: Where their artefacts lie.
+        store: The store of their artefacts.
         palette: Name of a palette in ``PALETTES``.
-        redraw: Whether to draw figures that are there already.
+        redraw: Whether to draw existing figures again.
     """
     for split in ("train", "val"):
         path = folder / "figures" / f"strips_{split}.png"
@@ -58,7 +58,7 @@ def draw_run(
 
 
 def _confusion(store: Store, step: Step, classes: int) -> Tensor | None:
-    """What was counted of a step's labels, (K, K + 1); None where nothing was, or no image has a truth."""
+    """Confusion matrix of a step's labels, (K, K + 1); None if not evaluated, or no image has ground truth."""
     if step.scored is None or not is_done(store, step.scored):
         return None
     pooled = read_pooled(store.artefact(step.scored.name, step.scored.key), classes + 1)
@@ -81,9 +81,9 @@ def draw_images(
         path: PNG to write.
         dataset: The images.
         plan: The stages.
-        store: Where their artefacts lie.
+        store: The store of their artefacts.
         images: Names of training or validation images.
-        remarks: What stands below the name of an image.
+        remarks: Text below the name of an image.
         palette: Name of a palette in ``PALETTES``.
     """
     strips = [_strip(dataset, plan, store, image, (remarks or {}).get(image, ""), palette) for image in images]

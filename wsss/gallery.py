@@ -1,4 +1,4 @@
-"""What the stages of a run found in single images, and which images are worth a look."""
+"""Results of stages for single images, and selection of images to show."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -17,22 +17,22 @@ Item = TypeVar("Item")
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Choose so many images, evenly spread over the list; all of them where there are no more."""
+    """Choose ``count`` items, evenly spread over the list; all of them if there are fewer."""
     chosen = min(count, len(items))
     return [items[place * len(items) // chosen] for place in range(chosen)]
 
 
 def found(store: Store, step: Step, image: str, classes: int) -> Tensor | None:
-    """Read what a stage found in an image.
+    """Read the result of a stage for an image.
 
     Args:
-        store: Where artefacts lie.
+        store: The store of artefacts.
         step: The stage.
         image: Name of the image.
         classes: Number C of foreground classes.
 
     Returns:
-        Activations (C, h, w) for CAMs, labels (H, W) otherwise; None where it found nothing to show.
+        Activations (C, h, w) for CAMs, labels (H, W) otherwise; None if there is nothing to show.
     """
     if step.scored is None or not is_done(store, step.stage):
         return None
@@ -50,7 +50,7 @@ def known_images(dataset: Dataset, images: Sequence[str]) -> list[str]:
     """Check that the data set has the images.
 
     Raises:
-        DataError: If it has no image of a name; those near it are named.
+        DataError: If an image does not exist; the message suggests similar names.
     """
     ids = [image for split in SPLITS for image in dataset.ids(split)]
     for image in images:
@@ -63,7 +63,7 @@ def label_of(dataset: Dataset, name: str) -> int:
     """Find the label of a class.
 
     Raises:
-        DataError: If there is no class of that name; those near it are named.
+        DataError: If there is no such class; the message suggests similar names.
     """
     if name not in dataset.classes:
         raise DataError(f"data set '{dataset.name}' has no class '{name}'; {nearest(name, dataset.classes)}")
@@ -71,18 +71,18 @@ def label_of(dataset: Dataset, name: str) -> int:
 
 
 def tagged(dataset: Dataset, ids: Sequence[str], label: int) -> list[str]:
-    """Choose the images that are said to show a class, by tags or by labels of another kind."""
+    """Choose the images in which a class is known to be present, by tags or other labels."""
     return [image for image in ids if dataset.presence(image)[0][label - 1]]
 
 
 def last_measured(plan: Plan, store: Store, split: str, last_round: int | None = None) -> Step | None:
-    """Find the last stage of a run whose labels of a split are measured; the ceiling is not of them.
+    """Find the last stage of a run whose labels of a split are evaluated, except for the ceiling.
 
     Args:
         plan: The stages.
-        store: Where their artefacts lie.
+        store: The store of their artefacts.
         split: ``train`` or ``val``.
-        last_round: The round that stands; None takes the last that there is.
+        last_round: The round whose segmenter is the result; None takes the last one.
     """
     done = [
         step
@@ -97,16 +97,17 @@ def last_measured(plan: Plan, store: Store, split: str, last_round: int | None =
 
 
 def image_ious(dataset: Dataset, store: Store, step: Step, label: int | None = None) -> dict[str, float]:
-    """Tell how near a stage's labels of each image come to its truth.
+    """Compute the IoU of a stage's labels with the ground truth of each image.
 
     Args:
         dataset: The images.
-        store: Where artefacts lie.
-        step: A stage whose labels are measured.
-        label: Measure this label alone; None takes the mean over the labels of the image.
+        store: The store of artefacts.
+        step: A stage whose labels are evaluated.
+        label: Label whose IoU is computed; None takes the mean over the labels of the image.
 
     Returns:
-        A share in [0, 1] for each image that has a truth and, with ``label``, has it in truth or labels.
+        A share in [0, 1] for each image that has ground truth and, with ``label``, has it in ground truth or
+        prediction.
     """
     if step.scored is None:
         return {}

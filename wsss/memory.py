@@ -1,24 +1,24 @@
-"""Memory that this process frees stays with it, so that it is cleared once and not at every step."""
+"""Keeps freed memory in the process, so that pages are not cleared again at every training step."""
 
 import ctypes
 import os
 from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-"""What glibc's ``mallopt`` calls the free memory that is given back, and how many pieces may be mapped one by one."""
+"""Codes of glibc's ``mallopt`` for the trim threshold and the maximum number of mmapped blocks."""
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let glibc reuse what is freed instead of giving it back to the system.
+    """Let glibc reuse freed memory instead of returning it to the system.
 
-    A network's features are large pieces of memory, and glibc maps each of them anew: the system clears every page when
-    it is first touched, which takes a third of a training step on a processor. The process stays as large as it once
-    was, which is what it needs at the next step.
+    Network features are large blocks of memory, each of which glibc maps separately: the system clears every page on
+    first access, which takes a third of a training step on a CPU. The process keeps its peak size, which the next step
+    needs again anyway.
 
     Returns:
-        Whether this process does so from now on; other C libraries have ways of their own and are left alone, and so
-        is whoever sets ``MALLOC_…`` variables.
+        Whether this was set; other C libraries are left alone, as are processes with ``MALLOC_…`` environment
+        variables.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return False

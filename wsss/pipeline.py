@@ -33,16 +33,16 @@ from wsss.stages.train_segmenter import (
 )
 
 CEILING = "ceiling_predictions"
-"""What the ceiling's labels of the validation images are called."""
+"""Name of the ceiling's predictions on the validation images."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A stage and how its labels are measured.
+    """A stage and the evaluation of its labels.
 
     Attributes:
         stage: The stage.
-        scored: The stage that measures its labels, where they are a row of the table.
+        scored: The stage that evaluates its labels, if they are a row of the table.
     """
 
     stage: Stage
@@ -50,7 +50,7 @@ class Step:
 
     @property
     def split(self) -> str:
-        """The images that the stage works on: those to learn from, or those to measure on."""
+        """The split that the stage works on."""
         return "val" if self.stage.name in ("predictions", CEILING) else "train"
 
 
@@ -62,8 +62,8 @@ class Round:
         index: 0 for the round that starts from CAMs.
         steps: Its stages, in order.
         segmenter: The stage that trains the segmenter.
-        predictions: Its labels of the validation images, measured.
-        signal: What the rule that ends self-training looks at.
+        predictions: Its labels of the validation images, with their evaluation.
+        signal: Input of the stopping rule.
         seeds: The first round's seeds.
     """
 
@@ -80,9 +80,9 @@ class Plan:
     """All stages of a run.
 
     Attributes:
-        rounds: The rounds, were none of them taken back.
-        ceiling: Training on the truth, and its measured predictions.
-        price: The stage that counts what the labels cost; no step of the method reads it.
+        rounds: The rounds, assuming that none is rolled back.
+        ceiling: Training on ground truth, and its evaluated predictions.
+        price: The stage that computes the cost of the labels; no step of the method reads it.
     """
 
     rounds: tuple[Round, ...]
@@ -90,7 +90,7 @@ class Plan:
     price: Stage
 
     def __iter__(self) -> Iterator[Step]:
-        """All steps in the order in which they run."""
+        """All steps in execution order."""
         for turn in self.rounds:
             yield from turn.steps
         yield from self.ceiling
@@ -105,7 +105,7 @@ class Method:
         precision: The resolved precision.
 
     Raises:
-        SettingsError: If the network can't do what is asked of it.
+        SettingsError: If the network does not support the settings.
     """
 
     def __init__(self, config: Config, dataset: Dataset, precision: str) -> None:
@@ -134,7 +134,8 @@ class Method:
     def first_round(self) -> Round:
         """Image tags → classifier → CAMs → seeds, of CAMs or published → refiners → pseudo labels → segmenter.
 
-        What annotations settle comes first and stands above all that follows; it can be learnt from alone.
+        Settled labels from annotations come first and override all that follows; a segmenter can also be trained on
+        them alone.
         """
         config, dataset, annotations = self.config, self.dataset, self.annotations
         settled = (self.scored(annotations),) if annotations else ()
@@ -153,7 +154,7 @@ class Method:
             spread=config.labels.spread,
         )
         trail = Trail(scores=seeds, seeds=seeds, labels=seeds, source="cams", annotations=annotations)
-        # what is wrong with a file shows before anything is trained
+        # errors in the files are reported before anything is trained
         imported = (Step(cues),) if cues else ()
         looked = (Step(self.classifier), Step(cams, evaluate_cams(dataset, config.seeds, cams)), self.scored(seeds))
         return self.finish_round(0, (*settled, *imported, *looked), trail, first_seeds=seeds)
@@ -176,7 +177,7 @@ class Method:
         return Round(index, (*before, *between, *after), segmenter, predictions, signal, first_seeds)
 
     def supervised(self, trail: Trail, index: int) -> tuple[tuple[Step, ...], Stage]:
-        """What the segmenter of a round learns from, and its training; seeds that grow inside it need no refiner."""
+        """Plan the supervision of a round's segmenter, and its training; growing seeds need no refiners."""
         config = self.config
         if config.segmenter.supervision == "dsrg":
             return (), train_on_seeds(self.segmenters, config.dsrg, trail.seeds, index)
@@ -187,7 +188,7 @@ class Method:
         return (*refined, self.scored(labels)), train_on_pseudo_labels(self.segmenters, labels, index)
 
     def refined(self, trail: Trail, index: int) -> tuple[tuple[Step, ...], Trail]:
-        """Let each refiner of the list improve the evidence; one that must be fitted is fitted before."""
+        """Plan the refiners in order; those that must be fitted are fitted first."""
         steps: list[Step] = []
         for name, refiner in self.refiners.items():
             graphs, fitted = None, None
@@ -212,24 +213,24 @@ class Method:
         )
 
     def ceiling(self) -> tuple[Step, ...]:
-        """Full masks → segmenter: the same network, schedule, images and seed, and cross entropy in any case."""
-        # all images, also those that the budget of a weak label does not pay for
+        """Full masks → segmenter: the same network, schedule, images and seed, always with cross entropy."""
+        # all images, including those beyond the budget of weak labels
         whole = replace(self.segmenters, dataset=self.dataset.whole)
         trained = train_on_truth(whole)
         return Step(trained), self.predicted(trained, CEILING)
 
     def predicted(self, segmenter: Stage, name: str = "predictions") -> Step:
-        """Label the validation images, and measure."""
+        """Predict the validation images, and evaluate."""
         predictions = make_predictions(self.segmenters, segmenter, name)
         return Step(predictions, evaluate(self.dataset, predictions, "val", boundary=True))
 
     def scored(self, stage: Stage) -> Step:
-        """Measure a stage's labels of the training images."""
+        """Evaluate a stage's labels of the training images."""
         return Step(stage, evaluate(self.dataset, stage, "train"))
 
 
 def segmenter_plan(config: Config, dataset: Dataset, precision: str) -> SegmenterPlan:
-    """How every segmenter of a run is made; without weights of its own it starts where the classifier started."""
+    """Common plan of all segmenters; by default they have the same initial weights as the classifier."""
     network = segmenter_network(config)
     return SegmenterPlan(
         dataset, network, config.segmenter, config.self_training, config.rounds, config.seed, precision
@@ -237,11 +238,11 @@ def segmenter_plan(config: Config, dataset: Dataset, precision: str) -> Segmente
 
 
 def segmenter_network(config: Config) -> NetworkSettings:
-    """The backbone of every segmenter of a run, and where it starts."""
+    """The backbone of all segmenters of a run, and its initial weights."""
     weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
     return NetworkSettings(config.network, config.segmenter, weights)
 
 
 def plan(config: Config, dataset: Dataset, precision: str) -> Plan:
-    """Plan a run without doing any of it."""
+    """Plan a run without executing it."""
     return Method(config, dataset, precision).plan()

@@ -1,4 +1,4 @@
-"""Labels of any photograph, by the segmenter of a finished run."""
+"""Prediction of labels for images of any size with the segmenter of a finished run."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,24 +23,24 @@ from wsss.tasks.devices import autocast, choose_device, resolve_precision
 from wsss.types import BACKGROUND, Image, LabelMap
 
 WINDOW = 1024
-"""Images of which a side is longer are looked at through windows of this many pixels."""
+"""Window size in pixels; images with a longer side are processed in sliding windows."""
 
 OVERLAP = 256
-"""Pixels that neighbouring windows share at least."""
+"""Minimum overlap of neighbouring windows in pixels."""
 
 STRIDE = 4
-"""Pixels from one score of a segmenter to the next."""
+"""Stride of a segmenter's scores in pixels."""
 
 
 class Predictor:
-    """A trained segmenter that labels photographs of any size.
+    """A trained segmenter that labels images of any size.
 
     Args:
         config: Configuration of the run that trained the segmenter; its data are not needed.
-        segmenter: Where the weights lie.
+        segmenter: Artefact of its weights.
 
     Raises:
-        SettingsError: If it asks for CUDA, and there is none.
+        SettingsError: If the configuration requires CUDA, and it is not available.
     """
 
     def __init__(self, config: Config, segmenter: Artefact) -> None:
@@ -74,12 +74,12 @@ class Predictor:
 
 
 def best_of_enlarged(scores: Tensor, size: tuple[int, int], labels: Sequence[int]) -> LabelMap:
-    """Enlarge scores and take the best label of each pixel, one label after the other: 24 megapixels stay small.
+    """Upsample scores and take the best label of each pixel, one label at a time, to save memory on large images.
 
     Args:
         scores: (K, h, w).
         size: Height and width of the result.
-        labels: Which of the K may be taken.
+        labels: Which of the K labels may be chosen.
     """
     best = torch.full(size, -torch.inf)
     chosen = torch.zeros(size, dtype=torch.uint8)
@@ -91,7 +91,7 @@ def best_of_enlarged(scores: Tensor, size: tuple[int, int], labels: Sequence[int
 
 
 def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, palette: str = "voc") -> list[Path]:
-    """Label photographs: a palette PNG each in ``labels``, and the colours over the photograph in ``overlays``.
+    """Label images: write a palette PNG each to ``labels``, and an overlay to ``overlays``.
 
     Args:
         predictor: The segmenter.
@@ -103,8 +103,8 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
         The palette PNGs.
 
     Raises:
-        DataError: If there is no image, two have the same name, or one is missing or no image, before any is labelled;
-            or if one is damaged behind its header, when those before it are written.
+        DataError: If there is no image, two have the same name, or one is missing or not an image, before any is
+            labelled; or if one is damaged after its header, when those before it are already written.
     """
     images = dict(_named(paths))
     for path in images.values():
@@ -123,7 +123,7 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Each image by its name without the ending."""
+    """Yield each image with its name without suffix."""
     seen: dict[str, Path] = {}
     for path in paths:
         for file in _images(path):
@@ -132,13 +132,13 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             if file.stem in seen:
                 raise DataError(
                     f"'{file}' and '{seen[file.stem]}' would both be written as '{file.stem}.png'; "
-                    "rename one of them or predict them apart"
+                    "rename one of them or predict them separately"
                 )
             seen[file.stem] = file
             yield file.stem, file
     if not seen:
         raise DataError(
-            f"there is no image in {', '.join(repr(str(path)) for path in paths)}; give files or folders that hold some"
+            f"there is no image in {', '.join(repr(str(path)) for path in paths)}; give files or folders with some"
         )
 
 

@@ -1,4 +1,4 @@
-"""The processes of one run: how they start, who is who, and how they agree."""
+"""The processes of a run: start, ranks and communication."""
 
 import contextlib
 import functools
@@ -31,22 +31,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PARENT = "WSSS_PARENT"
-"""Environment variable that tells a process which one has started it."""
+"""Environment variable with the process id of the parent."""
 
 LARGEST_CALL = 1 << 15
-"""Bytes of a function that are sent to a worker with each item."""
+"""Maximum size in bytes of a function that is sent to a worker with each item."""
 
 PATIENCE = 86_400
-"""Seconds that a process waits for the others: long enough for the longest part that one of them does alone."""
+"""Timeout in seconds for waiting on other processes: long enough for the longest part that one of them does alone."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Which process this is.
+    """Rank of this process.
 
     Attributes:
-        rank: 0 for the process that leads.
-        size: How many processes share the work.
+        rank: 0 for the leading process.
+        size: Number of processes that share the work.
     """
 
     rank: int = 0
@@ -54,24 +54,24 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes what exists once."""
+        """Whether this process writes files that exist once."""
         return self.rank == 0
 
 
 def world() -> World:
-    """The processes that work together now."""
+    """Return this process's rank among those that work together now."""
     if distributed.is_available() and distributed.is_initialized():
         return World(distributed.get_rank(), distributed.get_world_size())
     return World()
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes reach this point."""
     broadcast(None)
 
 
 def broadcast(value: Item) -> Item:
-    """Hand the value of rank 0 to all processes."""
+    """Broadcast the value of rank 0 to all processes."""
     if world().size == 1:
         return value
     box = [value]
@@ -80,17 +80,17 @@ def broadcast(value: Item) -> Item:
 
 
 def started_outside() -> bool:
-    """Whether a launcher such as torchrun, or this package itself, has started this process as one of several."""
+    """Whether a launcher such as torchrun, or this package itself, started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def join(seconds: float = PATIENCE, store: "Store | None" = None, *, cuda: bool | None = None) -> None:
-    """Meet the other processes that the environment names, over gloo and, with CUDA, NCCL.
+    """Connect to the other processes given by the environment, over gloo and, with CUDA, NCCL.
 
     Args:
-        seconds: How long a process waits for the others before it gives up.
-        store: Where the processes find each other; if not given, the environment says where.
-        cuda: Whether each process has a GPU of its own; None if there is any.
+        seconds: Timeout for waiting on the other processes.
+        store: Store for the rendezvous; by default taken from the environment.
+        cuda: Whether each process has its own GPU; None: if CUDA is available.
     """
     if distributed.is_initialized():
         return
@@ -111,20 +111,20 @@ def join(seconds: float = PATIENCE, store: "Store | None" = None, *, cuda: bool 
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Disconnect from the other processes."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
 def gathered(size: int, arguments: Sequence[str], logs: Path, *, cuda: bool | None = None) -> Iterator[None]:
-    """Work as rank 0 of several processes; the others run ``python -m wsss`` with the given arguments.
+    """Act as rank 0 of several processes; the others run ``python -m wsss`` with the given arguments.
 
     Args:
-        size: Number of processes, this one counted.
-        arguments: What the others are called with.
+        size: Number of processes, including this one.
+        arguments: Arguments of the others.
         logs: Folder for the output of the others.
-        cuda: Whether each process has a GPU of its own; None if there is any.
+        cuda: Whether each process has its own GPU; None: if CUDA is available.
 
     Raises:
         StageError: If another process fails.
@@ -178,21 +178,21 @@ def _end(others: "Sequence[subprocess.Popen[bytes]]") -> None:
 
 
 def _here(rank: int) -> str:
-    """What a process writes into the store when it is about to join."""
+    """Key that a process sets in the store when it is about to join."""
     return f"wsss/here/{rank}"
 
 
 def _await(others: "Sequence[subprocess.Popen[bytes]]", store: "Store") -> None:
-    """Wait until all others are about to join: torch would wait for the dead, too."""
+    """Wait until all others are about to join; torch would also wait for terminated ones."""
     while not store.check([_here(rank) for rank in range(1, len(others) + 1)]):
         if any(other.poll() is not None for other in others):
-            raise RuntimeError("a process has ended before it has met the others")
+            raise RuntimeError("a process has ended before it joined the others")
         time.sleep(0.05)
 
 
 @contextlib.contextmanager
 def _watched(others: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> Iterator[None]:
-    """Turn what goes wrong after another process has failed into that process's failure."""
+    """Convert errors that follow the failure of another process into that process's failure."""
     try:
         yield
     except RuntimeError as error:
@@ -200,18 +200,18 @@ def _watched(others: "Sequence[subprocess.Popen[bytes]]", logs: Path) -> Iterato
         if not failed:
             raise
         log = logs / f"rank{failed[0]}.log"
-        raise StageError(f"process {failed[0]} failed ({_last_words(log)}); its output lies in '{log}'") from error
+        raise StageError(f"process {failed[0]} failed ({_last_words(log)}); its output is in '{log}'") from error
 
 
 def _last_words(log: Path) -> str:
-    """The last line that a process wrote, less what the C++ runtime adds when threads are cut off."""
+    """The last line of a process's output, ignoring what the C++ runtime prints when threads are aborted."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     said = [line for line in lines if line and not line.startswith("terminate called")]
     return said[-1] if said else "no output"
 
 
 def _failed(others: "Sequence[subprocess.Popen[bytes]]", seconds: float = 10) -> list[int]:
-    """Ranks that have failed; who has just hung up takes a moment to end."""
+    """Ranks that have failed; a process that closed its connection takes a moment to end."""
     end = time.monotonic() + seconds
     while True:
         failed = [rank for rank, other in enumerate(others, start=1) if other.poll() not in (None, 0)]
@@ -221,7 +221,7 @@ def _failed(others: "Sequence[subprocess.Popen[bytes]]", seconds: float = 10) ->
 
 
 def die_with_parent(parent: int) -> None:
-    """End this process soon after its parent has gone, however the parent went."""
+    """End this process soon after its parent has ended, for whatever reason."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -232,12 +232,12 @@ def die_with_parent(parent: int) -> None:
 
 
 class Pool:
-    """Worker processes that start when they are first needed and stay for the whole run.
+    """Worker processes that are started on first use and kept for the whole run.
 
-    They are spawned, so they inherit no lock and no thread, and they die with this process.
+    They are spawned, so they inherit no locks and no threads, and they end with this process.
 
     Args:
-        workers: How many; with one, the work is done in this process.
+        workers: Number of workers; with one, the work is done in this process.
     """
 
     def __init__(self, workers: int) -> None:
@@ -245,9 +245,9 @@ class Pool:
         self._executor: ProcessPoolExecutor | None = None
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Apply a function to each item and yield the results in the order of the items.
+        """Apply a function to each item and yield the results in order.
 
-        No more than a few items a worker are under way at once, so memory does not grow with their number.
+        Only a few items per worker are in progress at once, so memory does not grow with their number.
         """
         if self.workers == 1 or len(items) <= 1:
             yield from map(function, items)
@@ -271,7 +271,7 @@ class Pool:
         return self._executor
 
     def close(self) -> None:
-        """Let the workers go."""
+        """Stop the workers."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
@@ -279,9 +279,9 @@ class Pool:
 
 @contextlib.contextmanager
 def _handed_over(function: Callable[[Item], Result]) -> Iterator[Callable[[Item], Result]]:
-    """Send a function with each item if it is small; else lay it in a file, which each worker reads once.
+    """Send a function with each item if it is small; else store it in a file, which each worker reads once.
 
-    What is bound to a function may be the labels of ten thousand images.
+    A function may be bound to large data, such as the labels of ten thousand images.
     """
     content = bytes(ForkingPickler.dumps(function))
     if len(content) <= LARGEST_CALL:
@@ -295,7 +295,7 @@ def _handed_over(function: Callable[[Item], Result]) -> Iterator[Callable[[Item]
 
 @dataclass(frozen=True)
 class _Filed:
-    """A function that lies in a file of the process that leads."""
+    """A function stored in a file of the leading process."""
 
     path: Path
 
@@ -312,14 +312,14 @@ def _load(path: Path) -> Callable[[Any], Any]:
 def _start_worker(parent: int) -> None:
     die_with_parent(parent)
     keep_freed_memory()
-    # Ctrl-C reaches all processes of the terminal; the one that leads says what is to be said
+    # Ctrl-C reaches all processes of the terminal; only the leading one reports it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Keep spawned workers from running the user's script again: they need nothing from it."""
+    """Keep spawned workers from importing the user's main script, which they do not need."""
     main: Any = sys.modules["__main__"]
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
     for name in hidden:

@@ -1,4 +1,4 @@
-"""What a run says of itself when it has ended: as plain text, and as HTML for a notebook."""
+"""Reports of a finished run: as plain text, and as HTML for notebooks."""
 
 import base64
 import html
@@ -12,7 +12,7 @@ COLUMNS = ("stage", "round", "mIoU", "coverage", "precision", "seconds", "cached
 
 
 def text_report(summary: dict[str, Any], folder: Path) -> str:
-    """Tell the table of stages, the segmenter's score and where everything lies.
+    """Format the table of stages, the segmenter's score and the location of the results.
 
     Args:
         summary: See ``summary.json``.
@@ -23,14 +23,14 @@ def text_report(summary: dict[str, Any], folder: Path) -> str:
 
 
 def html_report(summary: dict[str, Any], folder: Path) -> str:
-    """Tell the same in HTML, with the segmenter's score of each class and the figure that the run has drawn.
+    """Format the same as HTML, with the segmenter's score of each class and the run's figure.
 
     Args:
         summary: See ``summary.json``.
         folder: The run folder.
 
     Returns:
-        HTML that stands on its own: the figure is part of it.
+        Self-contained HTML: the figure is embedded.
     """
     tables = [console.html_table("", COLUMNS, _rows(summary))]
     if summary["segmenter"] is not None:
@@ -43,7 +43,7 @@ def html_report(summary: dict[str, Any], folder: Path) -> str:
 
 
 def _figure(folder: Path) -> Iterator[str]:
-    """The strips of training images, as the run has drawn them."""
+    """The strips of training images that the run has drawn."""
     path = folder / "figures" / "strips_train.png"
     if path.exists():
         content = base64.b64encode(path.read_bytes()).decode()
@@ -51,11 +51,11 @@ def _figure(folder: Path) -> Iterator[str]:
 
 
 def _place(folder: Path) -> str:
-    return f"all of it lies in {folder}: summary.json, metrics.jsonl, run.yaml, figures/, links to the artefacts"
+    return f"results are in {folder}: summary.json, metrics.jsonl, run.yaml, figures/, links to the artefacts"
 
 
 def _rows(summary: dict[str, Any]) -> list[Sequence[object]]:
-    """A row for each stage, and one for the best threshold of the CAMs."""
+    """A row per stage, and one for the best threshold of the CAMs."""
     scores = {(row["name"], row["round"]): row for row in summary["stages"]}
     rows: list[Sequence[object]] = []
     for work in summary["work"]:
@@ -78,9 +78,9 @@ def _conclusion(summary: dict[str, Any]) -> Iterator[str]:
     segmenter = summary["segmenter"]
     if segmenter is None:
         yield (
-            "no segmenter was measured"
+            "no segmenter was evaluated"
             if summary["data"]["val"]
-            else "no validation images, so no segmenter was measured"
+            else "no validation images, so no segmenter was evaluated"
         )
         return
     low, high = segmenter["interval95"]

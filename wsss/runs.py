@@ -1,4 +1,4 @@
-"""Runs: one configuration carried through all stages, and what is left of it in its folder."""
+"""Runs: execution of one configuration through all stages, and access to the results in its folder."""
 
 import html
 import json
@@ -41,10 +41,10 @@ FIGURES = "figures"
 
 @dataclass(frozen=True)
 class Drawing(os.PathLike[str]):
-    """A PNG that was drawn; a notebook shows it in its place.
+    """A PNG that was drawn; notebooks display it.
 
     Attributes:
-        path: Where it lies.
+        path: The file.
     """
 
     path: Path
@@ -61,10 +61,10 @@ class Drawing(os.PathLike[str]):
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended, or has come as far as it did.
+    """A finished or interrupted run.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
     """
 
     folder: Path
@@ -88,18 +88,18 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether it has finished."""
         return (self.folder / SUMMARY).exists()
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What it says about itself; see ``summary.json``.
+        """Its summary; see ``summary.json``.
 
         Raises:
-            StoreError: If the run has not ended, or its file is damaged.
+            StoreError: If the run has not finished, or its file is damaged.
         """
         if not self.ended:
-            raise StoreError(f"run '{self.folder}' has not ended (it has no {SUMMARY}); start the same run again")
+            raise StoreError(f"run '{self.folder}' has not finished (it has no {SUMMARY}); start the same run again")
         path = self.folder / SUMMARY
         try:
             summary = json.loads(path.read_bytes())
@@ -111,7 +111,7 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """Its images."""
+        """Its data set."""
         return open_dataset(self.config.data, self.config.labels)
 
     @cached_property
@@ -123,14 +123,14 @@ class Run:
 
     @cached_property
     def store(self) -> Store:
-        """Where its artefacts lie; a relative store.root is the folder that the run lies in."""
+        """The store of its artefacts; a relative store.root is the folder that contains the run."""
         root = Path(self.config.store.root)
         return Store(root if root.is_absolute() else self.folder.parent)
 
     def artefact(self, stage: str, turn: int = 0) -> Artefact | None:
-        """What a stage has written; None if the run has no such stage or it is not finished.
+        """Return the artefact of a stage; None if the run has no such stage or it is not finished.
 
-        A run that has ended knows what it has made, whatever became of its data and of the code since.
+        A finished run has recorded its artefacts, so later changes of data or code do not matter.
         """
         key = self._keys.get((stage, turn))
         if key is None:
@@ -142,18 +142,18 @@ class Run:
 
     @property
     def _keys(self) -> dict[tuple[str, int], str]:
-        """The key of each stage and round, as the run noted them; none before it has ended."""
+        """Recorded key of each stage and round; empty before the run has finished."""
         rows = self.summary.get("work", []) if self.ended else []
         return {(row["name"], row["round"]): row["key"] for row in rows}
 
     def _note_other_keys(self) -> None:
-        """Say which of its stages the code or the data of today would make anew."""
+        """Warn about stages whose keys differ under the current code or data."""
         planned = {(step.stage.name, step.stage.round): step.stage.key for step in self.plan}
         other = [name for (name, turn), key in self._keys.items() if planned.get((name, turn), key) != key]
         if other:
             console.note(
                 f"run '{self.folder}' was made by another version of the code, or its data have changed: "
-                f"{', '.join(dict.fromkeys(other))} may not be shown; run it again to make them anew"
+                f"{', '.join(dict.fromkeys(other))} may not be shown; run it again to update them"
             )
 
     def show(
@@ -167,26 +167,26 @@ class Run:
         worst: int | None = None,
         palette: str | None = None,
     ) -> Drawing:
-        """Draw what became of some images, stage by stage.
+        """Draw the results of all stages for some images.
 
         Args:
-            split: ``train`` (if not given) or ``val``.
-            count: How many images, evenly spread over those to choose from; 12 if not given.
-            out: PNG to write; in the run's figures if not given.
-            images: Names of images of either split, instead of a choice.
-            of: Name of a class: only images that are tagged with it.
-            worst: So many images, the worst first: by the mean IoU of their labels with their truth, or with ``of`` by
-                the IoU of that class. The labels are those of the last stage of the round that stands: pseudo labels
-                for ``train``, predictions for ``val``.
-            palette: Colours of the labels, a name in ``PALETTES``; the run's if not given.
+            split: ``train`` (default) or ``val``.
+            count: Number of images, evenly spread over the split; 12 by default.
+            out: PNG to write; by default in the run's figures.
+            images: Names of images of either split.
+            of: Name of a class: only images tagged with it.
+            worst: Number of images, the worst first: by the mean IoU of their labels with the ground truth, or with
+                ``of`` by the IoU of that class. The labels are those of the last stage of the final round: pseudo
+                labels for ``train``, predictions for ``val``.
+            palette: Colours of the labels, a name in ``PALETTES``; by default the run's.
 
         Returns:
-            The file, which a notebook shows.
+            The file, which notebooks display.
 
         Raises:
-            SettingsError: If the ways to choose contradict each other, or a number is not positive.
+            SettingsError: If the selections contradict each other, or a number is not positive.
             DataError: If an image or a class is unknown, or no image is left to show.
-            StageError: If the worst are asked for and nothing is measured.
+            StageError: If ``worst`` is given and no labels are evaluated.
         """
         palette = self.config.palette if palette is None else palette
         one_of("palette", palette, tuple(PALETTES))
@@ -207,7 +207,7 @@ class Run:
     def _chosen(
         self, split: str, count: int | None, of: str | None, worst: int | None
     ) -> tuple[list[str], dict[str, str]]:
-        """Choose images, and tell what is to be said of each."""
+        """Choose images, and a remark on each."""
         one_of("split", split, SPLITS)
         require(count is None or worst is None, "worst", "must be given without count", worst)
         for name, number in (("count", count), ("worst", worst)):
@@ -226,52 +226,52 @@ class Run:
         ious = {} if step is None else image_ious(self.dataset, self.store, step, label)
         if not ious:
             raise StageError(
-                f"run '{self.folder}' has measured no labels of {split} images, so none is the worst; "
-                "choose images in another way, or run further on data with masks"
+                f"run '{self.folder}' has evaluated no labels of {split} images, so none can be the worst; "
+                "choose images in another way, or continue the run on data with masks"
             )
         return ious
 
     def predict(self, *images: str | Path, out: str | Path | None = None) -> list[Path]:
-        """Label photographs of any size with the segmenter of the round that stands.
+        """Label images of any size with the segmenter of the final round.
 
         Args:
             images: Files, and folders of files.
-            out: Folder for ``labels`` (palette PNGs) and ``overlays``; ``predictions`` in the run folder if not given.
+            out: Folder for ``labels`` (palette PNGs) and ``overlays``; by default ``predictions`` in the run folder.
 
         Returns:
             The palette PNGs.
 
         Raises:
             StageError: If the run has no segmenter.
-            StoreError: If the run has not ended.
-            DataError: If there is no image, two have the same name, or one can't be read.
+            StoreError: If the run has not finished.
+            DataError: If there is no image, two have the same name, or one cannot be read.
         """
         segmenter = self.artefact("segmenter", self.final_round)
         if segmenter is None:
             raise StageError(f"run '{self.folder}' has no trained segmenter; run it to its end, without until")
         with _threads(self.config):
-            # neither planned nor opened: the data of the run may lie on another machine
+            # the data are neither planned nor opened, as they may be on another machine
             predictor = Predictor(self.config, segmenter)
             paths, folder = [Path(image) for image in images], Path(out or self.folder / "predictions")
             return predict_files(predictor, paths, folder, palette=self.config.palette)
 
     @property
     def final_round(self) -> int:
-        """The last round that stands; 0 before any has ended."""
+        """The round whose segmenter is the result; 0 if there is none."""
         return int((self.summary.get("segmenter") or {}).get("round") or 0)
 
     def table(self) -> str:
-        """The table of stages, the segmenter's score and where everything lies, as plain text."""
+        """Table of stages, the segmenter's score and the location of the results, as plain text."""
         return text_report(self.summary, self.folder)
 
     def _repr_html_(self) -> str:
         if not self.ended:
-            return f"<p>run {html.escape(str(self.folder))} has not ended; start the same run again</p>"
+            return f"<p>run {html.escape(str(self.folder))} has not finished; start the same run again</p>"
         return html_report(self.summary, self.folder)
 
 
 def run(*overrides: str, config: Config | None = None, **settings: object) -> Run:
-    """Carry one configuration through all stages; what the store has is not computed again.
+    """Execute all stages of a configuration; results in the store are not computed again.
 
     Args:
         overrides: Settings as on the command line, ``"experiment=voc21"``, ``"rounds=1"``.
@@ -282,17 +282,17 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
         The run.
 
     Raises:
-        WsssError: If something can't be done; the message says what to do.
+        WsssError: If something fails; the message says what to do.
     """
     if config is not None and (overrides or settings):
         raise SettingsError("config", "must be given alone, without other settings")
     if config is None:
         config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
-    # as the other processes and later readers have it, who read what is written: there 4 is 4.0 where a number is due
+    # normalise like other processes and later readers, which parse the file: there 4 becomes 4.0 where a float is due
     config = from_dict(yaml.safe_load(to_yaml(config)))
     others = ["join", os.fspath(config.folder / CONFIG)]
     with _threads(config):
-        opened = _open(config)  # what can't be done is refused before anything is written
+        opened = _open(config)  # report errors before anything is written
         _claim(config)
         cuda = choose_device(config.trainer.accelerator).type == "cuda"
         with ranks.gathered(config.trainer.devices, others, config.folder / "logs", cuda=cuda):
@@ -301,7 +301,7 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
 
 
 class Opened(NamedTuple):
-    """A configuration with its images, its stages and the resolved precision."""
+    """Data set, plan and resolved precision of a configuration."""
 
     dataset: Dataset
     plan: Plan
@@ -309,10 +309,10 @@ class Opened(NamedTuple):
 
 
 def _open(config: Config) -> Opened:
-    """Open the data and plan the stages; nothing is written.
+    """Open the data and plan the stages without writing anything.
 
     Raises:
-        WsssError: If the data or the settings don't allow it.
+        WsssError: If the data or the settings are invalid.
     """
     dataset = open_dataset(config.data, config.labels)
     precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
@@ -322,9 +322,9 @@ def _open(config: Config) -> Opened:
 
 
 def _claim(config: Config) -> None:
-    """Let the run's folder say what is run there; what another configuration of the same name came to is taken away.
+    """Write the configuration to the run's folder; results of another configuration of the same name are removed.
 
-    Figures in other colours are taken away, too.
+    So are figures in another palette.
     """
     folder = config.folder
     try:
@@ -345,7 +345,7 @@ def _claim(config: Config) -> None:
 
 
 def take_part(config: Config, opened: Opened) -> None:
-    """Do this process's part of a run."""
+    """Execute this process's part of a run."""
     keep_freed_memory()
     dataset, planned, precision = opened
     watcher = Watcher()
@@ -366,11 +366,9 @@ def take_part(config: Config, opened: Opened) -> None:
             write_summary(config.folder, summarise(config, dataset, report, bench, planned.price))
             redraw = not all(row["cached"] for row in report.work)
             draw_run(config.folder, dataset, planned, bench.store, palette=config.palette, redraw=redraw)
-        ranks.barrier()  # whoever ends first would look for a summary that is not there yet
+        ranks.barrier()  # otherwise other processes might look for the summary before it is written
     except WsssError:
-        watcher.say(
-            f"to go on from here, run the same command again; everything finished is kept in '{config.store.root}'"
-        )
+        watcher.say(f"to continue, run the same command again; everything finished is kept in '{config.store.root}'")
         raise
     finally:
         pool.close()
@@ -378,7 +376,7 @@ def take_part(config: Config, opened: Opened) -> None:
 
 @contextmanager
 def _threads(config: Config) -> Iterator[None]:
-    """Share the cores out among the processes of a run."""
+    """Divide the cores among the processes of a run."""
     before = torch.get_num_threads()
     count = config.trainer.threads or max(1, (os.cpu_count() or 1) // config.trainer.devices)
     torch.set_num_threads(count)
@@ -389,7 +387,7 @@ def _threads(config: Config) -> Iterator[None]:
 
 
 def join(path: Path) -> None:
-    """Take part in a run that another process leads.
+    """Join a run that another process leads.
 
     Args:
         path: The ``run.yaml`` of the run.
@@ -411,30 +409,30 @@ def join(path: Path) -> None:
 
 def _no_configuration(path: Path, reason: str) -> StoreError:
     return StoreError(
-        f"'{path}' is no configuration of a run ({reason}); restore the file, or start the same run again"
+        f"'{path}' is not a run's configuration ({reason}); restore the file, or start the same run again"
     )
 
 
 def _no_summary(path: Path, reason: str) -> StoreError:
-    return StoreError(f"'{path}' is no summary of a run ({reason}); start the same run again, it is written anew")
+    return StoreError(f"'{path}' is not a run's summary ({reason}); start the same run again to rewrite it")
 
 
 def load_run(path: str | Path) -> Run:
     """Open the folder of a run.
 
     Raises:
-        StoreError: If there is no run.
+        StoreError: If the folder does not contain a run.
     """
     folder = Path(path)
     if not (folder / CONFIG).is_file():
         raise StoreError(
-            f"'{folder}' is no run (it has no {CONFIG}); runs lie in the folder store.root, named at the end of each"
+            f"'{folder}' is not a run (it has no {CONFIG}); runs are in the folder store.root, named at the end of each"
         )
     return Run(folder)
 
 
 def dry_run(config: Config) -> str:
-    """The table of what a run would do: stage, round, key, and whether it is cached, to do, or not asked for.
+    """Table of what a run would do: stage, round, key, and whether it is cached, to do, or left out.
 
     Raises:
         SettingsError: If ``until`` or ``start`` names no stage.

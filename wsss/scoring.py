@@ -1,4 +1,4 @@
-"""Scores of label maps against the truth: of two folders, or of counts already made."""
+"""Evaluation of label maps against ground truth: from two folders, or from counts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,18 +35,18 @@ BACKGROUND_NAME = "background"
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """How good a set of label maps is; all scores are percent.
+    """Quality of a set of label maps; all scores are percent.
 
     Attributes:
-        images: How many label maps were scored.
+        images: Number of label maps.
         convention: Which classes the mean counts; see ``mean_iou``.
         miou: Mean intersection over union, pooled over the images.
-        interval95: Bounds of 95 % of the mean IoUs of other draws of the images.
-        pixel_accuracy: Pixels labelled right.
-        coverage: Pixels labelled at all.
-        precision: Labelled pixels that are right; None when none is labelled.
-        boundary_iou: Mean intersection over union of the bands along the outlines.
-        per_class: Intersection over union by the name of the class; None where it was seen in neither map.
+        interval95: 95 % bootstrap interval of the mean IoU over images.
+        pixel_accuracy: Correctly labelled pixels.
+        coverage: Labelled pixels.
+        precision: Labelled pixels that are correct; None if none is labelled.
+        boundary_iou: Mean intersection over union of the boundary bands.
+        per_class: Intersection over union by class name; None if the class occurs in neither map.
     """
 
     images: int
@@ -60,7 +60,7 @@ class Scores:
     per_class: dict[str, float | None]
 
     def rows(self) -> list[tuple[str, float | None]]:
-        """Lay the scores out as rows of a name and percent."""
+        """Return the scores as rows of name and percent."""
         return [
             ("mIoU", self.miou),
             ("pixel accuracy", self.pixel_accuracy),
@@ -71,7 +71,7 @@ class Scores:
         ]
 
     def table(self) -> str:
-        """Lay the scores out as text."""
+        """Format the scores as text."""
         low, high = self.interval95
         title = (
             f"{self.images} label maps, classes counted: {self.convention}; "
@@ -80,7 +80,7 @@ class Scores:
         return console.format_table(title, ["score", "%"], self.rows())
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the scores as JSON can hold them."""
+        """Return the scores as JSON-compatible values."""
         return asdict(self)
 
 
@@ -93,24 +93,24 @@ def score_folders(
     background: bool = True,
     workers: int | None = None,
 ) -> Scores:
-    """Score every PNG of a folder against the truth of the same name.
+    """Score every PNG of a folder against the ground truth of the same name.
 
     Args:
-        labels: Folder of the label PNGs to judge, one byte per pixel; 255 where no label was given.
-        truth: Folder of the PNGs to judge by; 255 where pixels do not count.
-        classes: Names of the C foreground classes; None takes as many as the highest label seen.
+        labels: Folder of the predicted label PNGs, one byte per pixel; 255 for unlabelled pixels.
+        truth: Folder of the ground truth PNGs; 255 for pixels that do not count.
+        classes: Names of the C foreground classes; None derives their number from the highest label.
         convention: Which classes the mean counts; see ``mean_iou``.
-        background: Whether label 0 is a class of its own; if not, it says in the truth that nobody knows, and in the
-            labels that none was given.
-        workers: Threads that read and count; None takes as many as torch does.
+        background: Whether label 0 is a class of its own; if not, it means unknown in the ground truth, and unlabelled
+            in the prediction.
+        workers: Number of threads; None takes as many as torch does.
 
     Raises:
-        DataError: If a truth is missing, sizes differ, a PNG is no label map or a label belongs to no class.
+        DataError: If a ground truth is missing, sizes differ, a PNG is not a label map or a label is not a class.
     """
     pairs = pair_up(labels, truth)
     left = len(_label_files(truth)) - len(pairs)
     if left:
-        console.note(f"{left} of the PNGs in '{truth}' have none of the same name in '{labels}', and do not count")
+        console.note(f"{left} of the PNGs in '{truth}' have no counterpart in '{labels}', and do not count")
     names = None if classes is None else (BACKGROUND_NAME, *classes)
     count = partial(_count_files, classes=None if names is None else len(names), background=background)
     workers = workers or torch.get_num_threads()
@@ -123,23 +123,23 @@ def score_folders(
     if not background:
         names, confusions, boundaries = names[1:], confusions[:, 1:, 1:], boundaries[:, 1:]
     if not confusions.any():
-        raise DataError(f"the truth in '{truth}' is {IGNORE} everywhere; nothing can be scored against it")
+        raise DataError(f"the ground truth in '{truth}' is {IGNORE} everywhere; nothing can be scored against it")
     return judge(confusions, boundaries.sum(0), names, convention=convention)
 
 
 def judge(
     confusions: Confusions, boundary: Tensor, names: Sequence[str], *, convention: Convention = "union"
 ) -> Scores:
-    """Read all scores from the counts of the images.
+    """Compute all scores from the counts of the images.
 
     Args:
         confusions: The confusion of each image, (N, K, K + 1).
-        boundary: Intersection and union of the boundary bands, added up over the images, (K, 2).
+        boundary: Intersection and union of the boundary bands, summed over the images, (K, 2).
         names: Names of the K labels, background included.
         convention: Which classes the mean counts; see ``mean_iou``.
 
     Raises:
-        ValueError: If no pixel has a truth.
+        ValueError: If no pixel has ground truth.
     """
     pooled = confusions.sum(0)
     low, high = bootstrap_interval(confusions, convention=convention)
@@ -158,26 +158,26 @@ def judge(
 
 
 def pair_up(labels: Path, truth: Path) -> list[tuple[Path, Path]]:
-    """Find the truth of every PNG of a folder.
+    """Find the ground truth of every PNG of a folder.
 
     Returns:
-        Pairs of a label file and a truth file, sorted by name.
+        Pairs of a label file and a ground truth file, sorted by name.
 
     Raises:
-        DataError: If a folder or a truth is missing, or there is nothing to score.
+        DataError: If a folder or a ground truth is missing, or there is nothing to score.
     """
     for folder in (labels, truth):
         if not folder.is_dir():
-            raise DataError(f"'{folder}' is no folder; name one that holds label PNGs")
+            raise DataError(f"'{folder}' is not a folder; give one that contains label PNGs")
     files = _label_files(labels)
     if not files:
-        raise DataError(f"'{labels}' holds no PNG; name the folder that holds the label PNGs themselves")
+        raise DataError(f"'{labels}' contains no PNG; give the folder that contains the label PNGs directly")
     missing = [path.name for path in files if not (truth / path.name).is_file()]
     if missing:
         others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise DataError(
-            f"'{truth / missing[0]}'{others} is missing, the truth of '{labels / missing[0]}'; "
-            "add it, or move the labels without truth elsewhere"
+            f"'{truth / missing[0]}'{others} is missing, the ground truth of '{labels / missing[0]}'; "
+            "add it, or move the labels without ground truth elsewhere"
         )
     return [(path, truth / path.name) for path in files]
 
@@ -192,9 +192,8 @@ def _count_files(pair: tuple[Path, Path], classes: int | None, *, background: bo
     if labels.shape != truth.shape:
         (height, width), (true_height, true_width) = labels.shape, truth.shape
         raise DataError(
-            f"'{pair[0]}' has {height} × {width} pixels (rows × columns), its truth '{pair[1]}' has "
-            f"{true_height} × {true_width}; "
-            "resize the labels to the truth, by nearest neighbour"
+            f"'{pair[0]}' has {height} × {width} pixels (rows × columns), its ground truth '{pair[1]}' has "
+            f"{true_height} × {true_width}; resize the labels to the ground truth, by nearest neighbour"
         )
     known = classes or 1 + max(_highest(labels), _highest(truth))
     if not background:
@@ -213,12 +212,12 @@ def _read(path: Path, classes: int | None) -> LabelMap:
 
 
 def _highest(labels: LabelMap) -> int:
-    """The highest label that is not ``IGNORE``; 0 where there is none."""
+    """The highest label that is not ``IGNORE``; 0 if there is none."""
     return int(torch.where(labels == IGNORE, 0, labels).max())
 
 
 def _widened(confusion: Confusion, classes: int) -> Confusion:
-    """Make room for classes that this image does not have."""
+    """Pad with zeros for classes that this image does not have."""
     more = classes - len(confusion)
     return torch.cat([pad(confusion[:, :-1], (0, more, 0, more)), pad(confusion[:, -1:], (0, 0, 0, more))], dim=1)
 
@@ -229,7 +228,7 @@ def _in_threads(
     workers: int,
     advance: console.Advance,
 ) -> Iterator[tuple[Confusion, Tensor]]:
-    # Pillow and torch let go of the interpreter while they work, and threads, unlike processes, start at once
+    # Pillow and torch release the interpreter lock while they work, and threads, unlike processes, start at once
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as threads:
         for counted in threads.map(count, pairs):
             advance()
@@ -238,7 +237,7 @@ def _in_threads(
 
 @contextmanager
 def _single_threaded_torch() -> Iterator[None]:
-    """Keep each operation on one core: on maps this small, sharing one costs more than it gains."""
+    """Run each operation on one core: maps this small do not benefit from several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

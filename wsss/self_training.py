@@ -1,7 +1,7 @@
-"""Rounds of self-training: whether to keep a round, decided without truth.
+"""Stopping rule of self-training: accept or roll back a round without ground truth.
 
-A segmenter is judged by its unrestricted predictions on training images that it never saw: do they find the classes of
-the tags, do they stay the same when the image is mirrored or shrunk, and do they still agree with the first seeds?
+A segmenter is evaluated by its unrestricted predictions on training images that it never saw: do they contain the
+tagged classes, are they consistent when the image is mirrored or downscaled, and do they agree with the first seeds?
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from wsss.stages.settings import SelfTrainingSettings
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rule says of a round.
+    """Decision on a round.
 
     Attributes:
-        round: The round it judges.
-        kept: Whether the round stands; if not, the best earlier one does, and no further round follows.
-        reason: Why, in one clause.
+        round: The round.
+        kept: Whether the round is accepted; if not, the best earlier one is the result, and no further round follows.
+        reason: The reason, in one clause.
     """
 
     round: int
@@ -27,12 +27,12 @@ class Verdict:
 
 
 def judge(earlier: Sequence[Signal], latest: Signal, settings: SelfTrainingSettings) -> Verdict:
-    """Decide whether a round stands.
+    """Decide whether a round is accepted.
 
     Args:
-        earlier: Signals of the rounds kept so far, in their order.
-        latest: Signal of the round to judge.
-        settings: How far signals may fall.
+        earlier: Signals of the rounds accepted so far, in order.
+        latest: Signal of the round to decide on.
+        settings: Tolerances.
     """
     turn = len(earlier)
     if not earlier:

@@ -1,8 +1,8 @@
 """The store: the only module that reads or writes artefacts.
 
-An artefact is the folder of one finished stage, ``<root>/store/<stage>/<key>/``. Work is cut into units; a unit is done
-when its note lies in ``.units``, the stage is done when its ``manifest.json`` is there. Every file appears by
-write-to-temporary, fsync, rename, so neither a kill nor a full disk leaves half a file behind.
+An artefact is the folder of one finished stage, ``<root>/store/<stage>/<key>/``. Work is divided into units; a unit is
+done when its record exists in ``.units``, the stage is done when its ``manifest.json`` exists. Every file is written by
+temporary file, fsync and rename, so that neither a kill nor a full disk leaves incomplete files behind.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ from wsss.errors import StoreError, require
 from wsss.types import LabelMap, ScoreMap
 
 STRIDE = 4
-"""Scores are kept at a quarter of the image's height and width."""
+"""Scores are stored at a quarter of the image's height and width."""
 
 LONGEST_NAME = 150
-"""Characters of a file's name that an image's name may take; disks allow 255, what goes around it counted."""
+"""Maximum length of an image's name within a file name; file systems allow 255 in total."""
 
 MANIFEST = "manifest.json"
 UNITS = ".units"
@@ -43,10 +43,10 @@ PROGRESS = ".progress"
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSettings:
-    """Where artefacts and runs lie."""
+    """Location of artefacts and runs."""
 
     root: str = "runs"
-    """Folder that holds everything a run writes."""
+    """Folder of everything that runs write."""
 
     def __post_init__(self) -> None:
         require(bool(self.root), "root", "must name a folder", self.root)
@@ -58,15 +58,15 @@ def digest(content: bytes) -> str:
 
 
 def digest_of(value: object) -> str:
-    """Hash a value made of dicts, lists, strings, numbers and None, whatever the order of the dicts' keys."""
+    """Hash a value made of dicts, lists, strings, numbers and None, independent of the order of dict keys."""
     return digest(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Let a file appear whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        StoreError: If the folder can't be written.
+        StoreError: If the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -86,21 +86,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def json_bytes(value: object) -> bytes:
-    """Encode JSON that a person can read and a machine can compare."""
+    """Encode JSON in a readable and canonical form."""
     return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def stride_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width at which the scores of an image of that size are kept."""
+    """Height and width at which the scores of an image of that size are stored."""
     return -(-size[0] // STRIDE), -(-size[1] // STRIDE)
 
 
 def encode_scores(scores: ScoreMap, labels: list[int]) -> bytes:
-    """Pack the channels of the given labels as float16 at a quarter of the size.
+    """Encode the channels of the given labels as float16 at a quarter of the size.
 
     Args:
         scores: Class probabilities at the image's size, or already at ``stride_size`` of it.
-        labels: Channels worth keeping; the others are zero.
+        labels: Channels to store; the others are zero.
     """
     return save_tensors(
         {"scores": scores[labels].to(torch.float16).contiguous(), "labels": torch.tensor(labels, dtype=torch.uint8)}
@@ -108,7 +108,7 @@ def encode_scores(scores: ScoreMap, labels: list[int]) -> bytes:
 
 
 def decode_scores(content: bytes, classes: int) -> ScoreMap:
-    """Unpack what ``encode_scores`` packed.
+    """Decode the result of ``encode_scores``.
 
     Returns:
         (classes, h, w) float32, zero in the channels that were left out.
@@ -120,7 +120,7 @@ def decode_scores(content: bytes, classes: int) -> ScoreMap:
 
 
 def resize_scores(scores: ScoreMap, size: tuple[int, int]) -> ScoreMap:
-    """Resize class maps bilinearly, averaging when they shrink."""
+    """Resize class maps bilinearly, with antialiasing when downscaling."""
     if tuple(scores.shape[1:]) == size:
         return scores
     return interpolate(scores[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True)[0]
@@ -136,12 +136,12 @@ def encode_labels(labels: LabelMap) -> bytes:
 
 
 def decode_labels(content: bytes) -> LabelMap:
-    """Read labels that ``encode_labels`` wrote."""
+    """Decode the result of ``encode_labels``."""
     return torch.from_numpy(np.array(PillowImage.open(io.BytesIO(content)), dtype=np.uint8))
 
 
 def voc_palette() -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """Colours of the VOC development kit: the bits of the label, dealt to red, green and blue; ``IGNORE`` white.
+    """Colours of the VOC development kit: bits of the label distributed over red, green and blue; ``IGNORE`` white.
 
     Returns:
         (256, 3) bytes.
@@ -156,7 +156,7 @@ def voc_palette() -> "np.ndarray[Any, np.dtype[np.uint8]]":
 
 
 class Artefact:
-    """The folder of one stage: what it wrote, or what it has written so far.
+    """The folder of one stage, finished or in progress.
 
     Args:
         folder: ``<root>/store/<stage>/<key>``.
@@ -168,7 +168,7 @@ class Artefact:
 
     @property
     def complete(self) -> bool:
-        """Whether the stage is finished and its files have the sizes that its manifest says.
+        """Whether the stage is finished and its files have the sizes in its manifest.
 
         Raises:
             StoreError: If a file of a finished stage is missing or has another size.
@@ -179,7 +179,7 @@ class Artefact:
             path = self.folder / name
             if not path.exists() or path.stat().st_size != size:
                 raise StoreError(
-                    f"'{path}' is not as its stage left it (its manifest says {size} bytes); "
+                    f"'{path}' has changed since its stage wrote it (its manifest says {size} bytes); "
                     f"delete the folder '{self.folder}' and run again"
                 )
         return True
@@ -194,22 +194,22 @@ class Artefact:
                 self._files = {name: (int(entry[0]), str(entry[1])) for name, entry in listed.items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                 raise StoreError(
-                    f"'{path}' is no manifest ({error}); delete the folder '{self.folder}' and run again"
+                    f"'{path}' is not a manifest ({error}); delete the folder '{self.folder}' and run again"
                 ) from error
         return self._files
 
     def path(self, kind: str, image: str, suffix: str) -> Path:
-        """Where the file of one image lies, however long its name is and whatever characters it has."""
+        """File of one image; valid for image names of any length and with any characters."""
         name = quote(image, safe="")
         if len(name) > LONGEST_NAME:
             name = f"{name[:LONGEST_NAME]}-{digest(image.encode())}"
         return self.folder / kind / f"{name}{suffix}"
 
     def read(self, path: Path) -> bytes:
-        """Read a file, and check it against the manifest of its finished stage.
+        """Read a file, and verify it against the manifest of its finished stage.
 
         Raises:
-            StoreError: If the file is missing or was changed since.
+            StoreError: If the file is missing or has changed.
         """
         try:
             content = path.read_bytes()
@@ -219,7 +219,7 @@ class Artefact:
             known = self.files.get(path.relative_to(self.folder).as_posix())
             if known is None or known != (len(content), digest(content)):
                 raise StoreError(
-                    f"'{path}' is not as its stage left it (its digest differs from the manifest's); "
+                    f"'{path}' has changed since its stage wrote it (its digest differs from the manifest's); "
                     f"delete the folder '{self.folder}' and run again"
                 )
         return content
@@ -236,14 +236,14 @@ class Artefact:
         """Read a file of named tensors.
 
         Raises:
-            StoreError: If the file is no safetensors file.
+            StoreError: If it is not a safetensors file.
         """
         path = self.folder / name
         try:
             return load_tensors(self.read(path))
         except SafetensorError as error:
             raise StoreError(
-                f"'{path}' holds no tensors ({error}); delete the folder '{self.folder}' and run again"
+                f"'{path}' contains no tensors ({error}); delete the folder '{self.folder}' and run again"
             ) from error
 
     def read_json(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -251,7 +251,7 @@ class Artefact:
         return json.loads(self.read(self.folder / name))
 
     def finish(self, stage: str, key: str, version: int) -> None:
-        """Complete the stage: gather the notes of its units into the manifest, then drop what only resuming needs."""
+        """Complete the stage: collect the records of its units in the manifest, then delete files for resuming."""
         files: dict[str, list[Any]] = {}
         for note in sorted((self.folder / UNITS).glob("*.json")):
             files.update(json.loads(note.read_bytes()))
@@ -260,14 +260,14 @@ class Artefact:
         self.sweep()
 
     def sweep(self) -> None:
-        """Drop what only resuming needs from the folder of a finished stage."""
+        """Delete files that are only needed for resuming from the folder of a finished stage."""
         for name in (UNITS, PROGRESS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for leftover in self.folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
 
     def unit_done(self, unit: str) -> bool:
-        """Whether all files of a unit are there."""
+        """Whether all files of a unit are written."""
         return (self.folder / UNITS / f"{unit}.json").exists()
 
     @contextlib.contextmanager
@@ -279,12 +279,12 @@ class Artefact:
 
     @property
     def progress(self) -> Path:
-        """Folder for what only an interrupted training needs."""
+        """Folder for files that only an interrupted training needs."""
         return self.folder / PROGRESS
 
 
 class UnitWriter:
-    """Writes the files of one unit of an artefact and remembers their digests."""
+    """Writes the files of one unit of an artefact and records their digests."""
 
     def __init__(self, artefact: Artefact) -> None:
         self.artefact = artefact
@@ -330,10 +330,10 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the right to work on a stage; wait while another living run holds it.
+        """Hold the lock of a stage; wait while another running process holds it.
 
-        The lock belongs to the open file of this process: the system drops it when the process dies, and programs
-        started by it don't inherit it.
+        The lock belongs to the open file of this process: the system releases it when the process ends, and child
+        processes do not inherit it.
 
         Args:
             stage: Name of the stage.
@@ -341,7 +341,7 @@ class Store:
             waiting: Called once when another run holds the lock.
 
         Raises:
-            StoreError: If the lock can't be written.
+            StoreError: If the lock file cannot be written.
         """
         path = self.root / "locks" / f"{stage}-{key}"
         try:

@@ -1,4 +1,4 @@
-"""What every run writes about itself: scores in percent, and how they came about."""
+"""The summary of a run: scores in percent, and details on how they were obtained."""
 
 import platform
 import subprocess
@@ -25,7 +25,7 @@ from wsss.store import Artefact, json_bytes, write_atomically
 FILE = "summary.json"
 
 CLASS_COLUMNS = ("class", "IoU", "precision", "recall")
-"""Columns of a table with a row for each class, percent."""
+"""Columns of the table with a row per class, in percent."""
 
 Row = dict[str, Any]
 
@@ -36,12 +36,12 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def percent(share: float | None) -> float | None:
-    """A share as percent, to a hundredth."""
+    """Convert a share to percent, with two decimals."""
     return None if share is None else round(100 * share, 2)
 
 
 def scores_row(confusion: Tensor | None) -> Row:
-    """Scores of one pooled confusion matrix; None where there is no truth."""
+    """Scores of one pooled confusion matrix; None if there is no ground truth."""
     if confusion is None or not confusion.any():
         return dict.fromkeys(("miou", "pixel_accuracy", "coverage", "precision"))
     labelled = bool(confusion[:, :-1].any())
@@ -54,7 +54,7 @@ def scores_row(confusion: Tensor | None) -> Row:
 
 
 def label_rows(name: str, scored: Artefact, classes: int) -> list[tuple[str, Row]]:
-    """Rows of the table for one measured label map; CAMs have a second row, for the best threshold.
+    """Rows of the table for one evaluated label map; CAMs have a second row, for the best threshold.
 
     Returns:
         Pairs of the row's name and its scores.
@@ -67,7 +67,7 @@ def label_rows(name: str, scored: Artefact, classes: int) -> list[tuple[str, Row
 
 
 def best_threshold(confusions: Tensor) -> tuple[Tensor | None, float | None]:
-    """The confusion with the highest mean IoU among those of all thresholds, and its threshold."""
+    """Return the confusion matrix with the highest mean IoU among all thresholds, and its threshold."""
     if not confusions.any():
         return None, None
     scores = [mean_iou(confusion) for confusion in confusions]
@@ -76,7 +76,7 @@ def best_threshold(confusions: Tensor) -> tuple[Tensor | None, float | None]:
 
 
 def class_rows(confusion: Tensor | None, names: Sequence[str], background: bool) -> list[list[Any]]:
-    """Rows of the table of classes, see ``CLASS_COLUMNS``; none where there is no truth.
+    """Rows of the table of classes, see ``CLASS_COLUMNS``; empty if there is no ground truth.
 
     Args:
         confusion: (K, K + 1), pooled.
@@ -84,7 +84,7 @@ def class_rows(confusion: Tensor | None, names: Sequence[str], background: bool)
         background: Whether label 0 is a class of its own.
 
     Returns:
-        A row for each label; None where nothing was to be found, or nothing was given.
+        A row per label; None where a score is undefined.
     """
     if confusion is None or not confusion.any():
         return []
@@ -102,7 +102,7 @@ def _shares(parts: Tensor, wholes: Tensor) -> list[float | None]:
 
 
 def segmenter_row(counts: Counts | None, names: Sequence[str], *, background: bool) -> Row | None:
-    """Scores of a segmenter on the validation images, with their interval; None where there is no truth."""
+    """Scores of a segmenter on the validation images, with their interval; None if there is no ground truth."""
     if counts is None or not counts.pooled.any():
         return None
     pooled = counts.pooled
@@ -123,7 +123,7 @@ def segmenter_row(counts: Counts | None, names: Sequence[str], *, background: bo
 
 
 def compare_with_ceiling(weak: Counts | None, full: Counts | None) -> Row:
-    """The ceiling's score, and what share of it the weak labels reach, with a paired interval."""
+    """The ceiling's score, and the score from weak labels in percent of it, with a paired interval."""
     if full is None or weak is None or not full.pooled.any():
         return {"full_supervision": None, "percent_of_full": None, "percent_of_full_interval95": None}
     ceiling = mean_iou(full.pooled)
@@ -139,7 +139,7 @@ def compare_with_ceiling(weak: Counts | None, full: Counts | None) -> Row:
 
 
 def environment(device: torch.device, size: int, precision_: str) -> Row:
-    """What the run ran on."""
+    """Software and hardware of the run."""
     return {
         "git": _revision(),
         "python": platform.python_version(),

@@ -1,8 +1,8 @@
-"""Metrics of a run: plain rows in ``metrics.jsonl``, and beside them one wandb run a stage.
+"""Metrics of a run: plain rows in ``metrics.jsonl``, and in addition one wandb run per stage.
 
-The only module that imports wandb, and it does so when a stage starts to work, not before. By default wandb is offline:
-it needs no account, sends nothing, and everything it writes lies inside the run folder. What a run has come to never
-hangs on wandb: the plain rows and the store have all of it.
+The only module that imports wandb, and only when a stage starts to work. By default wandb is offline: it needs no
+account, sends nothing, and writes only inside the run folder. No result depends on wandb: the plain rows and the store
+contain everything.
 """
 
 import contextlib
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from wsss.types import Image, LabelMap
 
 METRICS = "metrics.jsonl"
-"""Name of the file in the run folder that takes a row for whatever is logged."""
+"""Name of the file in the run folder that receives a row for everything logged."""
 
 LONGEST_SIDE = 512
-"""Pictures are logged with no side longer than this many pixels."""
+"""Maximum side in pixels of logged images."""
 
 PATIENCE = 60
-"""Seconds that an online stage waits at its end for what is still to be sent; `wandb sync` sends the rest."""
+"""Seconds that an online stage waits at its end for pending uploads; `wandb sync` sends the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingSettings:
-    """Where metrics go besides the plain files."""
+    """Tracking of metrics beside the plain files."""
 
     mode: str = "offline"
-    """What wandb does: ``offline`` writes into the run folder, ``online`` sends to a server, ``none`` keeps it out."""
+    """wandb mode: ``offline`` writes into the run folder, ``online`` sends to a server, ``none`` disables wandb."""
 
     project: str = "wsss"
-    """Project that wandb files the run under."""
+    """Project of the run in wandb."""
 
     entity: str | None = None
-    """User or team that owns the wandb project; None takes the account's own."""
+    """User or team that owns the wandb project; None takes the account's default."""
 
     def __post_init__(self) -> None:
         one_of("mode", self.mode, ("offline", "online", "none"))
@@ -51,13 +51,13 @@ class TrackingSettings:
 
 @dataclass(frozen=True)
 class Masked:
-    """An image under the labels that a stage gave it.
+    """An image with the labels of a stage.
 
     Attributes:
         name: Name of the image.
         image: RGB bytes.
         labels: The labels, of the image's size.
-        truth: The true labels; None where nobody knows.
+        truth: Ground truth; None if there is none.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Masked:
 
 
 class Tracker:
-    """Takes what one stage reports.
+    """Receives the reports of one stage.
 
     Args:
-        stage: Name of the stage; stands in every row.
+        stage: Name of the stage; part of every row.
         file: The run's ``metrics.jsonl``.
         run: The wandb run of the stage; None without wandb.
 
     Attributes:
-        lost: Whether wandb has failed; rows are written all the same.
+        lost: Whether wandb has failed; rows are still written.
     """
 
     def __init__(self, stage: str, file: Path, run: Any = None) -> None:  # noqa: ANN401 - wandb is not loaded here
@@ -90,11 +90,11 @@ class Tracker:
         self._tell(lambda run: run.log(dict(metrics)))
 
     def masks(self, name: str, images: Iterable[Masked], classes: Sequence[str]) -> None:
-        """Show images under their labels and, where it is known, the truth: ``prediction`` and ``ground_truth``.
+        """Log images with their labels and, if available, ground truth: ``prediction`` and ``ground_truth``.
 
         Args:
-            name: What the pictures are called; each is ``name/number``, so that the stages of a run line up.
-            images: The images; without wandb nobody asks for them.
+            name: Name of the pictures; each is ``name/number``, so that the stages of a run line up.
+            images: The images; not consumed without wandb.
             classes: Names of the C foreground classes.
         """
         if self._run is None:
@@ -112,26 +112,26 @@ class Tracker:
         self._tell(lambda run: run.log({name: _wandb_table(columns, data)}))
 
     def artefact(self, name: str, file: Path, about: Mapping[str, object]) -> None:
-        """Refer to what the stage left, without copying it.
+        """Log a reference to the stage's artefact, without copying it.
 
         Args:
-            name: What it is called, of letters, digits, ``-``, ``_`` and ``.``; equal content is the same version.
+            name: Its name, of letters, digits, ``-``, ``_`` and ``.``; equal content is the same version.
             file: The file that lists all others with their digests.
-            about: What else is to be known of it.
+            about: Further metadata.
         """
         self._tell(lambda run: run.log_artifact(_wandb_reference(name, file, about)))
 
     def summary(self, values: Mapping[str, object]) -> None:
-        """Set what the stage came to in the end."""
+        """Set the final results of the stage."""
         self._append({"summary": dict(values)})
         self._tell(lambda run: run.summary.update(dict(values)))
 
     def close(self, exit_code: int) -> None:
-        """End the wandb run; one that has failed is said to have."""
+        """End the wandb run; failed ones are marked as such."""
         self._tell(lambda run: run.finish(exit_code=exit_code))
 
     def _tell(self, what: Callable[[Any], object]) -> None:
-        """Let wandb know; where it fails, the user is told, and the stage goes on without it."""
+        """Call wandb; if it fails, the user is told, and the stage continues without it."""
         if self._run is None:
             return
         try:
@@ -149,7 +149,7 @@ class Tracking:
     """Tracks the stages of a run, one after the other.
 
     Args:
-        settings: Whether and how wandb takes part.
+        settings: Whether and how wandb is used.
         folder: The run folder.
         run_id: Name of the run; groups its stages in wandb.
     """
@@ -165,19 +165,19 @@ class Tracking:
     def stage(self, stage: str, config: Mapping[str, object]) -> Iterator[Tracker]:
         """Track one stage while it works.
 
-        A wandb that can't even start stops the first stage, for nothing is lost yet; one that fails later is told of
-        and left out from there on.
+        If wandb cannot start for the first stage, the run stops, as nothing is lost yet; if it fails later, the user is
+        told and tracking continues without it.
 
         Args:
-            stage: Name of the stage, with its round where it has one.
+            stage: Name of the stage, with its round if it has one.
             config: Plain settings to show beside the metrics.
 
         Yields:
-            What takes the metrics.
+            The receiver of the metrics.
 
         Raises:
-            StoreError: If the run folder can't be written.
-            WsssError: If wandb can't start.
+            StoreError: If the run folder cannot be written.
+            WsssError: If wandb cannot start.
         """
         file = self._folder / METRICS
         _end_last_line(file)
@@ -211,7 +211,7 @@ class Tracking:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows of a run, the oldest first; a row that a kill cut short is left out."""
+    """Read the rows of a run, oldest first; incomplete rows are left out."""
     file = folder / METRICS
     rows = []
     for line in file.read_bytes().splitlines() if file.exists() else []:
@@ -262,7 +262,7 @@ def _wandb_reference(name: str, file: Path, about: Mapping[str, object]) -> Any:
     import wandb
 
     made = wandb.Artifact(name, type="stage", metadata=dict(about))
-    # of one small file, whose content is checked: a reference to a folder would list each of its thousands of files
+    # refer to one small file, whose content is checked: a reference to a folder would list thousands of files
     made.add_reference(file.resolve().as_uri(), checksum=True)
     return made
 
@@ -289,7 +289,7 @@ def _wandb_settings() -> Any:  # noqa: ANN401 - wandb's own type is not loaded
 
 @contextlib.contextmanager
 def _wandb_environment(folder: Path, *, offline: bool) -> Iterator[None]:
-    """Keep wandb's files inside the run folder, its reports to its makers off, and a user's own variables out of it."""
+    """Keep wandb's files inside the run folder, disable its error reports, and hide the user's own variables."""
     place = folder / "wandb"
     with contextlib.suppress(OSError):
         place.mkdir(parents=True, exist_ok=True)  # wandb falls back to a temporary folder where this one is missing
@@ -315,7 +315,7 @@ def _wandb_environment(folder: Path, *, offline: bool) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Put null where JSON has no word for a number."""
+    """Replace numbers that JSON cannot represent by null."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -339,7 +339,7 @@ def _append_line(file: Path, line: bytes) -> None:
 
 
 def _end_last_line(file: Path) -> None:
-    """Close a line that a kill cut short, so that the next row starts on its own."""
+    """End an incomplete line, so that the next row starts on its own."""
     content = file.read_bytes() if file.exists() else b""
     if content and not content.endswith(b"\n"):
         _append_line(file, b"")

@@ -1,4 +1,4 @@
-"""The words of wsss: what an image, a tag, a score, a seed and a label are."""
+"""Basic types: images, tags, scores, seeds, labels and evidence."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 BACKGROUND = 0
-"""The label, and the channel of the scores, that no foreground class owns."""
+"""The background label, and its channel in scores."""
 
 IGNORE = 255
-"""The label of a pixel about which nothing is known."""
+"""The label of unknown or unlabelled pixels."""
 
 MOST_CLASSES = 254
-"""As many foreground classes fit between ``BACKGROUND`` and ``IGNORE`` in a byte."""
+"""Maximum number of foreground classes: the values of a byte between ``BACKGROUND`` and ``IGNORE``."""
 
 Image = UInt8[Tensor, "3 H W"]
 Tags = Bool[Tensor, " C"]
@@ -25,13 +25,13 @@ Segments = Integer[Tensor, "H W"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what is known about it.
+    """One image with its tags and ground truth.
 
     Attributes:
         id: Name of the image in its data set.
         image: RGB bytes.
-        tags: Which foreground classes are present; None when nobody said, all False when known to be empty.
-        truth: Labels to measure against; None where there are none.
+        tags: Which foreground classes are present; None if unknown, all False if known to be empty.
+        truth: Ground truth, used for evaluation only; None if there is none.
     """
 
     id: str
@@ -42,11 +42,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is believed about one image.
+    """Scores and seeds of one image: what refiners improve.
 
     Attributes:
         scores: Class probabilities, channel 0 = background, at any resolution.
-        seeds: Sparse labels at the image's resolution, ``IGNORE`` where nothing is known.
+        seeds: Sparse labels at the image's resolution, ``IGNORE`` where unlabelled.
     """
 
     scores: Float[Tensor, "K h w"]
@@ -57,12 +57,12 @@ def possible_labels(tags: Tags | None, classes: int, *, background: bool = True)
     """List the labels that the tags of an image allow.
 
     Args:
-        tags: Presence of the foreground classes; None rules nothing out.
+        tags: Presence of the foreground classes; None if unknown: all are possible.
         classes: Number C of foreground classes.
         background: Whether the data set has a background class.
 
     Returns:
-        Labels in rising order; empty when the tags are known to be empty and there is no background.
+        Labels in ascending order; empty if the tags are known to be empty and there is no background.
     """
     present = torch.ones(classes, dtype=torch.bool) if tags is None else tags
     foreground = (present.nonzero().flatten() + 1).tolist()

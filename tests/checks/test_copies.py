@@ -45,7 +45,7 @@ def told(dataset: Dataset) -> list[str]:
 
 
 def leak(train: str, val: str) -> str:
-    rule = "look the same; take one away"
+    rule = "look the same; remove one"
     return f"look-alike in two splits: image '{train}' of split train and image '{val}' of split val {rule}"
 
 
@@ -124,7 +124,7 @@ def test_a_validation_image_is_told_once_and_with_its_nearest() -> None:
     train = {"bad": compressed(original), "good": compressed(original, 95), "worse": compressed(original, 40)}
     assert told(Shown(train, {"val": original})) == [leak("good", "val")]
     # the same pixels say it already
-    rule = "have the same pixels; take one away"
+    rule = "have the same pixels; remove one"
     assert told(Shown(train, {"val": train["bad"]})) == [
         f"image in two splits: image 'bad' of split train and image 'val' of split val {rule}"
     ]
@@ -143,7 +143,7 @@ def test_in_a_crowd_of_look_alikes_one_that_is_less_than_certain_is_remarked(mon
     monkeypatch.setattr(copies, "CROWD", 1)
     train = {f"{seed}": surface(seed, part=True) for seed in range(4)}
     worn, whole = compressed(train["2"]), resized(train["2"], 2)
-    remark = leak("2", "val").replace("splits:", "splits?:") + " if they are one picture"
+    remark = leak("2", "val").replace("splits:", "splits?:") + " if they are the same picture"
     assert told(Shown(train, {"val": worn})) == [remark]
     assert told(Shown(train, {"val": whole})) == [leak("2", "val")]
     assert told(Shown({"2": train["2"]}, {"val": worn})) == [leak("2", "val")]

@@ -86,16 +86,16 @@ def test_sizes_are_ordered_by_area(tmp_path: Path) -> None:
     ("kind", "file", "rule", "cure"),
     [
         ("list or table", "train.txt", "names 'b' more than once", "delete the repeated lines"),
-        ("list or table", "image_level_labels.txt", "line 5, tags class '9'", "mend the line"),
+        ("list or table", "image_level_labels.txt", "line 5, tags class '9'", "fix the line"),
         ("missing image", "gone.jpg", "is missing", "restore the files or take them off the list"),
         ("unreadable image", "cut.jpg", "truncated", "replace the file"),
         ("unreadable image", "nothing.jpg", "cannot identify", "replace the file"),
         ("mask of another size", "size.png", "is 32 × 24 (rows × columns)", "draw the mask on that image again"),
-        ("label without a class", "label.png", "labelled 7, labels must be 0 to 3 or 255", "mend the mask"),
+        ("label without a class", "label.png", "labelled 7, labels must be 0 to 3 or 255", "fix the mask"),
         ("mask of colours", "colours.png", "must be one byte per pixel", "save the class numbers"),
         ("duplicate image", "same.png", "of split train have the same pixels", "keep one"),
-        ("image in two splits", "leak.png", "b.png' of split train and", "take one away"),
-        ("look-alike in two splits", "near.jpg", "c.png' of split train and", "take one away"),
+        ("image in two splits", "leak.png", "b.png' of split train and", "remove one"),
+        ("look-alike in two splits", "near.jpg", "c.png' of split train and", "remove one"),
         ("class without a training image", "'cow'", "has no tag or other label in any training image", "tag some"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_missing_list_leaves_the_rest_to_be_checked(tmp_path: Path) -> None:
     (root / "JPEGImages" / "v.png").write_bytes(b"no image")
     report = check(root)
     assert [finding.kind for finding in report.faults] == ["empty list", "unreadable image"]
-    assert "train.txt' names no image; write one image name a line" in report.faults[0].text
+    assert "train.txt' names no image; write one image name per line" in report.faults[0].text
     assert report.sheet is None
 
 
@@ -177,19 +177,19 @@ def test_a_folder_with_a_table_is_checked_line_by_line(tmp_path: Path) -> None:
         "line 3, has the tag 'cow'",
         "line 4, names the image 'x'",
         "line 5, has the split 'test'",
-        "line 6, names the image 'a' once more",
+        "line 6, names the image 'a' again",
         "a_mask.png' is the mask of no image",
         "class 'dog' (label 2) has no tag or other label in any training image",
-        "b.png' is to be learnt from and has no tags",
+        "b.png' is a training image without tags",
     ):
         assert len([text for text in texts if part in text]) == 1, part
     assert (report.splits[0]["images"], report.splits[1]["images"]) == (3, 1)
 
 
 def test_settings_that_are_none_and_folders_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"data\.rooot is no setting"):
+    with pytest.raises(SettingsError, match=r"data\.rooot is not a setting"):
         check_data("data.rooot=1")
-    with pytest.raises(DataError, match=r"set data\.root to where the data lie"):
+    with pytest.raises(DataError, match=r"set data\.root to the folder of the data"):
         check(tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="config must be given alone"):
         check_data("seed=1", config=load())
@@ -256,7 +256,7 @@ def test_a_data_set_of_any_kind_is_checked_through_its_interface(
         ("unreadable image", "'b' ran dry"),
         ("unreadable mask", "polygon 7 of 'd' has two corners"),
     ]
-    assert "image 'c' is to be learnt from and has no tags" in report.table()
+    assert "image 'c' is a training image without tags" in report.table()
 
 
 def test_a_data_set_with_faults_reaches_the_workers(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_what_a_manifest_names_is_neither_untagged_nor_without_an_image(tmp_path
         return [("class without a training image", f"{labelled[name]} {rule}") for name in names]
 
     def untagged(*ids: str) -> list[tuple[str, str]]:
-        rule = "is to be learnt from and has no tags or other labels"
+        rule = "is a training image without tags or other labels"
         return [("untagged image", f"'{root / 'images' / id}.png' {rule}") for id in ids]
 
     given = ("labels.source=manifest", f"labels.manifest={labels}")

@@ -27,7 +27,7 @@ def test_a_file_that_is_read_with_a_warning_is_remarked_upon(tmp_path: Path) -> 
     (remark,) = look_at(opened(root), "train", "a").findings
     assert (remark.kind, remark.fault) == ("odd file", False)
     assert "a.jpg' is read with a warning (" in remark.text
-    assert remark.text.endswith("; save it anew")
+    assert remark.text.endswith("; save it again")
 
 
 def test_one_cause_is_told_once(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ def test_an_arithmetic_that_is_only_imitated_is_advised_against(monkeypatch: pyt
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     assert line("precision").state == "ok"
     found = line("precision", "trainer.precision=bf16-mixed")
-    assert found.found.startswith("bf16 is imitated, a convolution takes 0.50 times as long")
-    assert (found.state, found.cure) == ("advice", "trainer.precision=auto takes float32 here, which is quicker")
+    assert found.found.startswith("bf16 is emulated, a convolution takes 0.50 times as long")
+    assert (found.state, found.cure) == ("advice", "trainer.precision=auto uses float32 here, which is faster")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     assert line("precision", "trainer.precision=bf16-mixed").state == "ok"
 
@@ -121,7 +121,7 @@ def test_wandb_is_needed_only_where_metrics_go_to_it(monkeypatch: pytest.MonkeyP
 
 
 def test_a_misspelt_setting_is_refused_before_anything_is_looked_at() -> None:
-    with pytest.raises(SettingsError, match=r"store\.rot is no setting"):
+    with pytest.raises(SettingsError, match=r"store\.rot is not a setting"):
         check_machine("store.rot=x")
 
 
@@ -138,7 +138,7 @@ def test_without_torch_the_other_lines_still_come() -> None:
     rows = [text.split("  ") for text in done.stdout.splitlines()]
     assert [row[0] for row in rows[2:6]] == ["Python", "torch", "rich", "everything else"]
     assert "broken: can't be imported" in done.stdout
-    assert done.stdout.endswith("1 of 4 lines are broken; mend them first\n")
+    assert done.stdout.endswith("1 of 4 lines are broken; fix them first\n")
 
 
 def test_the_table_shows_the_cure() -> None:

@@ -71,7 +71,9 @@ def test_cues_that_the_tags_rule_out_are_left_out_and_told(tmp_path: Path) -> No
     assert torch.equal(found.read_labels("image 3", "cues"), picture("01.", ".01", "..."))
     assert torch.equal(found.read_labels("image 4", "cues"), GRID)
     (text,) = said(bench)
-    assert "classes that the tags rule out for 2 of 10 images, 'dog' in 'image 3' for one; they are left out" in text
+    assert (
+        "classes that the tags rule out for 2 of 10 images, for example 'dog' in 'image 3'; they are left out" in text
+    )
 
 
 def test_without_a_background_its_cues_are_left_out(tmp_path: Path) -> None:
@@ -84,7 +86,9 @@ def test_without_a_background_its_cues_are_left_out(tmp_path: Path) -> None:
 
 def test_cues_that_rarely_fit_the_tags_are_those_of_other_images(tmp_path: Path) -> None:
     data = dataset({image: [1] for image in list(PICTURES)[:6]})
-    with pytest.raises(DataError, match=r"for 6 of 10 images, 'dog' in 'image 0' .* 50% can't be right: set seeds.cue"):
+    with pytest.raises(
+        DataError, match=r"for 6 of 10 images, for example 'dog' in 'image 0'.* 50% can't be right: set seeds.cue"
+    ):
         finished(workbench(tmp_path, data), import_cues(data, settings(tmp_path)))
 
 

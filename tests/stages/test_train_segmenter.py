@@ -99,7 +99,7 @@ def test_the_ceiling_differs_from_the_segmenter_in_nothing_but_the_labels(tmp_pa
 
 def test_the_ceiling_asks_for_truth(tmp_path: Path) -> None:
     blank = DrawnDataset(PICTURES, truth=dict.fromkeys(PICTURES))
-    with pytest.raises(StageError, match=r"has no truth, and ceiling=true trains on it; run with ceiling=false"):
+    with pytest.raises(StageError, match=r"has no ground truth, and ceiling=true trains on it; run with ceiling=false"):
         finished(workbench(tmp_path, blank), train_on_truth(quick(blank)))
 
 

@@ -73,7 +73,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
     assert [state.state for state in states] == [FAILED, DONE, FAILED, DONE]
     assert "lost" in str(states[0].error)
     assert (states[0].trace is None) == isinstance(error, StageError)  # an error of our own says what to do
-    assert "run 1 of 4: weak · seed 0 failed: lost\nthe study goes on with the next" in capsys.readouterr().err
+    assert "run 1 of 4: weak · seed 0 failed: lost\nthe study continues with the next run" in capsys.readouterr().err
     assert reported[0] == [FAILED, TO_DO, TO_DO, TO_DO]
     assert reported[1] == [FAILED, DONE, TO_DO, TO_DO]
     ran(pretender)

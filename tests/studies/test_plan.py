@@ -77,7 +77,7 @@ def test_a_seed_may_decide_more_than_one_setting(tmp_path: Path) -> None:
     found = planned(write_study(tmp_path, FILE + "seeded: [seed, labels.seed]\n"), "seeds=[5]", "runs=weak")
     assert (found.runs[0].whole.seed, found.runs[0].whole.labels.seed) == (5, 5)
     told = refusal(tmp_path, FILE + "seeded: [seed, labels.seed]\n", "labels.seed=3")
-    assert told == "labels.seed is what the seeds of study 'which_crf' decide; choose them with seeds=[…]"
+    assert told == "labels.seed is set by the seeds of study 'which_crf'; choose them with seeds=[…]"
 
 
 def test_a_study_with_another_base_has_another_folder(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_choices_that_no_folder_can_be_called_by_have_folders_of_their_own(tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("runs: []", "is no study"),
-        ("[1, 2]", "is no study"),
-        ("study: [1", "is no YAML"),
+        ("runs: []", "is not a study"),
+        ("[1, 2]", "is not a study"),
+        ("study: [1", "is not YAML"),
         ("study: Q", "runs must not be empty"),
         ("study: Q\nruns: [{crf.iterations: 2}]", "runs must each have a name and settings"),
         ("study: Q\nruns: [weak]", "runs must each have a name and settings"),
@@ -126,7 +126,7 @@ def test_choices_that_no_folder_can_be_called_by_have_folders_of_their_own(tmp_p
         ("study: Q\nruns: [{name: a}]\nbases: {}", "did you mean base"),
         ("study: Q\nruns: [{name: a}]\nbase: [1]", "base must hold settings"),
         ("study: Q\nruns: [{name: a, seed: 3}]", "write seeds=[0,1]"),
-        ("study: Q\nruns: [{name: a}]\nbase: {run: mine}", "run is given to each run by its study"),
+        ("study: Q\nruns: [{name: a}]\nbase: {run: mine}", "run is set by the study for each run"),
         ("study: Q\nruns: [{name: a}]\nseeds: [zero]", "seeds must be whole numbers"),
         ("study: Q\nruns: [{name: a}]\nseeds: [1, 1]", "seeds must differ"),
         ("study: Q\nruns: [{name: a}]\nseeds: [-1]", "seed must lie in"),
@@ -135,7 +135,7 @@ def test_choices_that_no_folder_can_be_called_by_have_folders_of_their_own(tmp_p
         ("study: Q\nruns: [{name: a}]\nbudgets: [5, 5]", "budgets must differ"),
         ("study: Q\nruns: [{name: a}]\nbudgeted: [b]", "budgeted knows no 'b'"),
         ("study: Q\nruns: [{name: a}]\nseeded: [sede]", "did you mean seed"),
-        ("study: Q\nruns: [{name: a}, {name: b, crf.iteration: 2}]", "run 'b': crf.iteration is no setting"),
+        ("study: Q\nruns: [{name: a}, {name: b, crf.iteration: 2}]", "run 'b': crf.iteration is not a setting"),
         ("study: Q\nruns: [{name: a}, {name: b, crf.iterations: -2}]", "run 'b': crf.iterations must"),
         ("study: Q\nruns: [{name: a}, {name: b, crf.iterations: 10}]", "'a' and 'b' have the same settings"),
         ("study: Q\nruns: [{name: a}]\nbase: {crf.iteration: 2}", "did you mean crf.iterations"),
@@ -149,14 +149,14 @@ def test_a_malformed_study_is_refused_with_what_is_wrong(text: str, said: str, t
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("roundz=3", "roundz is no setting\ndid you mean rounds"),
+        ("roundz=3", "roundz is not a setting\ndid you mean rounds"),
         ("crf.iterations=3", "crf.iterations is what runs of study 'which_crf' differ in; choose them with runs=[…]"),
-        ("seed=3", "seed is given to each run by its study; write seeds=[0,1]"),
-        ("run=mine", "run is given to each run by its study; write store.root=PATH"),
+        ("seed=3", "seed is set by the study for each run; write seeds=[0,1]"),
+        ("run=mine", "run is set by the study for each run; write store.root=PATH"),
         ("runs=[stron]", "did you mean strong?"),
         ("seeds=[1", "seeds must be a list, seeds=[…], got '[1'"),
         ("seeds=[]", "seeds must not be empty"),
-        ("weak", "'weak' is no setting"),
+        ("weak", "'weak' is not a setting"),
     ],
 )
 def test_a_setting_that_a_study_can_not_take_is_refused(setting: str, said: str, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_one_setting_is_changed_and_its_rule_still_holds() -> None:
     assert changed == load([*TOY, "data=synthetic", "crf.iterations=4"])
     with pytest.raises(SettingsError, match=r"^crf\.iterations must"):
         with_setting(config, "crf.iterations", -1)
-    with pytest.raises(SettingsError, match=r"^crf\.iteration is no setting; did you mean iterations"):
+    with pytest.raises(SettingsError, match=r"^crf\.iteration is not a setting; did you mean iterations"):
         with_setting(config, "crf.iteration", 1)
 
 

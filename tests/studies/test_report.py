@@ -48,7 +48,7 @@ def test_the_table_of_one_seed_has_intervals_and_fits_a_terminal(tmp_path: Path,
     assert max(map(len, lines)) <= 100
     assert lines[-2:] == [
         "full supervision: mIoU 62.5 (60.0–64.0)",
-        "all of it lies in runs/studies/" + plan.folder.name,
+        "results are in runs/studies/" + plan.folder.name,
     ]
 
 

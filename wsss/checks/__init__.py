@@ -1,1 +1,1 @@
-"""Whether the data and the machine are fit for a run."""
+"""Checks whether the data and the machine are ready for a run."""

@@ -1,4 +1,4 @@
-"""Images that are there twice: in a split, in both, or in both and nearly the same."""
+"""Duplicate images: within a split, or exact and near duplicates across splits."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,22 +14,22 @@ ROWS, COLUMNS = 64, 128
 """Validation and training images that are compared at a time."""
 
 CROWD = 10
-"""Training images that a validation image may resemble at a glance before all of them count as of one kind."""
+"""If a validation image has more matching training signatures than this, they may just be of the same kind."""
 
 CERTAIN = 0.95
-"""Likeness at which an image is a copy in a crowd, too.
+"""Likeness at which an image counts as a copy even if it has many matches.
 
-A machine part with a scratch or dent, drawn 60 times in each of two sizes, has up to 0.942 with another one of its
-size, and at least 0.952 with itself written again as JPEG of quality 20 or resized by a quarter to two.
+A machine part with a scratch or dent, drawn 60 times in each of two sizes, has up to 0.942 with others of its size, and
+at least 0.952 with itself re-encoded as JPEG of quality 20 or rescaled by 0.25 to 2.
 """
 
 
 def find_copies(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
-    """Tell which images have the same pixels, and which validation images look like a training image.
+    """Find images with the same pixels, and validation images that look like a training image.
 
     Args:
-        dataset: The images; those that may look like another are read once more.
-        looks: What is known of each of them.
+        dataset: The images; candidates are read again.
+        looks: Results of reading each image.
     """
     alike: dict[bytes, list[Look]] = defaultdict(list)
     for look in looks:
@@ -43,18 +43,18 @@ def find_copies(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
                 yield Finding("duplicate image", text)
         if all(by_split.values()):
             one, other = by_split["train"][0], by_split["val"][0]
-            text = f"{one.place} of split train and {other.place} of split val have the same pixels; take one away"
+            text = f"{one.place} of split train and {other.place} of split val have the same pixels; remove one"
             yield Finding("image in two splits", text)
     for one, other, sure in _lookalikes(dataset, looks):
-        cure = "take one away" if sure else "take one away if they are one picture"
+        cure = "remove one" if sure else "remove one if they are the same picture"
         text = f"{one.place} of split train and {other.place} of split val look the same; {cure}"
         yield Finding("look-alike in two splits", text, fault=sure)
 
 
 def _lookalikes(dataset: Dataset, looks: Sequence[Look]) -> Iterator[tuple[Look, Look, bool]]:
-    """Find for each validation image the training image that it looks like most, and whether it is surely a copy."""
+    """Find the most similar training image of each validation image, and whether it is certainly a copy."""
     train = [look for look in looks if look.split == "train" and look.signature]
-    # pixels that are in both splits are told already
+    # exact duplicates across splits are reported already
     known = {look.digest for look in train}
     val = [look for look in looks if look.split == "val" and look.signature and look.digest not in known]
     if not train or not val:
@@ -75,7 +75,7 @@ def _lookalikes(dataset: Dataset, looks: Sequence[Look]) -> Iterator[tuple[Look,
 def _most_alike(
     ones: Tensor, others: Tensor, ones_sides: Tensor, others_sides: Tensor, candidates: Sequence[Tensor]
 ) -> Iterator[tuple[int, int, float]]:
-    """Find for each of the first outlines the most alike of its candidates and how alike, if it is alike enough."""
+    """Find the most similar candidate of each outline and its likeness, if it is similar enough."""
     for start in range(0, len(ones), ROWS):
         rows = slice(start, start + ROWS)
         near = candidates[rows]

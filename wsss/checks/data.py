@@ -1,6 +1,6 @@
-"""Whether a data set is fit for a run: what is in it, and everything that is wrong with it, told at once.
+"""Check of a data set: its contents, and all of its errors at once.
 
-Truth is read here to be counted and compared; nothing that trains sees what comes of it.
+Ground truth is read here for counting and comparison only; the results are never used in training.
 """
 
 import statistics
@@ -23,26 +23,26 @@ from wsss.errors import DataError, SettingsError, StoreError
 from wsss.types import BACKGROUND, IGNORE
 
 Named = Mapping[str, frozenset[int] | None]
-"""Labels of the classes that are named in each image to learn from; None where nothing is known."""
+"""Labels of the classes named in each training image; None where nothing is known."""
 
 
 def check_data(
     *overrides: str, config: Config | None = None, out: str | Path | None = None, **settings: object
 ) -> DataReport:
-    """Look at every image, mask and tag of a data set and gather what is wrong with them.
+    """Read every image, mask and tag of a data set and collect all errors.
 
     Args:
         overrides: Settings as on the command line, ``"data=voc"``, ``"data.root=VOC2012"``, ``"experiment=voc21"``.
         config: A configuration instead of overrides.
-        out: PNG of the contact sheet; ``check-<data set>.png`` in ``store.root`` if not given.
+        out: PNG of the contact sheet; by default ``check-<data set>.png`` in ``store.root``.
         settings: More settings by name, ``data="voc"``.
 
     Returns:
-        What was found; faults and remarks.
+        A report with all faults and remarks.
 
     Raises:
-        SettingsError: If a setting is none, breaks its rule, or configuration and overrides are both given.
-        DataError: If a folder that the settings name does not exist.
+        SettingsError: If a setting does not exist or is invalid, or configuration and overrides are both given.
+        DataError: If a folder in the settings does not exist.
     """
     if config is not None and (overrides or settings):
         raise SettingsError("config", "must be given alone, without other settings")
@@ -60,7 +60,7 @@ def check_data(
     findings += list(_findings_of_lists(dataset, looks, named, findings))
     findings += list(find_copies(dataset, looks))
     told = {finding.text for finding in findings}
-    # a mask that can't be read is told already
+    # unreadable masks are reported already
     findings += [finding for finding in mislabelled if finding.text not in told]
     path = Path(out) if out else Path(config.store.root) / f"check-{dataset.name}.png"
     sheet = _drawn(dataset, looks, path, findings, config.palette)
@@ -74,7 +74,7 @@ def check_data(
 
 
 def _drawn(dataset: Dataset, looks: Sequence[Look], path: Path, findings: list[Finding], palette: str) -> Path | None:
-    """Draw the contact sheet; where it can't be written, say so and keep all that was found."""
+    """Draw the contact sheet; if it cannot be written, add a remark and keep all findings."""
     try:
         return draw_sheet(dataset, looks, path, palette=palette)
     except StoreError as error:
@@ -84,7 +84,7 @@ def _drawn(dataset: Dataset, looks: Sequence[Look], path: Path, findings: list[F
 
 
 def _opened(config: Config, faults: list[DataError]) -> Dataset | None:
-    """Open the data set; None where its faults leave nothing to look at."""
+    """Open the data set; None if its errors leave nothing to check."""
     try:
         return open_dataset(config.data)
     except DataError as error:
@@ -95,7 +95,7 @@ def _opened(config: Config, faults: list[DataError]) -> Dataset | None:
 
 
 def _split_row(split: str, looks: Sequence[Look]) -> Row:
-    # by area, and where areas are equal by height
+    # by area, then by height
     sizes = sorted((look.size for look in looks if look.size), key=lambda size: (size[0] * size[1], size))
     return {
         "split": split,
@@ -133,7 +133,7 @@ def _class_rows(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Row]:
 def _findings_of_lists(
     dataset: Dataset, looks: Sequence[Look], named: Named, known: Sequence[Finding]
 ) -> Iterator[Finding]:
-    """What is to be said of splits and classes."""
+    """Yield findings about splits and classes."""
     empty = "empty list"
     if not dataset.ids("train") and not any(finding.kind == empty for finding in known):
         yield Finding(empty, f"data set '{dataset.name}' has no training image; name some in its list or table")
@@ -151,12 +151,12 @@ def _findings_of_lists(
     for image, labels in named.items():
         if labels is None:
             cure = "tag it, or take it off the list"
-            text = f"{dataset.place(image)} is to be learnt from and has no tags or other labels; {cure}"
+            text = f"{dataset.place(image)} is a training image without tags or other labels; {cure}"
             yield Finding("untagged image", text, fault=False)
 
 
 def _labels_seen(dataset: Dataset, settings: LabelSettings, looks: Sequence[Look]) -> tuple[Named, list[Finding]]:
-    """Which classes training sees named in each image, by tags or by what the settings ask for, and what is wrong."""
+    """Return the classes that training labels name in each image, under the label settings, and the errors found."""
     tagged = {
         look.id: look.tags
         for look in looks
@@ -175,7 +175,7 @@ def _labels_seen(dataset: Dataset, settings: LabelSettings, looks: Sequence[Look
             tags = seen.named(image)
         except DataError as error:
             wrong.append(finding_of(error, "labels"))
-            # its labels are there once they are mended
+            # its labels will exist once they are corrected
             named[image] = tagged.get(image) or frozenset()
         else:
             named[image] = None if tags is None else labels_of(tags)

@@ -1,4 +1,4 @@
-"""Whether the libraries below are there, of versions that are taken, and load."""
+"""Checks whether the required libraries are installed in supported versions and can be imported."""
 
 import importlib
 import platform
@@ -18,23 +18,23 @@ MODULES = {
     "scikit-image": "skimage",
     "torch-geometric": "torch_geometric",
 }
-"""What is imported of libraries whose modules have other names."""
+"""Import names of libraries whose modules have other names."""
 
 FIRST = ("torch", "torchvision", "pytorch-lightning", "torch-geometric", "pydensecrf2", "wandb")
-"""Libraries that are named first; the others follow in the order of their names."""
+"""Libraries that are listed first; the others follow in alphabetical order."""
 
 REINSTALL = "run `uv sync` in the project, or `pip install --force-reinstall {name}`"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing about the machine.
+    """One line of the machine report.
 
     Attributes:
-        name: What it is.
-        found: What was found.
-        cure: What to do about it; None where all is well.
-        required: Whether a run can't do without; otherwise the cure is only advice.
+        name: The checked item.
+        found: The result.
+        cure: How to fix it; None if all is well.
+        required: Whether a run needs it; otherwise the cure is only advice.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Line:
 
 
 def requirements() -> list[tuple[str, str]]:
-    """Names of the libraries that the package needs, and the versions that it takes of each.
+    """Names of the libraries that the package requires, and their supported versions.
 
     Returns:
-        Pairs such as ``torch`` and ``>=2.11``; only the names of the most important ones where the package is used
-        without being installed.
+        Pairs such as ``torch`` and ``>=2.11``; only the names of the most important ones if the package is used without
+        being installed.
     """
     try:
         listed = metadata.requires("wsss") or []
@@ -71,7 +71,7 @@ def requirements() -> list[tuple[str, str]]:
 
 
 def check_python() -> Line:
-    """Whether this Python is one of those that the package takes."""
+    """Check whether this Python version is supported."""
     try:
         rule = metadata.metadata("wsss")["Requires-Python"] or ""
     except metadata.PackageNotFoundError:
@@ -83,11 +83,11 @@ def check_python() -> Line:
 
 
 def check_library(name: str, rule: str, load_module: Callable[[str], object] = importlib.import_module) -> Line:
-    """Whether a library is there, of a version that is taken, and can be imported.
+    """Check whether a library is installed in a supported version and can be imported.
 
     Args:
-        name: What it is called where it is installed from.
-        rule: Versions that are taken, such as ``>=2.6.6,<3``; empty takes all.
+        name: Its name in the package index.
+        rule: Supported versions, such as ``>=2.6.6,<3``; empty allows all.
         load_module: Imports a module by its name.
     """
     try:
@@ -100,14 +100,14 @@ def check_library(name: str, rule: str, load_module: Callable[[str], object] = i
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             load_module(MODULES.get(name, name))
-    except Exception as error:  # noqa: BLE001 - whatever keeps a library from loading is what is to be told
+    except Exception as error:  # noqa: BLE001 - any error on import is to be reported
         said = " ".join(str(error).split()) or type(error).__name__
         return Line(name, version, f"can't be imported ({said}); {REINSTALL.format(name=name)}")
     return Line(name, version)
 
 
 def satisfies(version: str, rule: str) -> bool:
-    """Whether a version keeps a rule made of ``>=``, ``>``, ``<``, ``<=``, ``==`` and ``!=``, separated by commas.
+    """Whether a version satisfies a rule made of ``>=``, ``>``, ``<``, ``<=``, ``==`` and ``!=``, separated by commas.
 
     >>> satisfies("2.15.0+cu126", ">=2.11"), satisfies("3.0", "<3,>=2.6.6")
     (True, False)
@@ -124,6 +124,6 @@ def _keeps(have: tuple[int, ...], sign: str, need: tuple[int, ...]) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release of a version: what stands before letters and plus signs."""
+    """The release part of a version: the numbers before letters and plus signs."""
     release = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, release[0].split("."))) if release else ()

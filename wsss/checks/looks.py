@@ -1,4 +1,4 @@
-"""One look at each image of a data set: its size, its labels, how it could be told again, and what is wrong with it."""
+"""Examination of each image of a data set: its size, labels and signature, and its errors."""
 
 import os
 import time
@@ -19,10 +19,10 @@ from wsss.ranks import Pool
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
 
 PORTION = 32
-"""Images that a worker looks at before it reports."""
+"""Images per work item of a worker process."""
 
 WORTHWHILE = 10.0
-"""Seconds of work that are worth starting worker processes for, which takes some seconds itself."""
+"""Minimum amount of work in seconds for which worker processes are started, which takes some seconds itself."""
 
 Portion = TypeVar("Portion")
 Result = TypeVar("Result")
@@ -30,12 +30,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that somebody should know about a data set.
+    """One finding about a data set.
 
     Attributes:
-        kind: What it is in a few words, the same words for alike findings.
+        kind: Short category, the same for similar findings.
         text: One line that names the file, the rule and the cure.
-        fault: Whether it is wrong; otherwise it is a remark.
+        fault: Whether it is an error; otherwise it is a remark.
     """
 
     kind: str
@@ -45,18 +45,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at an image told.
+    """Result of examining one image.
 
     Attributes:
         split: Its split.
         id: Its name.
-        place: Where it lies, for messages.
-        size: Height and width as it is read; None if it can't be.
-        digest: Hash of its pixels; empty if it can't be read.
-        signature: The bytes of what it looks like, see ``find_lookalikes``; empty if it can't be read.
-        tags: Labels of the classes that its tags name; None when nobody said.
-        pixels: Pixels of each label in its truth, ``IGNORE`` included; None without a truth that can be read.
-        findings: What is to be said of it.
+        place: Its location, for messages.
+        size: Height and width as read; None if it is unreadable.
+        digest: Hash of its pixels; empty if it is unreadable.
+        signature: Its signature as bytes, see ``find_lookalikes``; empty if it is unreadable.
+        tags: Labels of its tags; None if unknown.
+        pixels: Pixels of each label in its ground truth, ``IGNORE`` included; None without readable ground truth.
+        findings: Findings about it.
     """
 
     split: str
@@ -71,7 +71,7 @@ class Look:
 
 
 def look_at_all(dataset: Dataset) -> list[Look]:
-    """Look at each image of each split, several at a time; what is wrong with one of them does not end it."""
+    """Examine each image of each split in parallel; errors in one of them do not stop the others."""
     portions = [
         (split, dataset.ids(split)[start : start + PORTION])
         for split in SPLITS
@@ -86,14 +86,14 @@ def look_at_all(dataset: Dataset) -> list[Look]:
 
 
 def read_outlines(dataset: Dataset, ids: Sequence[str]) -> Tensor:
-    """Read images once more for what tells them from look-alikes, several at a time.
+    """Read images again and compute their outlines, in parallel.
 
     Args:
         dataset: The images.
         ids: At least one name.
 
     Returns:
-        Outlines (N, 64, 64); zeros where an image can't be read any more.
+        Outlines (N, 64, 64); zeros if an image has become unreadable.
     """
     portions = [ids[start : start + PORTION] for start in range(0, len(ids), PORTION)]
     joined = bytearray()
@@ -107,7 +107,7 @@ def read_outlines(dataset: Dataset, ids: Sequence[str]) -> Tensor:
 def _outlines_of_portion(dataset: Dataset, ids: Sequence[str]) -> bytes:
     outlines = torch.zeros(len(ids), OUTLINE_SIDE, OUTLINE_SIDE, dtype=torch.uint8)
     with warnings.catch_warnings():
-        # told at the first look
+        # reported on the first reading
         warnings.simplefilter("ignore")
         for place, id in enumerate(ids):
             image = _image(dataset, id, [])
@@ -117,7 +117,7 @@ def _outlines_of_portion(dataset: Dataset, ids: Sequence[str]) -> bytes:
 
 
 def _in_workers(work: Callable[[Portion], Result], portions: Sequence[Portion]) -> Iterator[Result]:
-    """Do the first portion here, and the others in worker processes if there is enough left to do."""
+    """Process the first portion here, and the others in worker processes if enough work is left."""
     start = time.monotonic()
     yield from map(work, portions[:1])
     left = (time.monotonic() - start) * (len(portions) - 1)
@@ -134,7 +134,7 @@ def _look_at_portion(dataset: Dataset, portion: tuple[str, tuple[str, ...]]) -> 
 
 
 def look_at(dataset: Dataset, split: str, id: str) -> Look:
-    """Read an image and all that is known about it, whatever is wrong with any of it."""
+    """Read an image with its tags and mask, collecting all errors."""
     findings: list[Finding] = []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -143,7 +143,7 @@ def look_at(dataset: Dataset, split: str, id: str) -> Look:
         tags = _tags(dataset, id, findings)
     said = dict.fromkeys(" ".join(str(warning.message).split()) for warning in warned)
     findings += [
-        Finding("odd file", f"{dataset.place(id)} is read with a warning ({text}); save it anew", fault=False)
+        Finding("odd file", f"{dataset.place(id)} is read with a warning ({text}); save it again", fault=False)
         for text in said
     ]
     pixels = None if truth is None else _pixels_of_labels(truth)
@@ -158,7 +158,7 @@ def look_at(dataset: Dataset, split: str, id: str) -> Look:
         signature=b"" if image is None else signature(image).numpy().tobytes(),
         tags=tags,
         pixels=pixels,
-        # an image that can't be read fails once more where its mask is compared with it
+        # an unreadable image fails a second time when its mask is compared with it
         findings=tuple({finding.text: finding for finding in reversed(findings)}.values())[::-1],
     )
 
@@ -181,7 +181,7 @@ def _tags(dataset: Dataset, id: str, findings: list[Finding]) -> frozenset[int] 
 
 
 def labels_of(tags: Tags) -> frozenset[int]:
-    """Labels of the classes that tags name."""
+    """Labels of the classes in the tags."""
     return frozenset((tags.nonzero().flatten() + 1).tolist())
 
 
@@ -195,7 +195,7 @@ def _truth(dataset: Dataset, id: str, findings: list[Finding]) -> LabelMap | Non
 
 
 def finding_of(error: DataError, kind: str) -> Finding:
-    """What an error of the data says, as a finding of its own kind, or else of the given one."""
+    """Convert a data error to a finding of its own kind, or else of the given one."""
     return Finding(error.kind or kind, " ".join(str(error).split()))
 
 
@@ -212,6 +212,6 @@ def _disagreements(dataset: Dataset, id: str, tags: frozenset[int], pixels: dict
         name = f"'{dataset.classes[label - 1]}'"
         said = f"is tagged {name}, which its mask does not show"
         how = said if label in tags else f"shows {name} in its mask and is not tagged with it"
-        cure = "mend the tags or the mask, or keep both if the tags are meant to be noisy"
-        # a tag too many is a matter of what counts as visible; one that is missing rules the class out everywhere
+        cure = "fix the tags or the mask, or keep both if the tags are meant to be noisy"
+        # a superfluous tag may be a matter of what counts as visible; a missing one excludes the class everywhere
         yield Finding("tags against mask", f"{dataset.place(id)} {how}; {cure}", fault=label not in tags)

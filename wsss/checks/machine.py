@@ -1,4 +1,4 @@
-"""Whether this machine is fit for a run: libraries, processor, memory, accelerator, disk, tracking."""
+"""Check whether this machine is ready for a run: libraries, CPU, memory, accelerator, disk, tracking."""
 
 import contextlib
 import fcntl
@@ -23,41 +23,41 @@ if TYPE_CHECKING:
     from wsss.config import Config
 
 LITTLE_MEMORY = 2.0
-"""GB of free memory; with less the default run may not fit."""
+"""GB of free memory below which the default run may not fit."""
 
 LITTLE_DISK = 1.0
-"""GB of free disk that a run needs at least."""
+"""GB of free disk space that a run needs at least."""
 
 GB = 1e9
 
 
 @dataclass(frozen=True)
 class MachineReport:
-    """What was found of a machine.
+    """Results of checking a machine.
 
     Attributes:
-        lines: All things that were looked at.
+        lines: All checked items.
     """
 
     lines: tuple[Line, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing that a run needs is missing or broken."""
+        """Whether everything that a run needs is present and works."""
         return all(line.state != "broken" for line in self.lines)
 
     def table(self) -> str:
-        """Lay the lines out as text, each with its cure."""
+        """Format the lines as text, with cures."""
         rows = [
             [line.name, line.found, line.state if line.cure is None else f"{line.state}: {line.cure}"]
             for line in self.lines
         ]
         broken = sum(line.state == "broken" for line in self.lines)
-        ending = "a run can start here" if self.ok else f"{broken} of {len(rows)} lines are broken; mend them first"
+        ending = "a run can start here" if self.ok else f"{broken} of {len(rows)} lines are broken; fix them first"
         return f"{console.format_table('', ['what', 'found', 'state'], rows)}\n\n{ending}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON can hold it."""
+        """Return everything as JSON-compatible values."""
         return {"ok": self.ok, "lines": [{**asdict(line), "state": line.state} for line in self.lines]}
 
     def _repr_html_(self) -> str:
@@ -65,17 +65,17 @@ class MachineReport:
 
 
 def check_machine(*overrides: str, **settings: object) -> MachineReport:
-    """Look at all that a run needs of a machine; libraries first, because the rest is looked at with their help.
+    """Check everything that a run needs of a machine; libraries first, because the other checks use them.
 
     Args:
-        overrides: Settings as on the command line; those of the store, the trainer and tracking count.
+        overrides: Settings as on the command line; those of the store, the trainer and tracking are used.
         settings: More settings by name.
 
     Raises:
-        SettingsError: If a setting is none or breaks its rule.
+        SettingsError: If a setting does not exist or is invalid.
     """
     config = _config(overrides, settings)
-    # where metrics go to plain files alone, nothing needs wandb
+    # without wandb tracking, metrics go to plain files only
     needless = {"wandb"} if config is not None and config.tracking.mode == "none" else set()
     lines = [check_python()]
     listed = requirements()
@@ -84,26 +84,26 @@ def check_machine(*overrides: str, **settings: object) -> MachineReport:
             lines.append(replace(check_library(name, rule), required=name not in needless))
             advance()
     if config is None or any(line.state == "broken" for line in lines):
-        cure = "mend the libraries first, then check again"
+        cure = "fix the libraries first, then check again"
         return MachineReport((*lines, Line("everything else", "not looked at", cure, required=False)))
     lines += [_dense_crf(), _cores(), _memory(), _accelerator(config), _precision(config)]
     return MachineReport((*lines, *_store(Path(config.store.root)), _tracking(config)))
 
 
 def _config(overrides: Sequence[str], settings: Mapping[str, object]) -> "Config | None":
-    """Load the configuration; None where a library that reading it takes is missing or broken."""
+    """Load the configuration; None if a library needed for it is missing or broken."""
     try:
         from wsss.config import load, written
 
         return load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
     except WsssError:
         raise
-    except Exception:  # noqa: BLE001 - which library it is, is found out when each is loaded alone
+    except Exception:  # noqa: BLE001 - the broken library is identified later, when each is imported alone
         return None
 
 
 def _dense_crf() -> Line:
-    """Let the CRF mend one pixel of a picture of 4 × 4 with two labels."""
+    """Run the CRF on a 4 × 4 image with two labels, one pixel of which it must correct."""
     name = "dense CRF"
     try:
         import torch
@@ -116,11 +116,11 @@ def _dense_crf() -> Line:
         scores[:, 1, 0] = torch.tensor([0.45, 0.55])
         labels = dense_crf(image, scores, CrfSettings(reference_side=None), labels=[0, 1]).argmax(0)
         mended = bool((labels == right).all())
-    except Exception as error:  # noqa: BLE001 - whatever keeps the CRF from running is what is to be told
+    except Exception as error:  # noqa: BLE001 - any error of the CRF is to be reported
         return Line(name, f"fails ({' '.join(str(error).split())})", REINSTALL.format(name="pydensecrf2"))
     if not mended:
         return Line(name, "gives wrong labels", REINSTALL.format(name="pydensecrf2"))
-    return Line(name, "mends a picture of 4 × 4 with two labels")
+    return Line(name, "corrects a test image of 4 × 4 pixels with two labels")
 
 
 def _cores() -> Line:
@@ -139,7 +139,7 @@ def _memory() -> Line:
 
 
 def _memory_sizes() -> tuple[int, int]:
-    """Bytes of memory, and how many of them are free; a container's limit counts where there is one."""
+    """Total and free memory in bytes; limited by the container's limit if there is one."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = total
     with contextlib.suppress(OSError):
@@ -163,14 +163,14 @@ def _accelerator(config: "Config") -> Line:
     except SettingsError as error:
         return Line(name, "no CUDA", f"trainer.{error}")
     if device.type == "cpu":
-        return Line(name, "none, networks run on the processor")
+        return Line(name, "none, networks run on the CPU")
     there, wanted = torch.cuda.device_count(), config.trainer.devices
     found = "; ".join(_gpu(index) for index in range(there))
     try:
         torch.ones(8, device=device).sum().item()
     except RuntimeError as error:
         said = " ".join(str(error).split())
-        return Line(name, found, f"can't compute ({said}); mend the driver or set trainer.accelerator=cpu")
+        return Line(name, found, f"can't compute ({said}); fix the driver or set trainer.accelerator=cpu")
     return Line(name, found, f"trainer.devices must be at most {there}, got {wanted}" if wanted > there else None)
 
 
@@ -191,13 +191,13 @@ def _precision(config: "Config") -> Line:
     device = choose_device(accelerator)
     slow = resolve_precision("auto", accelerator) != "bf16-mixed"
     share = _seconds_of_convolution(torch.bfloat16, device) / _seconds_of_convolution(torch.float32, device)
-    found = f"bf16 is {'imitated' if slow else 'built in'}, a convolution takes {share:.2f} times as long as in float32"
-    cure = "trainer.precision=auto takes float32 here, which is quicker"
+    found = f"bf16 is {'emulated' if slow else 'native'}, a convolution takes {share:.2f} times as long as in float32"
+    cure = "trainer.precision=auto uses float32 here, which is faster"
     return Line("precision", found, cure if slow and trainer.precision == "bf16-mixed" else None, required=False)
 
 
 def _seconds_of_convolution(dtype: "torch.dtype", device: "torch.device") -> float:
-    """The shortest of some convolutions of the size that networks have here."""
+    """Minimum time of several convolutions of typical size."""
     import torch
     from torch.nn.functional import conv2d
 
@@ -215,7 +215,7 @@ def _seconds_of_convolution(dtype: "torch.dtype", device: "torch.device") -> flo
 
 
 def _store(root: Path) -> Iterator[Line]:
-    """Whether the store can be written and locked, and how much fits; nothing stays behind."""
+    """Check whether the store can be written and locked, and its free space; leaves no files behind."""
     place = next(folder for folder in (root.resolve(), *root.resolve().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=place) as file:
@@ -235,7 +235,7 @@ def _store(root: Path) -> Iterator[Line]:
 
 def _tracking(config: "Config") -> Line:
     mode = config.tracking.mode
-    said = {"offline": "files in the run folder, nothing is sent", "none": "metrics.jsonl alone"}
+    said = {"offline": "files in the run folder, nothing is sent", "none": "metrics.jsonl only"}
     if mode in said:
         return Line("tracking", f"{mode}: {said[mode]}")
     cure = "no key was found; log in with `wandb login`, or set tracking.mode=offline"
@@ -243,7 +243,7 @@ def _tracking(config: "Config") -> Line:
 
 
 def _has_key() -> bool:
-    """Whether wandb would find a key of the user's where `wandb login` leaves it."""
+    """Whether wandb would find the user's key where `wandb login` stores it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").partition("://")[2].rstrip("/")

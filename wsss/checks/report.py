@@ -1,4 +1,4 @@
-"""What a check of a data set has found, as text, as JSON and as a notebook shows it."""
+"""Results of checking a data set, as text, as JSON and for notebooks."""
 
 import base64
 import html
@@ -12,22 +12,22 @@ from wsss import console
 from wsss.checks.looks import Finding
 
 LISTED = 10
-"""Findings of a kind that the report lists; the others are counted."""
+"""Findings per kind that the report lists; the others are counted."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataReport:
-    """What a check has found; a notebook shows it with its contact sheet.
+    """Results of checking a data set; notebooks display them with the contact sheet.
 
     Attributes:
-        name: What the data set is called.
-        splits: A row for each split: images, how many are tagged, empty, untagged, have truth; sizes, height first.
-        classes: A row for each label: in each split how many images are tagged with it, show it, and in how many
+        name: Name of the data set.
+        splits: A row per split: numbers of images, tagged, empty, untagged, with ground truth; sizes, height first.
+        classes: A row per label: in each split the number of images tagged with it, of images that show it, and of its
             pixels.
-        findings: Everything that somebody should know; all of it, however much there is.
-        sheet: The contact sheet; None where no image could be read, or the file could not be written.
+        findings: All findings.
+        sheet: The contact sheet; None if no image was readable, or the file could not be written.
     """
 
     name: str
@@ -38,16 +38,16 @@ class DataReport:
 
     @property
     def faults(self) -> list[Finding]:
-        """The findings that are wrong."""
+        """The findings that are errors."""
         return [finding for finding in self.findings if finding.fault]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong; there may be remarks."""
+        """Whether there are no errors; there may be remarks."""
         return not self.faults
 
     def table(self) -> str:
-        """Lay everything out as text, of each kind of finding only the first ones."""
+        """Format everything as text, with only the first findings of each kind."""
         return "\n\n".join(part for part in self._parts() if part)
 
     def _parts(self) -> Iterator[str]:
@@ -74,7 +74,7 @@ class DataReport:
             yield f"contact sheet: {self.sheet}"
 
     def to_dict(self) -> Row:
-        """Give everything as JSON can hold it."""
+        """Return everything as JSON-compatible values."""
         return {**asdict(self), "sheet": self.sheet and str(self.sheet), "ok": self.ok}
 
     def _repr_html_(self) -> str:
@@ -84,7 +84,7 @@ class DataReport:
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """A line for each finding, faults first, alike ones together; of many alike ones the first and a count."""
+    """Yield a line per finding, faults first, grouped by kind; of many similar ones only the first and a count."""
     kinds: dict[tuple[bool, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         kinds[not finding.fault, finding.kind].append(finding)

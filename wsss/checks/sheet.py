@@ -1,4 +1,4 @@
-"""The contact sheet of a data set: some images of each class, with their truth and their tags."""
+"""Contact sheet of a data set: some images of each class, with their ground truth and tags."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +10,23 @@ from wsss.gallery import spread
 from wsss.plotting import Tile, draw_tiles, tile
 
 IMAGES = 48
-"""Images on the sheet, or one of each class where there are more classes."""
+"""Number of images on the sheet, or one per class if there are more classes."""
 
 EXTRAS = 2
-"""Images on the sheet that are known to be empty, and so many that nobody has tagged."""
+"""Number of images on the sheet that are known to be empty, and of untagged ones."""
 
 
 def draw_sheet(dataset: Dataset, looks: Sequence[Look], path: Path, *, palette: str = "voc") -> Path | None:
-    """Draw some images of each class, some that are known to be empty, and some that nobody has tagged.
+    """Draw some images of each class, some that are known to be empty, and some that are untagged.
 
     Args:
         dataset: The images.
-        looks: What is known of each of them.
+        looks: Results of examining each image.
         path: PNG to write.
         palette: Name of a palette in ``PALETTES``.
 
     Returns:
-        The file; None where no image can be read.
+        The file; None if no image is readable.
     """
     chosen = choose_for_sheet(looks, len(dataset.classes))
     if not chosen:
@@ -41,14 +41,14 @@ def draw_sheet(dataset: Dataset, looks: Sequence[Look], path: Path, *, palette: 
 
 
 def choose_for_sheet(looks: Sequence[Look], classes: int) -> list[Look]:
-    """Choose images that show each class, evenly spread over those that are tagged with it, or else show it.
+    """Choose images of each class, evenly spread over those that are tagged with it, or, if untagged, show it.
 
     Args:
         looks: All images.
         classes: Number C of foreground classes.
 
     Returns:
-        Images in the order of the classes, no image twice; those that can't be read are left out.
+        Images in the order of the classes, without duplicates; unreadable ones are left out.
     """
     readable = [look for look in looks if look.size]
     count = max(1, IMAGES // classes)

@@ -1,7 +1,7 @@
-"""Pictures for people: overlays, strips of every step, curves, confusion matrices.
+"""Figures: overlays, strips of all steps, curves, confusion matrices.
 
-The only package that imports matplotlib. It draws with the Agg canvas directly and never through pyplot, so the backend
-that a notebook or a script has chosen stays as it is. The same input gives the same bytes.
+The only package that imports matplotlib. It draws on the Agg canvas directly and never through pyplot, so that the
+backend of a notebook or script is not changed. The same input gives the same bytes.
 """
 
 from wsss.plotting.charts import LINES, Curve, draw_confusion, draw_curves, draw_tradeoff

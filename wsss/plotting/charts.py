@@ -1,4 +1,4 @@
-"""Charts of numbers: curves of trainings, what is reached over what is spent, confusion matrices."""
+"""Charts: training curves, score over cost, confusion matrices."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COUNTERS = ("epoch", "step")
-"""What rows of metrics count along."""
+"""Metrics that are only counters."""
 
 TITLES = {"held_out_map": "held-out mAP"}
-"""Names of metrics that are more than words."""
+"""Titles of metrics that differ from their names."""
 
 WIDE = 10.0
-"""From this ratio of the largest to the smallest place on, they are drawn on a logarithmic axis."""
+"""Ratio of the largest to the smallest x value above which the axis is logarithmic."""
 
 LINES = (
     COLOUR_BLIND[4],
@@ -33,19 +33,19 @@ LINES = (
     COLOUR_BLIND[1],
     "#000000",
 )
-"""Colours of lines on white: those of Okabe and Ito, but the yellow."""
+"""Line colours on white: those of Okabe and Ito except for yellow."""
 
 MARKERS = "osD^vPX*<>"
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "epoch") -> None:
-    """Draw how metrics went, one plot a metric and one line a stage; what counts steps is no metric.
+    """Draw training curves, one plot per metric and one line per stage; counters are left out.
 
     Args:
-        rows: Rows of ``metrics.jsonl``; those without ``along`` are left out. Where an epoch stands twice, because a
-            killed run went on, the later row counts.
+        rows: Rows of ``metrics.jsonl``; those without ``along`` are left out. If an epoch occurs twice, because a run
+            was resumed, the later row counts.
         path: PNG to write.
-        along: Name of the number to draw along.
+        along: Name of the x axis.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -78,11 +78,11 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, along: str = "
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured along something, each with its interval.
+    """Measurements along an axis, each with its interval.
 
     Attributes:
-        name: What the legend says.
-        points: Place, value, low and high end of the interval, for each measurement.
+        name: Name in the legend.
+        points: x, y, lower and upper end of the interval, for each measurement.
     """
 
     name: str
@@ -92,15 +92,15 @@ class Curve:
 def draw_tradeoff(
     curves: Sequence[Curve], path: Path, *, along: str, value: str, level: Curve | None = None, title: str = ""
 ) -> None:
-    """Draw what is reached over what is spent, one line a curve, with intervals.
+    """Draw scores over costs, one line per curve, with intervals.
 
     Args:
-        curves: At least one measurement in all; places are positive.
+        curves: At least one measurement in total; x values are positive.
         path: PNG to write.
-        along: Name of what is spent.
-        value: Name of what is reached.
-        level: One measurement to draw as a line across the whole figure, its interval as a band.
-        title: What stands above the figure.
+        along: Label of the x axis.
+        value: Label of the y axis.
+        level: A measurement drawn as a horizontal line across the figure, its interval as a band.
+        title: Title of the figure.
     """
     figure = new_figure(7.2, 4.2, layout="constrained")
     place = figure.subplots()
@@ -136,7 +136,7 @@ def draw_tradeoff(
 
 
 def _logarithmic(place: "Axes") -> None:
-    """Let the horizontal axis grow by factors, with plain numbers at it."""
+    """Make the x axis logarithmic, with plain numbers as tick labels."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     place.set_xscale("log")
@@ -146,12 +146,12 @@ def _logarithmic(place: "Axes") -> None:
 
 
 def draw_confusion(confusion: Tensor, path: Path, names: Sequence[str]) -> None:
-    """Draw a confusion matrix, each true class as shares of its pixels.
+    """Draw a confusion matrix, with each true class in percent of its pixels.
 
     Args:
         confusion: (K, K + 1) pixel counts, truth in rows, prediction in columns, the last one for no prediction.
         path: PNG to write.
-        names: Names of the K labels; rows without a pixel are left out.
+        names: Names of the K labels; rows without pixels are left out.
     """
     counts = confusion.double()
     seen = counts.sum(1) > 0

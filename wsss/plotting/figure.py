@@ -1,4 +1,4 @@
-"""What all figures share: their size and resolution, the legend of labels, and how they are written."""
+"""Common parts of all figures: size and resolution, the legend of labels, and writing."""
 
 import io
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ CELL = 1.6
 
 
 def new_figure(width: float, height: float, layout: Any = None) -> "Figure":  # noqa: ANN401 - a name that matplotlib knows
-    """Begin a figure; its sides are in inches."""
+    """Create a figure; its sides are in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout=layout)
@@ -33,7 +33,7 @@ def legend_entries(shown: Sequence[frozenset[int]], classes: Sequence[str]) -> l
 
 
 def draw_legend(figure: "Figure", entries: Sequence[tuple[int, str]], *, columns: int, palette: str) -> None:
-    """Show the colours of the labels and their names at the foot of a figure."""
+    """Draw the legend of label colours at the bottom of a figure."""
     from matplotlib.patches import Patch
 
     if not entries:
@@ -44,7 +44,7 @@ def draw_legend(figure: "Figure", entries: Sequence[tuple[int, str]], *, columns
 
 
 def write_figure(figure: "Figure", path: Path) -> None:
-    """Write a PNG that says neither when nor with what it was made; a ``$`` in a text is one, and begins no formula."""
+    """Write a PNG without date or software metadata; ``$`` in texts is literal, not a formula."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):

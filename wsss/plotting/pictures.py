@@ -1,4 +1,4 @@
-"""Pictures of images, of labels over them, of activations and of what a person marked."""
+"""Pictures of images, label overlays, activations and annotations."""
 
 import io
 from collections.abc import Callable
@@ -23,13 +23,13 @@ Palette = NDArray[np.uint8]
 """The colour of each label, (256, 3)."""
 
 MARKED_SIDE = 480
-"""Images are enlarged to about this side, in pixels, before labels are marked on them, so that marks stay fine."""
+"""Images are enlarged to about this side, in pixels, before annotations are drawn, so that marks stay fine."""
 
 DARKENED = 0.35
-"""How much darker an image is where labels are marked on it."""
+"""How much an image is darkened below annotations."""
 
 COLOUR_BLIND = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-"""Colours that people with any kind of colour vision tell apart (Okabe and Ito, 2002)."""
+"""Colours that can be told apart with any kind of colour vision (Okabe and Ito, 2002)."""
 
 
 def colour_blind_palette() -> Palette:
@@ -51,17 +51,17 @@ PALETTES: dict[str, Callable[[], Palette]] = {"voc": voc_palette, "colour_blind"
 
 
 def picture(image: Image) -> Picture:
-    """Turn a (3, H, W) image into a picture."""
+    """Convert a (3, H, W) image to a picture."""
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
 
 def overlay(image: Image, labels: LabelMap, opacity: float = 0.6, *, palette: str = "voc") -> Picture:
-    """Lay the colours of the labels over an image.
+    """Blend the colours of the labels over an image.
 
     Args:
         image: RGB bytes (3, H, W).
         labels: (H, W); ``IGNORE`` is white.
-        opacity: 0 shows the image, 1 the colours alone.
+        opacity: 0 shows the image, 1 only the colours.
         palette: Name of a palette in ``PALETTES``.
 
     Returns:
@@ -72,19 +72,19 @@ def overlay(image: Image, labels: LabelMap, opacity: float = 0.6, *, palette: st
 
 
 def write_overlay(path: Path, image: Image, labels: LabelMap, *, palette: str = "voc") -> None:
-    """Write the colours of the labels over an image as a PNG of the image's size; see ``overlay``."""
+    """Write a label overlay as a PNG of the image's size; see ``overlay``."""
     buffer = io.BytesIO()
     PillowImage.fromarray(overlay(image, labels, palette=palette)).save(buffer, format="PNG", compress_level=4)
     write_atomically(path, buffer.getvalue())
 
 
 def heat(image: Image, cam: Tensor, opacity: float = 0.6) -> Picture:
-    """Lay activations over an image.
+    """Blend a heat map of activations over an image.
 
     Args:
         image: RGB bytes (3, H, W).
-        cam: Activations in [0, 1], (h, w), or (C, h, w) of which the greatest counts; resized to the image.
-        opacity: 0 shows the image, 1 the colours alone.
+        cam: Activations in [0, 1], (h, w), or (C, h, w) of which the maximum is shown; resized to the image.
+        opacity: 0 shows the image, 1 only the colours.
 
     Returns:
         (H, W, 3) bytes.
@@ -101,20 +101,20 @@ def heat(image: Image, cam: Tensor, opacity: float = 0.6) -> Picture:
 def annotated(
     image: Image, annotation: Annotation, opacity: float = 0.6, *, palette: str = "voc", side: int = MARKED_SIDE
 ) -> Picture:
-    """Mark the labels that a person gave on a slightly darkened image, in the colours of their classes.
+    """Draw annotations on a slightly darkened image, in the colours of their classes.
 
-    A full mask lies over the image, boxes are frames, scribbles are strokes as wide as their pen or a little wider, and
-    points are dots; each has a white rim. Tags have no place in an image, see ``strip_of_maps``.
+    A full mask is an overlay, boxes are frames, scribbles are strokes at least as wide as their pen, and points are
+    dots; each has a white rim. Tags have no position, see ``strip_of_maps``.
 
     Args:
         image: RGB bytes (3, H, W).
-        annotation: What was given.
-        opacity: Of a full mask.
+        annotation: The annotation.
+        opacity: Opacity of a full mask.
         palette: Name of a palette in ``PALETTES``.
-        side: Smaller images are enlarged by the whole number that brings their longer side nearest to it.
+        side: Smaller images are enlarged by the integer factor that brings their longer side closest to it.
 
     Returns:
-        (h, w, 3) bytes, the image's size times that number.
+        (h, w, 3) bytes, the image's size times that factor.
     """
     if annotation.masks is None:
         below = _mixed(picture(image), np.zeros((1, 1, 3), np.uint8), np.float32(DARKENED))
@@ -129,10 +129,10 @@ def annotated(
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws labels on an enlarged image.
+    """Draws annotations on an enlarged image.
 
     Attributes:
-        draw: What is drawn on.
+        draw: The drawing context.
         colours: The colour of each label.
         zoom: Pixels of the canvas along each pixel of the image.
         rim: Width of the white rim, in pixels of the canvas.
@@ -155,7 +155,7 @@ class _Pen:
         return tuple(self.colours[label].tolist())
 
     def place(self, row: int, column: int) -> tuple[float, float]:
-        """The middle of a pixel, as x and y."""
+        """The centre of a pixel, as x and y."""
         return (column + 0.5) * self.zoom - 0.5, (row + 0.5) * self.zoom - 0.5
 
     def dot(self, label: int, place: tuple[float, float], radius: float) -> None:

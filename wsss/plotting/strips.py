@@ -1,4 +1,4 @@
-"""Strips: an image on its way through the steps, one a row."""
+"""Strips: one image per row, one step per column."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LABELS_TITLE = "given labels"
-"""Title of the column that shows what training saw."""
+"""Title of the column with the training labels."""
 
 NOTE = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1}
-"""What notes are written on."""
+"""Background of notes."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One image on its way through the steps: a row of a figure.
+    """A row of a figure: one image at all steps.
 
     Attributes:
         title: Name of the row.
         columns: A title and a picture for each step; None where there is none.
         labels: Labels that the row shows, for the legend.
-        notes: The title of a column, and what is written into the foot of its picture.
+        notes: The title of a column, and the text at the bottom of its picture.
     """
 
     title: str
@@ -42,10 +42,10 @@ class Strip:
 
 
 def strip(columns: Sequence[tuple[str, Picture | None]], title: str = "", labels: Iterable[LabelMap] = ()) -> Strip:
-    """Make a row from pictures.
+    """Create a row from pictures.
 
     Args:
-        columns: A title and a picture for each step; None leaves the place empty.
+        columns: A title and a picture for each step; None leaves the cell empty.
         title: Name of the row.
         labels: Label maps that the pictures show.
     """
@@ -61,14 +61,14 @@ def strip_of_maps(
     palette: str = "voc",
     opacity: float = 0.6,
 ) -> Strip:
-    """Make a row from an image and what was found in it.
+    """Create a row from an image and its maps.
 
     Args:
         image: RGB bytes (3, H, W); the first column.
         maps: A title and a map for each step: floats are activations (see ``heat``), integers labels (see ``overlay``).
         title: Name of the row.
         palette: Name of a palette in ``PALETTES``.
-        opacity: Of the colours over the image.
+        opacity: Opacity of the colours over the image.
     """
     columns: list[tuple[str, Picture | None]] = [("image", picture(image))]
     for name, found in maps:
@@ -85,12 +85,12 @@ def strip_of_maps(
 def with_annotation(
     row: Strip, image: Image, annotation: Annotation, classes: Sequence[str], *, palette: str = "voc"
 ) -> Strip:
-    """Show the labels that a person gave in the second column of a row, with the tags written into its picture.
+    """Insert the annotation as the second column of a row, with the tags written into its picture.
 
     Args:
         row: The row.
         image: RGB bytes (3, H, W).
-        annotation: What was given; tags alone have no place in an image, and the row stays as it is.
+        annotation: The annotation; with tags only, the row is unchanged.
         classes: Names of the C foreground classes.
         palette: Name of a palette in ``PALETTES``.
     """
@@ -114,9 +114,9 @@ def with_column(
 
     Args:
         row: The row.
-        title: What stands above the column.
+        title: Title of the column.
         image: RGB bytes (3, H, W).
-        labels: Labels of all pixels, or what a person marked in the image; None leaves the place empty.
+        labels: Labels of all pixels, or an annotation; None leaves the cell empty.
         palette: Name of a palette in ``PALETTES``.
     """
     shown: Picture | None = None
@@ -129,19 +129,19 @@ def with_column(
 
 
 def _marks(annotation: Annotation) -> frozenset[int]:
-    """Labels that have a place in the image."""
+    """Labels that have a position in the image."""
     return frozenset().union(*(label.labels() for label in annotation.given() if label.kind != "tags"))
 
 
 def draw_strips(strips: Sequence[Strip], path: Path, *, classes: Sequence[str] = (), palette: str = "voc") -> None:
-    """Draw several images on their way through the steps, one a row.
+    """Draw several images at all steps, one per row.
 
-    The columns are those of all rows, each title once, in the order in which they are met.
+    The columns are those of all rows, each title once, in order of first occurrence.
 
     Args:
         strips: The rows.
         path: PNG to write.
-        classes: Names of the C foreground classes; the legend names those that are shown. Without names, no legend.
+        classes: Names of the C foreground classes; the legend shows those that occur. Without names, no legend.
         palette: Name of the palette that the pictures use.
     """
     titles = list(dict.fromkeys(name for row in strips for name, _ in row.columns))
@@ -176,7 +176,7 @@ def draw_strips(strips: Sequence[Strip], path: Path, *, classes: Sequence[str] =
 
 
 def _aspect(shown: Picture) -> float:
-    """Height over width, kept within what a figure can show."""
+    """Height over width, clipped to what a figure can show."""
     return min(max(shown.shape[0] / shown.shape[1], 0.25), 4)
 
 

@@ -19,8 +19,8 @@ class Tile:
     """One image of a contact sheet.
 
     Attributes:
-        picture: What is shown.
-        caption: What is written below.
+        picture: The picture.
+        caption: Text below the picture.
         labels: Labels that the picture shows, for the legend.
     """
 
@@ -30,14 +30,14 @@ class Tile:
 
 
 def tile(image: Image, truth: LabelMap | None, caption: str, *, palette: str = "voc", opacity: float = 0.5) -> Tile:
-    """Make a small picture for a contact sheet, so that many of them fit into memory.
+    """Create a small picture for a contact sheet, so that many of them fit into memory.
 
     Args:
         image: RGB bytes (3, H, W).
-        truth: Labels (H, W) to lay over it; None shows the image alone.
-        caption: What is written below.
+        truth: Labels (H, W) drawn over it; None shows only the image.
+        caption: Text below the picture.
         palette: Name of a palette in ``PALETTES``.
-        opacity: Of the colours over the image.
+        opacity: Opacity of the colours over the image.
     """
     shown = picture(image) if truth is None else overlay(image, truth, opacity, palette=palette)
     small = PillowImage.fromarray(shown)
@@ -50,12 +50,12 @@ def tile(image: Image, truth: LabelMap | None, caption: str, *, palette: str = "
 def draw_tiles(
     tiles: Sequence[Tile], path: Path, *, classes: Sequence[str] = (), columns: int = 8, palette: str = "voc"
 ) -> None:
-    """Draw a contact sheet: images in a grid, with what is to be said of each below it.
+    """Draw a contact sheet: images in a grid, with captions.
 
     Args:
         tiles: The images, row by row.
         path: PNG to write.
-        classes: Names of the C foreground classes; the legend names those that are shown. Without names, no legend.
+        classes: Names of the C foreground classes; the legend shows those that occur. Without names, no legend.
         columns: Images in a row.
         palette: Name of the palette that the pictures use.
     """

@@ -1,1 +1,1 @@
-"""Stages: one verb a file; each reads from the store and writes to the store."""
+"""Stages: one verb per module; each reads from the store and writes to the store."""

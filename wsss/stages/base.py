@@ -1,4 +1,4 @@
-"""What a stage is, what it works with, and how it is carried out once."""
+"""Definition of stages, their environment, and their execution."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,34 +20,34 @@ from wsss.tasks.devices import autocast, choose_device
 from wsss.tasks.settings import TrainerSettings
 
 SHORT = 16
-"""Digits of a key: enough for every stage that a disk can hold."""
+"""Digits of a key: enough for every stage that fits on a disk."""
 
 
 class Watcher(Protocol):
-    """Who is told how a stage goes: the terminal, the tracker, the metrics file."""
+    """Receives the progress of stages: the terminal, the tracker, the metrics file."""
 
     def progress(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Show that work of a known length goes on; the function given back counts what is done."""
+        """Show the progress of work of known length; the returned function adds to the completed amount."""
 
     def metrics(self, row: Mapping[str, Any]) -> None:
-        """Keep one row of measurements."""
+        """Record one row of measurements."""
 
     def say(self, text: str) -> None:
-        """Tell the user one thing."""
+        """Show a message to the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """What stages work with, whatever the stage.
+    """Environment of all stages.
 
     Attributes:
-        store: Where artefacts lie.
+        store: The store of artefacts.
         dataset: The images.
         pool: Worker processes.
         trainer: Devices and precision.
         precision: The resolved precision.
-        seed: Where all randomness comes from.
-        watcher: Who is told how it goes.
+        seed: Seed of all randomness.
+        watcher: Receives the progress.
     """
 
     store: Store
@@ -60,31 +60,31 @@ class Workbench:
 
     @property
     def device(self) -> torch.device:
-        """Where networks run."""
+        """Device of the networks."""
         return choose_device(self.trainer.accelerator)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Arithmetic of networks that only look."""
+        """Precision context for inference."""
         return autocast(self.precision, self.device)
 
     def read(self, stage: "Stage") -> Artefact:
-        """Open what an earlier stage wrote."""
+        """Open the artefact of an earlier stage."""
         return self.store.artefact(stage.name, stage.key)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One step of the method: what it depends on, and its work.
+    """One step of the method: its dependencies and its work.
 
     Attributes:
-        name: What the step is called, in the store and in tables.
-        version: Raised whenever the same inputs give another result.
+        name: Name in the store and in tables.
+        version: Incremented whenever the same inputs give another result.
         work: Reads from the store and writes to the artefact.
-        settings: What of the configuration changes the result.
-        reads: The stages it builds upon, by the part they play.
-        data: Fingerprints of the data it reads.
-        round: Round of self-training; it is no part of the key.
-        label: Name shown to users, where it differs from the store's.
+        settings: The settings that the result depends on.
+        reads: The stages that it reads, by their role.
+        data: Fingerprints of the data that it reads.
+        round: Round of self-training; not part of the key.
+        label: Name shown to users, if it differs from the store's.
     """
 
     name: str
@@ -114,12 +114,12 @@ class Stage:
 
 
 def science(settings: Any, *without: str) -> dict[str, Any]:  # noqa: ANN401 - any settings dataclass
-    """The settings as plain values, less those that can't change a result."""
+    """The settings as plain values, without those that cannot change a result."""
     return {name: value for name, value in asdict(settings).items() if name not in without}
 
 
 def repeats(dataset: Dataset) -> dict[str, int]:
-    """What the key of a training is told of images that come more than once an epoch: nothing where none does."""
+    """The part of a training's key about repeated images: empty unless images repeat within an epoch."""
     images = len(dataset.ids("train"))
     samples = dataset.samples(images)
     return {} if samples == images else {"samples": samples}
@@ -127,12 +127,12 @@ def repeats(dataset: Dataset) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage went.
+    """Result of executing a stage.
 
     Attributes:
         stage: The stage.
-        cached: Whether nothing was left to do.
-        seconds: What it took now.
+        cached: Whether its result was already complete.
+        seconds: Time taken now.
     """
 
     stage: Stage
@@ -141,15 +141,15 @@ class Outcome:
 
 
 def is_done(store: Store, stage: Stage) -> bool:
-    """Whether the store has all of the stage's result."""
+    """Whether the store contains the stage's complete result."""
     return store.artefact(stage.name, stage.key).complete
 
 
 def carry_out(stage: Stage, bench: Workbench) -> Outcome:
-    """Do the work of a stage unless the store has its result; the processes of the run decide it together.
+    """Execute a stage unless the store has its result; all processes of the run decide together.
 
     Raises:
-        StageError: If the work fails for a reason that lies in the machine.
+        StageError: If the work fails because of the machine.
     """
     begun = time.perf_counter()
     if not ranks.world().leads:
@@ -173,8 +173,8 @@ def carry_out(stage: Stage, bench: Workbench) -> Outcome:
 def _follow(stage: Stage, bench: Workbench, begun: float) -> Outcome:
     if ranks.broadcast(stage.key) != stage.key:
         raise StageError(
-            f"{stage.title} has another key in this process than in the first one, for data or settings differ; give "
-            f"all processes the same, and run again"
+            f"{stage.title} has another key in this process than in the first one: data or settings differ; give all "
+            f"processes the same, and run again"
         )
     done = ranks.broadcast(False)
     if not done:
@@ -196,12 +196,12 @@ def _work(stage: Stage, bench: Workbench, artefact: Artefact) -> None:
 
 @dataclass(frozen=True)
 class Portion:
-    """A unit of work: the images that are done together.
+    """A unit of work: images that are processed together.
 
     Attributes:
         name: Name of the unit, unique in its stage.
         ids: Its images.
-        size: Height and width at which networks see them; (0, 0) where no network looks.
+        size: Common height and width of the network input; (0, 0) if no network is used.
     """
 
     name: str
@@ -210,18 +210,18 @@ class Portion:
 
 
 def portions(ids: Sequence[str], size: int = 8) -> list[Portion]:
-    """Cut a list of images into units of the same number, whatever the number of processes."""
+    """Split a list of images into units of equal number, independent of the number of processes."""
     return [Portion(f"{start:07d}", tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
 
 
 def batches(dataset: Dataset, ids: Sequence[str], size: int) -> list[Portion]:
-    """Cut a list of images into units of like size, which a network sees together."""
+    """Split a list of images into units of similar size, each processed by a network as one batch."""
     units = plan_units(ids, [dataset.size(image) for image in ids], size)
     return [Portion(f"{unit.index:07d}", unit.ids, unit.size) for unit in units]
 
 
 def share_out(out: Artefact, planned: Sequence[Portion]) -> list[Portion]:
-    """The units that are left for this process to do."""
+    """Return this process's units that are not done yet."""
     here = ranks.world()
     return [portion for portion in planned[here.rank :: here.size] if not out.unit_done(portion.name)]
 
@@ -235,14 +235,14 @@ def for_each(
     description: str,
     pooled: bool = False,
 ) -> None:
-    """Do each unit once, spread over processes and, if asked for, over the workers of the pool.
+    """Process each unit once, distributed over processes and optionally over the workers of the pool.
 
     Args:
-        bench: What stages work with.
-        out: The artefact written.
+        bench: Environment of the stage.
+        out: The artefact to write.
         planned: All units of the stage.
-        work: Does one unit and writes its files; picklable if ``pooled``.
-        description: What the progress bar says.
+        work: Processes one unit and writes its files; picklable if ``pooled``.
+        description: Text of the progress bar.
         pooled: Whether to use the pool.
     """
     left = share_out(out, planned)

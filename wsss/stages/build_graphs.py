@@ -1,4 +1,4 @@
-"""The region graph of every training image: superpixels as nodes, described by the classifier's features."""
+"""The region graph of every training image: superpixels as nodes, with the classifier's features."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wsss.tasks.settings import GraphSettings
 
 BATCH = 8
-"""Most images of like size whose features are computed together."""
+"""Maximum number of images of similar size whose features are computed together."""
 
 
 def build_graphs(
@@ -30,8 +30,8 @@ def build_graphs(
     Args:
         dataset: The images.
         network: The classifier whose features describe the regions.
-        settings: Look-alikes that each region is joined to, and the size at which regions are described.
-        superpixels: The stage that cuts the images.
+        settings: Number of similar regions, and scale at which features are computed.
+        superpixels: The stage that computes the superpixels.
         classifier: The stage that trains the classifier.
         precision: The resolved precision.
     """

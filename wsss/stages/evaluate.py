@@ -1,4 +1,4 @@
-"""Measuring label maps against the truth; nothing measured here flows back into a method."""
+"""Evaluation of label maps against ground truth; the results are never used by a method."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from wsss.store import Artefact, resize_scores
 from wsss.types import BACKGROUND, LabelMap
 
 ORACLE_STEPS = 100
-"""Constant thresholds that are tried, 0.00 to 0.99."""
+"""Number of constant thresholds tried, 0.00 to 0.99."""
 
 CHUNK = 64
-"""Images whose counts lie in one file."""
+"""Images per file of counts."""
 
 
 def evaluate(dataset: Dataset, labels: Stage, split: str, *, boundary: bool = False) -> Stage:
-    """Plan the measuring of a stage's labels.
+    """Plan the evaluation of a stage's labels.
 
     Args:
-        dataset: Truth and classes.
+        dataset: Ground truth and classes.
         labels: The stage that wrote ``labels``.
-        split: The split that the labels belong to.
-        boundary: Whether to measure along boundaries too.
+        split: The split of the labels.
+        boundary: Whether to compute boundary IoU too.
     """
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -71,14 +71,14 @@ def _count_labels(dataset: Dataset, labels: Artefact, boundary: bool, out: Artef
 
 
 def _pack(matrices: Sequence[Tensor], classes: int) -> dict[str, Tensor]:
-    """Keep the cells of the matrices that are not zero: an image has few classes."""
+    """Store only the non-zero cells of the matrices: an image has few classes."""
     stacked = torch.stack(list(matrices)) if matrices else torch.zeros((0, classes, classes + 1), dtype=torch.int64)
     cells = stacked.nonzero()
     return {"cells": cells.to(torch.int32), "counts": stacked[tuple(cells.T)], "images": torch.tensor(len(matrices))}
 
 
 def evaluate_cams(dataset: Dataset, settings: SeedSettings, cams: Stage) -> Stage:
-    """Plan the measuring of CAMs: by the configured background rule, and at every constant threshold."""
+    """Plan the evaluation of CAMs: with the configured background rule, and at every constant threshold."""
 
     def work(bench: Workbench, out: Artefact) -> None:
         thresholds = training_thresholds(bench, bench.read(cams), settings)
@@ -125,7 +125,7 @@ def cam_labels(
     Args:
         dataset: The image and its tags.
         settings: The rule.
-        training: What ``training_thresholds`` found.
+        training: Result of ``training_thresholds``.
         cams: Artefact of the CAMs.
         image: Name of the image.
 
@@ -140,7 +140,7 @@ def cam_labels(
 
 
 def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[int]) -> Tensor:
-    """Count the confusion at every constant background threshold in one pass over the pixels.
+    """Compute the confusion matrix at every constant background threshold in one pass over the pixels.
 
     Args:
         cams: (C, H, W) in [0, 1].
@@ -149,7 +149,8 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
 
     Returns:
         (``ORACLE_STEPS``, K, K + 1); in step t, pixels whose best CAM is at most t / ``ORACLE_STEPS`` are background,
-        or, where there is none, have no label. There, step 0 labels all pixels, as the configured rule does.
+        or, without a background class, unlabelled. In the latter case step 0 labels all pixels, like the configured
+        rule.
     """
     classes = len(cams) + 1
     foreground = [label for label in possible if label != BACKGROUND]
@@ -158,7 +159,7 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
     if foreground:
         peaks, best = cams[[label - 1 for label in foreground]].max(0)
         labels = torch.tensor(foreground)[best]
-    # the step from which on the pixel is background; labels hold before it
+    # the first step in which the pixel is background; before it, the pixel has its label
     least = 1 if foreground and BACKGROUND not in possible else 0
     turns = torch.searchsorted(torch.arange(ORACLE_STEPS) / ORACLE_STEPS, peaks).clamp(least, ORACLE_STEPS)
     valid = truth.long() < classes
@@ -174,11 +175,11 @@ def threshold_confusions(cams: Tensor, truth: LabelMap, *, possible: Sequence[in
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted, for each image that has a truth.
+    """Counts of each image that has ground truth.
 
     Attributes:
         confusions: (N, K, K + 1).
-        boundary: (N, K, 2), intersections and unions along boundaries; None where not measured.
+        boundary: (N, K, 2), intersections and unions of boundary bands; None if not computed.
     """
 
     confusions: Tensor
@@ -191,7 +192,7 @@ class Counts:
 
 
 def read_pooled(artefact: Artefact, classes: int) -> Tensor | None:
-    """Sum the confusion of all images, (K, K + 1); None where no image has a truth."""
+    """Sum the confusion over all images, (K, K + 1); None if no image has ground truth."""
     pooled, images = torch.zeros((classes, classes + 1), dtype=torch.int64), 0
     for counts in _files(artefact):
         cells = counts["cells"].long()
@@ -201,7 +202,7 @@ def read_pooled(artefact: Artefact, classes: int) -> Tensor | None:
 
 
 def read_each(artefact: Artefact, classes: int) -> Iterator[Tensor]:
-    """Read the confusion of one image after the other, (K, K + 1); images without a truth are left out."""
+    """Yield the confusion of each image, (K, K + 1); images without ground truth are left out."""
     for counts in _files(artefact):
         cells = counts["cells"].long()
         for image in range(int(counts["images"])):
@@ -212,12 +213,12 @@ def read_each(artefact: Artefact, classes: int) -> Iterator[Tensor]:
 
 
 def read_oracle(artefact: Artefact) -> Tensor:
-    """Sum the confusion of all images at each threshold, (``ORACLE_STEPS``, K, K + 1)."""
+    """Sum the confusion over all images at each threshold, (``ORACLE_STEPS``, K, K + 1)."""
     return torch.stack([counts["oracle"] for counts in _files(artefact)]).sum(0)
 
 
 def read_counts(artefact: Artefact, classes: int) -> Counts | None:
-    """Read the counts of every image; None where no image has a truth."""
+    """Read the counts of every image; None if no image has ground truth."""
     matrices: list[Tensor] = []
     bands: list[Tensor] = []
     for counts in _files(artefact):

@@ -1,4 +1,4 @@
-"""Fitting a refiner on the whole training set: the network on region graphs."""
+"""Fitting of a refiner on the whole training set: the network on region graphs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class DescribedGraphs(Sequence["Data"]):
-    """The graphs of all training images with the evidence on their nodes, read when they are first asked for.
+    """The graphs of all training images with the evidence on their nodes, read on first access.
 
     Args:
-        refiner: Puts the evidence onto the nodes.
-        material: Where evidence and graphs lie.
+        refiner: Attaches the evidence to the nodes.
+        material: Evidence and graphs.
         ids: The images.
     """
 
@@ -53,12 +53,12 @@ def fit_refiner(
     """Plan the fitting of a refiner.
 
     Args:
-        name: What the refiner is called in ``REFINERS``.
+        name: Name of the refiner in ``REFINERS``.
         refiner: The refiner and its settings.
         dataset: The images.
-        trail: The evidence it learns from.
+        trail: The evidence to fit on.
         graphs: Superpixels and region graphs.
-        seed: Where the randomness comes from.
+        seed: Seed of the fit.
         precision: The resolved precision.
         turn: Round of self-training.
     """

@@ -1,4 +1,4 @@
-"""Published cues come into the store: the labels of a coarse grid, image by image."""
+"""Import of published localisation cues into the store: labels on a coarse grid, image by image."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,20 +15,20 @@ from wsss.store import Artefact, digest
 from wsss.types import BACKGROUND
 
 KIND = "cues"
-"""Folder of an artefact that holds the grids."""
+"""Folder of the grids in an artefact."""
 
 SUSPICIOUS = 0.5
-"""Cues of untagged classes in more than this share of the images mean that the list belongs to other cues."""
+"""If more than this share of the images has cues of untagged classes, the list must belong to other cues."""
 
 
 def import_cues(dataset: Dataset, settings: SeedSettings) -> Stage:
-    """Plan the import of the cues that ``settings.cues`` and ``settings.cue_ids`` name.
+    """Plan the import of the cues in ``settings.cues`` and ``settings.cue_ids``.
 
-    Cues of a class that an image's tags rule out are left out, and the user is told how many images had some: tags come
-    from the data, for cues as for all else.
+    Cues of classes that an image's tags rule out are dropped, and the user is told how many images had some: tags come
+    from the data, for cues as for all other labels.
 
     Raises:
-        DataError: If one of the two files can't be read.
+        DataError: If one of the two files cannot be read.
     """
     files = CueFiles(Path(str(settings.cues)), Path(str(settings.cue_ids)), settings.cue_grid)
 
@@ -61,7 +61,7 @@ def import_cues(dataset: Dataset, settings: SeedSettings) -> Stage:
 
 
 def _judge_strays(bench: Workbench, dataset: Dataset, files: CueFiles, cues: Mapping[str, Tensor]) -> None:
-    """Tell of images with cues of classes that their tags rule out, or refuse so many that the list must be wrong."""
+    """Report images with cues of classes that their tags rule out, or fail if they are too many."""
     strays: dict[str, int] = {}
     for image, found in cues.items():
         untagged = set(found[0].tolist()) - {BACKGROUND, *dataset.possible(image)}
@@ -72,12 +72,12 @@ def _judge_strays(bench: Workbench, dataset: Dataset, files: CueFiles, cues: Map
     image, label = next(iter(strays.items()))
     what = (
         f"'{files.path}' has cues of classes that the tags rule out for {len(strays)} of {len(cues)} images, "
-        f"'{dataset.classes[label - 1]}' in '{image}' for one"
+        f"for example '{dataset.classes[label - 1]}' in '{image}'"
     )
     if len(strays) > SUSPICIOUS * len(cues):
         raise DataError(
             f"{what}; more than {SUSPICIOUS:.0%} can't be right: set seeds.cue_ids to the list that belongs to the "
-            f"cues, and order the data's class list as the cues do"
+            f"cues, and put the data's class list into the order of the cues"
         )
     bench.watcher.say(f"{what}; they are left out")
 
@@ -87,5 +87,5 @@ def _fingerprint(path: Path, setting: str) -> str:
         return digest(path.read_bytes())
     except OSError as error:
         raise DataError(
-            f"'{path}' can't be read ({error.strerror or error}); set {setting} to a file that is there"
+            f"'{path}' can't be read ({error.strerror or error}); set {setting} to an existing file"
         ) from error

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "class activation maps"
 
 LOOKED_AT = 2048
-"""Most images whose activations of absent classes are looked at; they are spread evenly over the training images."""
+"""Maximum number of images used to estimate noise levels of absent classes, spread evenly over the training images."""
 
 
 def make_cams(
@@ -33,7 +33,7 @@ def make_cams(
     Args:
         dataset: The images.
         network: The classifier's network.
-        settings: Method, scales, flip, batch size, and what counts as no activation.
+        settings: Method, scales, flip, batch size, and quantile of the noise level.
         classifier: The stage that trains the classifier.
         precision: The resolved precision.
     """
@@ -58,10 +58,10 @@ def make_cams(
 
 @dataclass(frozen=True, kw_only=True)
 class _Camera:
-    """The classifier and the images that it is shown.
+    """The classifier and the images that it is applied to.
 
     Attributes:
-        bench: What stages work with.
+        bench: Environment of the stage.
         dataset: The images.
         model: The trained classifier.
         settings: Method, scales and flip.
@@ -76,8 +76,8 @@ class _Camera:
         """Compute the maps of a batch; see ``predict_cams``.
 
         Args:
-            portion: Images of like size.
-            wanted: Which classes of each image count; None computes all.
+            portion: Images of similar size.
+            wanted: Classes of each image that are needed; None computes all.
 
         Returns:
             Each image with its maps (C, h, w) as they are stored, not normalised.
@@ -86,7 +86,7 @@ class _Camera:
 
         bench, settings = self.bench, self.settings
         batch = on_grid([self.dataset.image(image) for image in portion.ids], portion.size, bench.device)
-        # gradients can't be taken of what was computed in inference mode
+        # gradients cannot be computed from tensors created in inference mode
         with torch.no_grad() if settings.method in GRADIENT_MAPS else torch.inference_mode(), bench.autocast():
             summed = predict_cams(
                 self.model, batch, scales=settings.scales, flip=settings.flip, method=settings.method, wanted=wanted
@@ -98,7 +98,7 @@ class _Camera:
 
 
 def _make(camera: _Camera, planned: Sequence[Portion], out: Artefact) -> None:
-    """Write maps as they come."""
+    """Write the maps directly."""
     dataset = camera.dataset
 
     def make(portion: Portion) -> None:
@@ -111,11 +111,11 @@ def _make(camera: _Camera, planned: Sequence[Portion], out: Artefact) -> None:
 
 
 def _make_above_offsets(camera: _Camera, planned: Sequence[Portion], out: Artefact, level: float) -> None:
-    """Write maps less what counts as none, which is known once the absent classes of all images were looked at."""
+    """Write the maps minus their noise levels, which are known only after a pass over all images."""
     raw = Artefact(out.progress)
 
     def look(portion: Portion) -> None:
-        # where absent classes are looked at too, none can be left out
+        # absent classes are needed too, so all maps are computed
         taken = camera.take(portion, None)
         with raw.unit(portion.name) as unit:
             for image, maps in taken:
@@ -142,14 +142,14 @@ def _normalise(camera: _Camera, planned: Sequence[Portion], raw: Artefact, out: 
 
 
 def _science(settings: CamSettings) -> dict[str, Any]:
-    """The settings without those that change nothing as they stand, so that a key outlives settings that came later."""
+    """The settings without unused ones at their defaults, so that later additions do not change existing keys."""
     unused = ["method"] if settings.method == "cam" else []
     unused += ["negative_quantile"] if settings.negative_quantile is None else []
     return science(settings, *unused)
 
 
 def _wanted(dataset: Dataset, images: Sequence[str]) -> Bool[Tensor, "B C"]:
-    """Mark the classes that images may show."""
+    """Mark the classes that are possible in each image."""
     wanted = torch.zeros(len(images), len(dataset.classes), dtype=torch.bool)
     for row, image in zip(wanted, images, strict=True):
         row[_present(dataset, image)] = True
@@ -157,7 +157,7 @@ def _wanted(dataset: Dataset, images: Sequence[str]) -> Bool[Tensor, "B C"]:
 
 
 def _present(dataset: Dataset, image: str) -> list[int]:
-    """Channels of the classes that an image may show."""
+    """Channels of the classes that are possible in an image."""
     return [label - 1 for label in dataset.possible(image) if label > 0]
 
 
@@ -181,7 +181,7 @@ def _raw_name(raw: Artefact, image: str) -> str:
 
 
 def _offsets(raw: Artefact, dataset: Dataset, level: float) -> Tensor:
-    """Find what counts as none, from images whose tags are known."""
+    """Compute the noise levels from images with known tags."""
     known: Sequence[str] = [image for image in dataset.ids("train") if dataset.tags(image) is not None]
     known = known[:: -(-len(known) // LOOKED_AT) or 1]
     if not known:

@@ -1,4 +1,4 @@
-"""The last refiner's result as labels to train on, with the confidence of each pixel."""
+"""The last refiner's result as training labels, with a confidence per pixel."""
 
 from functools import partial
 
@@ -48,7 +48,7 @@ def _label_portion(
             confidence = torch.ones(chosen.shape)
             if scores is not None:
                 found = scores.read_scores(image, len(dataset.classes) + 1)
-                # where cells of two labels meet, neither is sure
+                # between cells of two labels, neither is confident
                 best = resize_scores(found, dataset.size(image)).amax(0)
                 confidence = settled.confidence(image, best.clamp(0, 1))
             unit.write_labels(image, torch.where(confidence < settings.ignore_below, IGNORE, chosen))

@@ -1,4 +1,4 @@
-"""What a segmenter sees: scores of the training images for the next round, labels of the validation images."""
+"""Predictions of a segmenter: scores of training images for the next round, labels of validation images."""
 
 from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import best_labels
@@ -9,7 +9,7 @@ from wsss.store import Artefact, resize_scores, stride_size
 
 
 def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int, annotations: Stage | None = None) -> Stage:
-    """Plan a segmenter's scores of the training images, kept to what is known: the next round's raw material."""
+    """Plan a segmenter's scores of the training images, constrained to annotations: input of the next round."""
     dataset = plan.dataset
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -40,7 +40,7 @@ def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int, annotations: S
 
 
 def make_predictions(plan: SegmenterPlan, segmenter: Stage, name: str = "predictions") -> Stage:
-    """Plan a segmenter's labels of the validation images; no tag helps it there."""
+    """Plan a segmenter's labels of the validation images, without use of tags."""
     dataset = plan.dataset
 
     def work(bench: Workbench, out: Artefact) -> None:

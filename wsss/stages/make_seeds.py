@@ -1,4 +1,4 @@
-"""From scores' raw material to the first evidence: CAMs, or a segmenter's scores, become scores and seeds."""
+"""First evidence of a round: CAMs, or a segmenter's scores, become scores and seeds."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -32,18 +32,18 @@ def make_seeds(
     annotations: Stage | None = None,
     spread: SpreadSettings | None = None,
 ) -> Stage:
-    """Plan the scores and seeds of the first round: scores from CAMs, seeds where CAMs are sure or from published cues.
+    """Plan the scores and seeds of the first round: scores from CAMs, seeds from CAMs or published cues.
 
-    What annotations settle stands above what CAMs and cues say, and reaches out to what is near.
+    Settled labels from annotations override CAMs and cues, and spread to nearby pixels.
 
     Args:
         dataset: The images and their tags.
-        settings: What is background and what is a seed.
-        cams: The stage that made the CAMs.
-        crf: The dense CRF, which only the rule ``irn`` asks; None takes its defaults.
-        cues: The stage that imported cues; they replace the seeds and leave the scores to the CAMs.
-        annotations: The stage that wrote what annotations settle; None where training sees tags alone.
-        spread: How far that reaches; None spreads nothing.
+        settings: Background scores and seed rules.
+        cams: The stage that computed the CAMs.
+        crf: The dense CRF, used only by the rule ``irn``; None takes its defaults.
+        cues: The stage that imported cues; they replace the seeds, while scores still come from CAMs.
+        annotations: The stage that wrote the settled labels; None if only tags are used.
+        spread: Range of the spreading; None disables it.
     """
     unheard = () if dataset.likely_labels else ("likely",)
     asked = (crf or CrfSettings()) if settings.rule == "irn" else None
@@ -71,17 +71,17 @@ def make_seeds(
 
 @dataclass(frozen=True)
 class _Sower:
-    """Plants the seeds of the first round.
+    """Computes scores and seeds of the first round.
 
     Attributes:
         dataset: The images and their tags.
-        settings: What is a seed.
-        crf: The dense CRF, where the rule asks it.
+        settings: Seed rules.
+        crf: The dense CRF, if the rule uses it.
         cams: Artefact of the CAMs.
-        cues: Artefact of the cues, where they replace seeds from CAMs.
-        thresholds: Those of the training set, where the rule asks them.
-        settled: What annotations settle.
-        spread: How far it reaches.
+        cues: Artefact of the cues, if they replace seeds from CAMs.
+        thresholds: Thresholds over the training set, if the rule uses them.
+        settled: Settled labels of the annotations.
+        spread: Range of their spreading.
     """
 
     dataset: Dataset
@@ -94,14 +94,14 @@ class _Sower:
     spread: SpreadSettings | None
 
     def plant(self, image: str) -> tuple[ScoreMap, LabelMap]:
-        """Read the CAMs of one image and make scores and seeds of them."""
+        """Read the CAMs of one image and compute its scores and seeds."""
         small = self.settled.cams(image, self.cams.read_scores(image, len(self.dataset.classes) + 1)[1:])
         tags = self.dataset.tags(image)
         thresholds = self.thresholds or image_thresholds(small, tags, self.settings)
         background = self.dataset.background
         scores = cam_scores(small, tags, self.settings, background=background, thresholds=thresholds)
         settled = self.settled.pixels(image)
-        # where nothing is settled nothing can spread
+        # without settled pixels there is nothing to spread
         spread = self.spread if settled is not None and bool((settled != IGNORE).any()) else None
         if settled is not None and spread is not None:
             scores = spread_settled(scores, settled, self.dataset.image(image), spread)
@@ -110,7 +110,7 @@ class _Sower:
             scores = weigh_likely(scores, likely, self.spread)
         scores = self.settled.scores(image, scores)
         seeds = self._seeds(image, small, thresholds)
-        # published cues stand for themselves
+        # published cues are used unchanged
         if spread is not None and spread.reach and not self.cues:
             seeds = agreed_seeds(seeds, resize_scores(scores, self.dataset.size(image)), spread.sure)
         return scores, self.settled.keep(image, seeds)
@@ -138,7 +138,7 @@ def _seed_from_cams(sower: _Sower, out: Artefact, portion: Portion) -> None:
 def make_network_seeds(
     dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, turn: int, annotations: Stage | None = None
 ) -> Stage:
-    """Plan the seeds of a later round: where the segmenter's scores, restricted to the known tags, are sure."""
+    """Plan the seeds of a later round: pixels where the segmenter's scores, restricted to the tags, are confident."""
 
     def work(bench: Workbench, out: Artefact) -> None:
         one = partial(_seed_from_scores, dataset, settings, bench.read(scores), settled_by(bench, annotations), out)

@@ -1,4 +1,4 @@
-"""Superpixels of every training image, cut once and kept for all rounds."""
+"""Superpixels of every training image, computed once for all rounds."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What stages hand to each other: thresholds, evidence, superpixels and graphs, labels to train on."""
+"""Data passed between stages: thresholds, evidence, superpixels and graphs, training labels."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 KEPT_BYTES = 1 << 30
-"""What trainings read again in each epoch is kept in memory up to this size; what is beyond it is read anew."""
+"""Memory limit for data that trainings read in every epoch; data beyond it is read from disk again."""
 
 LIKELY = "likely"
-"""What annotations make likely lies under this name beside what they settle."""
+"""Name of likely (uncertain) labels of annotations, stored beside the settled ones."""
 
 Item = TypeVar("Item")
 
 
 class Remembered(Generic[Item]):
-    """Reads what belongs to an image at the first call and keeps it, so that no epoch but the first waits for it.
+    """Caches data of images in memory, so that only the first epoch waits for it.
 
     Args:
-        read: Reads what belongs to an image; nobody may change what it returned.
-        tensors: The tensors of what was read, which are what fills the memory.
+        read: Reads the data of an image; the result must not be modified.
+        tensors: Returns the tensors of the data, which determine its size.
     """
 
     def __init__(self, read: Callable[[str], Item], tensors: Callable[[Item], Iterable[Tensor | None]]) -> None:
@@ -46,11 +46,11 @@ class Remembered(Generic[Item]):
         self._bytes = 0
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travel to another process with nothing in mind."""
+        """Pickle without the cached data."""
         return Remembered, (self._read, self._tensors)
 
     def __call__(self, image: str) -> Item:
-        """Read, or remember, what belongs to an image."""
+        """Return the data of an image, from memory if cached."""
         if image in self._kept:
             return self._kept[image]
         item = self._read(image)
@@ -70,7 +70,7 @@ class GraphStages:
 
     @property
     def reads(self) -> dict[str, Stage]:
-        """What a stage reads that needs both."""
+        """Inputs of a stage that needs both."""
         return {"superpixels": self.superpixels, "graphs": self.graphs}
 
     def open(self, bench: Workbench) -> "Graphs":
@@ -104,81 +104,81 @@ class Graphs:
 
 @dataclass(frozen=True)
 class Settled:
-    """What annotations settle and rule out, image by image; nothing where training sees tags alone.
+    """Settled labels and exclusions from annotations, image by image; empty if training uses tags only.
 
     Attributes:
         dataset: The images and their annotations.
-        labels: Artefact of the settled pixels; None where annotations settle none.
+        labels: Artefact of the settled pixels; None if there are none.
     """
 
     dataset: Dataset
     labels: Artefact | None
 
     def pixels(self, image: str) -> LabelMap | None:
-        """Labels of the settled pixels of an image, (H, W); None where nothing is settled."""
+        """Settled labels of an image, (H, W); None if there are none."""
         return None if self.labels is None else self.labels.read_labels(image)
 
     def likely(self, image: str) -> LabelMap | None:
-        """Labels that annotations make likely without settling them, (H, W); None where there are none."""
+        """Labels that are likely but not settled, (H, W); None if there are none."""
         if self.labels is None or not self.labels.path(LIKELY, image, ".png").exists():
             return None
         return self.labels.read_labels(image, LIKELY)
 
     def allowed(self, image: str) -> Tensor | None:
-        """Labels that annotations leave possible at each pixel, (K, H, W) bool; None where they rule nothing out."""
+        """Labels that are possible at each pixel, (K, H, W) bool; None if nothing is ruled out."""
         if self.labels is None:
             return None
         return self.dataset.annotation(image).allowed(self.dataset.size(image), len(self.dataset.classes))
 
     def cams(self, image: str, cams: CamMap) -> CamMap:
-        """Keep CAMs of any resolution to where their class is possible."""
+        """Set CAMs of any resolution to zero where their class is ruled out."""
         return confine_cams(cams, self.allowed(image))
 
     def marks(self, image: str) -> LabelMap | None:
-        """Labels of the pixels that a person marked one by one, (H, W); None where there are none."""
+        """Labels of individually annotated pixels (points, strokes), (H, W); None if there are none."""
         if self.labels is None:
             return None
         ties = self.dataset.annotation(image).ties(self.dataset.size(image))
         return None if ties is None else torch.where(ties > 0, self.labels.read_labels(image), IGNORE)
 
     def scores(self, image: str, scores: ScoreMap) -> ScoreMap:
-        """Keep scores of any resolution to what is settled and possible."""
+        """Constrain scores of any resolution to settled and possible labels."""
         return scores if self.labels is None else keep_scores(scores, self.pixels(image), self.allowed(image))
 
     def keep(self, image: str, labels: LabelMap) -> LabelMap:
-        """Keep labels to what is settled and possible."""
+        """Constrain labels to settled and possible ones."""
         return labels if self.labels is None else keep_labels(labels, self.pixels(image), self.allowed(image))
 
     def mend(self, image: str, labels: LabelMap) -> LabelMap:
-        """Take back what labels have lost of the annotation, as far as nothing else is settled."""
+        """Restore parts of the annotation that labels have lost, unless another label is settled there."""
         return labels if self.labels is None else self.keep(image, self.dataset.annotation(image).mend(labels))
 
     def confidence(self, image: str, confidence: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
-        """Raise the confidence in settled pixels to 1."""
+        """Set the confidence in settled pixels to 1."""
         settled = self.pixels(image)
         return confidence if settled is None else torch.where(settled == IGNORE, confidence, 1.0)
 
 
 def settled_by(bench: Workbench, annotations: Stage | None) -> Settled:
-    """Open what annotations settle."""
+    """Open the settled labels of the annotations."""
     return Settled(bench.dataset, bench.read(annotations) if annotations else None)
 
 
 def reads_of(annotations: Stage | None) -> dict[str, Stage]:
-    """What a stage reads that keeps to annotations."""
+    """Inputs of a stage that is constrained by annotations."""
     return {"annotations": annotations} if annotations else {}
 
 
 @dataclass(frozen=True)
 class Trail:
-    """Where the evidence of a round lies after some refiners.
+    """The stages that hold the evidence of a round after some refiners.
 
     Attributes:
-        scores: Stage that wrote the scores last.
-        seeds: Stage that wrote the seeds last.
-        labels: Stage whose labels are the last word.
-        source: Where the scores of the round came from.
-        annotations: Stage that wrote what annotations settle; None where training sees tags alone.
+        scores: Stage that wrote the latest scores.
+        seeds: Stage that wrote the latest seeds.
+        labels: Stage that wrote the latest labels.
+        source: Origin of the round's scores.
+        annotations: Stage that wrote the settled labels; None if only tags are used.
     """
 
     scores: Stage
@@ -188,7 +188,7 @@ class Trail:
     annotations: Stage | None = None
 
     def after(self, refiner: Refiner, stage: Stage) -> "Trail":
-        """The trail with one more refiner behind it."""
+        """The trail after one more refiner."""
         if refiner.changes == "seeds":
             return replace(self, seeds=stage, labels=stage)
         return replace(self, scores=stage, labels=stage)
@@ -205,10 +205,10 @@ class Material:
 
     Attributes:
         dataset: The images and their tags.
-        scores: Artefact that holds the scores.
-        seeds: Artefact that holds the seeds.
-        source: Where the scores came from.
-        settled: What annotations settle.
+        scores: Artefact of the scores.
+        seeds: Artefact of the seeds.
+        source: Origin of the scores.
+        settled: Settled labels of the annotations.
         graphs: Superpixels and region graphs, for refiners that need them.
     """
 
@@ -224,13 +224,13 @@ class Material:
         return Evidence(self.scores.read_scores(image, len(self.dataset.classes) + 1), self.seeds.read_labels(image))
 
     def kept(self, image: str, evidence: Evidence) -> Evidence:
-        """Keep evidence to what annotations settle and leave possible."""
+        """Constrain evidence to the annotations."""
         if self.settled.labels is None:
             return evidence
         return Evidence(self.settled.scores(image, evidence.scores), self.settled.keep(image, evidence.seeds))
 
     def view(self, image: str) -> View:
-        """Read what a refiner may look at besides."""
+        """Read the other inputs of a refiner."""
         return View(
             image=self.dataset.image(image),
             tags=self.dataset.tags(image),
@@ -245,20 +245,19 @@ class Material:
 def training_thresholds(
     bench: Workbench, cams: Artefact, settings: SeedSettings, settled: Settled | None = None
 ) -> Thresholds | None:
-    """Take each class's quantiles over the CAMs of all training images with the class, where the settings ask for it.
+    """Compute each class's quantiles over the CAMs of all training images with the class, if the settings use them.
 
-    Of images whose classes are not all known those count that are named. Where no image shows a class, those of which
-    nothing is known stand in.
+    Images with incomplete tags count for the classes that are named. If no image names a class, images with unknown
+    tags are used instead.
 
-    They belong to the maps that they were taken over: to CAMs kept to what annotations leave possible if ``settled`` is
-    given, else to CAMs as they are stored. Every process counts for itself: reading the CAMs takes less than what is
-    done with them afterwards.
+    Thresholds belong to the maps they are computed from: CAMs constrained by annotations if ``settled`` is given, else
+    CAMs as stored. Every process computes them itself: reading the CAMs takes less time than their later processing.
     """
     if settings.background != "quantile" or settings.quantile_pixels != "training":
         return None
     dataset, classes = bench.dataset, len(bench.dataset.classes)
     images = dataset.ids("train")
-    # images with the class, and those of which nothing is known
+    # images with the class, and those with unknown tags
     counts = torch.zeros(2, classes, LEVELS, dtype=torch.int64)
     with bench.watcher.progress("levels of cams", len(images)) as advance:
         for image in images:
@@ -270,12 +269,12 @@ def training_thresholds(
 
 
 def image_thresholds(cams: CamMap, tags: Tags | None, settings: SeedSettings) -> Thresholds | None:
-    """Take each class's quantiles over one image's CAMs, as the store keeps them, where the settings ask for it."""
+    """Compute each class's quantiles over one image's CAMs, as stored, if the settings use them."""
     return rank_thresholds(count_levels(cams, tags), settings) if settings.background == "quantile" else None
 
 
 def write_segments(unit: UnitWriter, image: str, segments: Segments) -> None:
-    """Write the segments of one image as a grey PNG of 16 bits."""
+    """Write the segments of one image as a 16-bit grey PNG."""
     buffer = io.BytesIO()
     PillowImage.fromarray(segments.numpy().astype(np.uint16)).save(buffer, format="PNG", compress_level=4)
     unit.write(unit.artefact.path("segments", image, ".png"), buffer.getvalue())
@@ -288,7 +287,7 @@ def read_segments(artefact: Artefact, image: str) -> Segments:
 
 
 def write_weights(unit: UnitWriter, image: str, weights: Float[Tensor, "H W"]) -> None:
-    """Write weights in [0, 1] as a grey PNG of 256 steps."""
+    """Write weights in [0, 1] as an 8-bit grey PNG."""
     buffer = io.BytesIO()
     PillowImage.fromarray((weights * 255).round().to(torch.uint8).numpy()).save(buffer, format="PNG", compress_level=4)
     unit.write(unit.artefact.path("weights", image, ".png"), buffer.getvalue())
@@ -301,7 +300,7 @@ def read_weights(artefact: Artefact, image: str) -> Float[Tensor, "H W"]:
 
 
 def read_target(artefact: Artefact, image: str) -> tuple[LabelMap, Tensor | None]:
-    """Read what a segmenter is trained on: labels, and the weights of their pixels if there are any."""
+    """Read the training target of an image: labels, and pixel weights if there are any."""
     labels = artefact.read_labels(image)
     weighted = artefact.path("weights", image, ".png").exists()
     return labels, read_weights(artefact, image) if weighted else None

@@ -1,4 +1,4 @@
-"""How much a segmenter can be trusted, measured on training images that it never saw, without truth."""
+"""Quality of a segmenter on held-out training images, measured without ground truth."""
 
 from dataclasses import asdict, dataclass
 
@@ -12,20 +12,20 @@ from wsss.store import Artefact
 from wsss.types import IGNORE, LabelMap, Tags
 
 SHRUNK = 0.75
-"""Multiple at which images are shown again, to see whether the labels stay."""
+"""Scale at which images are predicted again to test the consistency of labels."""
 
 COUNTS = 7
-"""Tags found, invented and missed; pixels that stay and pixels seen; seeds agreed with and seeds seen."""
+"""Counts: tags found, invented and missed; consistent pixels and all pixels; seeds agreed with and all seeds."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What the rule of self-training looks at.
+    """Input of the stopping rule of self-training.
 
     Attributes:
-        tag_f1: How well the predicted classes match the tags, in [0, 1].
-        consistency: Share of pixels whose label stays when the image is mirrored or shrunk.
-        seed_agreement: Share of the first round's seeds that the labels agree with.
+        tag_f1: F1 score of the predicted classes against the tags, in [0, 1].
+        consistency: Share of pixels whose label is unchanged when the image is mirrored or downscaled.
+        seed_agreement: Share of the first round's seeds whose label is predicted.
     """
 
     tag_f1: float
@@ -34,7 +34,7 @@ class Signal:
 
     @property
     def trust(self) -> float:
-        """Tag F1 times consistency: labels that stay the same but miss every class are worth nothing."""
+        """Tag F1 times consistency: consistent labels of wrong classes are worth nothing."""
         return self.tag_f1 * self.consistency
 
     def to_dict(self) -> dict[str, float]:
@@ -43,10 +43,10 @@ class Signal:
 
 
 def measure_signal(plan: SegmenterPlan, segmenter: Stage, first_seeds: Stage) -> Stage:
-    """Plan the measuring of a segmenter's signal.
+    """Plan the measurement of a segmenter's signal.
 
     Args:
-        plan: How the segmenter is made; says which images are watched.
+        plan: Plan of the segmenter; defines the watched images.
         segmenter: The stage that trains it.
         first_seeds: The stage that made the first round's seeds, for the guard.
     """
@@ -79,7 +79,7 @@ def measure_signal(plan: SegmenterPlan, segmenter: Stage, first_seeds: Stage) ->
 
 
 def _views(seer: Seer, portion: Portion) -> list[list[LabelMap]]:
-    """Labels of a unit's images as they are, mirrored, and shrunk."""
+    """Labels of a unit's images: original, mirrored and downscaled."""
     sizes = [seer.plan.dataset.size(image) for image in portion.ids]
     shown = (
         seer.scores(portion, scales=(1.0,), flip=False),
@@ -100,14 +100,14 @@ def _count(dataset: Dataset, image: str, views: list[LabelMap], seeds: LabelMap,
 
 
 def _count_tags(labels: LabelMap, tags: Tags, known: Tags, least_area: float) -> tuple[int, int, int]:
-    """Tags found, invented and missed, among the classes of which it is known whether they are there."""
+    """Count tags found, invented and missed, among the classes whose presence or absence is known."""
     areas = torch.bincount(labels.flatten().long(), minlength=256)[1 : len(tags) + 1]
     found = areas > least_area * labels.numel()
     return int((found & tags).sum()), int((found & known & ~tags).sum()), int((~found & tags).sum())
 
 
 def read_signal(artefact: Artefact) -> Signal:
-    """Read what was measured; a share of nothing is 0."""
+    """Read the measured signal; shares with denominator 0 are 0."""
     total = torch.zeros(COUNTS, dtype=torch.int64)
     for name in sorted(name for name in artefact.files if name.startswith("counts/")):
         total += artefact.read_tensors(name)["counts"]

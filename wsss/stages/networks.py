@@ -1,4 +1,4 @@
-"""How stages make, keep and load networks, and how they show them images."""
+"""Creation, storage and loading of networks in stages, and their input batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsss.tasks.settings import ImageLearningSettings, SegmenterSettings
 
 GRID = 32
-"""Images are shown at multiples of this many pixels, so that images of like size fit into one batch."""
+"""Network inputs are multiples of this many pixels, so that images of similar size fit into one batch."""
 
 WEIGHTS_FILE = "network.safetensors"
 
@@ -29,13 +29,13 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """A backbone and where it starts.
+    """A backbone and its initial weights.
 
     Attributes:
         backbone: Name of the backbone.
-        learning: How it is trained; says the output stride and what is frozen.
+        learning: Training settings, including output stride and frozen stages.
         weights: none, imagenet, or the path of a file.
-        hidden: Channels of a classifier's hidden layer; 0 has none.
+        hidden: Channels of a classifier's hidden layer; 0: none.
     """
 
     backbone: str
@@ -45,11 +45,11 @@ class NetworkSettings:
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
-        """What the start depends on: a file's content, not its place, and of timm which weights are its own."""
+        """Identity of the initial network: a weight file by its content, timm weights by their full name."""
         from wsss.networks.timm_backbones import full_name, is_timm
 
         backbone = full_name(self.backbone) if is_timm(self.backbone) else self.backbone
-        # what is not there is left out: keys without it stay as they were before it existed
+        # absent parts are left out, so that keys stay as they were before these parts existed
         network: dict[str, str | int] = {"backbone": backbone} | ({"hidden": self.hidden} if self.hidden else {})
         network |= {"resting_statistics": 1} if self._rests else {}
         if self.weights in ("none", "imagenet"):
@@ -63,20 +63,20 @@ class NetworkSettings:
 
     @property
     def _rests(self) -> bool:
-        """Whether BatchNorm learns, but not while the head is probed; it once did then, in our own networks."""
+        """Whether BatchNorm is trained but frozen while the head is probed; our own networks once did not freeze it."""
         from wsss.networks.timm_backbones import is_timm
 
         frozen = self.weights != "none" if self.learning.freeze_batchnorm is None else self.learning.freeze_batchnorm
         return self.learning.probe_epochs > 0 and not frozen and not is_timm(self.backbone)
 
     def check(self, section: str) -> None:
-        """Refuse what the network can't do, before anything is computed.
+        """Check that the network supports its settings, before anything is computed.
 
         Args:
-            section: Where its settings stand: ``classifier`` or ``segmenter``.
+            section: Section of its settings: ``classifier`` or ``segmenter``.
 
         Raises:
-            SettingsError: If the backbone can't have that stride, those frozen stages or those weights.
+            SettingsError: If the backbone does not support the stride, the frozen stages or the weights.
         """
         from wsss.networks.backbones import check_backbone
         from wsss.networks.timm_backbones import check_timm_backbone, is_timm
@@ -91,12 +91,12 @@ class NetworkSettings:
 
 
 def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = False) -> "Classifier":
-    """Make a classifier.
+    """Create a classifier.
 
     Args:
-        network: Backbone and start.
+        network: Backbone and initial weights.
         classes: Number C of foreground classes.
-        trained: Whether its weights come from a finished stage, so that nothing else is loaded.
+        trained: Whether its weights will be loaded from a finished stage, so that no others are loaded.
     """
     from wsss.networks.classifier import Classifier
 
@@ -106,13 +106,13 @@ def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = 
 def build_segmenter(
     network: NetworkSettings, settings: "SegmenterSettings", labels: int, *, trained: bool = False
 ) -> "DeepLabV3Plus":
-    """Make a segmentation network.
+    """Create a segmentation network.
 
     Args:
-        network: Backbone and start.
+        network: Backbone and initial weights.
         settings: Width, dropout and crop.
         labels: Number K of labels, background included.
-        trained: Whether its weights come from a finished stage.
+        trained: Whether its weights will be loaded from a finished stage.
     """
     from wsss.networks import NETWORKS
     from wsss.networks.deeplabv3plus import aspp_rates
@@ -146,7 +146,7 @@ def load_classifier(network: NetworkSettings, classes: int, artefact: Artefact, 
 def load_segmenter(
     network: NetworkSettings, settings: "SegmenterSettings", artefact: Artefact, device: torch.device
 ) -> "DeepLabV3Plus":
-    """Load a trained segmenter for inference; how many labels it knows is told by its weights."""
+    """Load a trained segmenter for inference; its number of labels is read from the weights."""
     weights = artefact.read_tensors(WEIGHTS_FILE)
     return _ready(build_segmenter(network, settings, len(weights["head.bias"]), trained=True), weights, device)
 
@@ -157,18 +157,18 @@ def _ready(model: Network, weights: dict[str, Tensor], device: torch.device) -> 
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network as they are kept: on the CPU, in one memory layout."""
+    """The weights of a network as they are stored: on the CPU, in contiguous memory."""
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 
 def on_grid(images: Sequence[Image], size: tuple[int, int], device: torch.device, scale: float = 1.0) -> Tensor:
-    """Show images of like size as one batch.
+    """Resize images of similar size to one batch.
 
     Args:
         images: RGB bytes.
-        size: Height and width that the unit has in common, multiples of ``GRID``.
-        device: Where the batch goes.
-        scale: Multiple of the size.
+        size: Common height and width of the unit, multiples of ``GRID``.
+        device: Device of the batch.
+        scale: Scale factor applied to the size.
 
     Returns:
         (B, 3, H, W) in [0, 1], channels last.

@@ -1,4 +1,4 @@
-"""What the labels of the training images cost the people who make them, counted once."""
+"""Cost of labelling the training images, counted once."""
 
 from dataclasses import asdict, dataclass
 
@@ -8,16 +8,16 @@ from wsss.stages.base import Portion, Stage, Workbench, for_each, portions
 from wsss.store import Artefact
 
 CHUNK = 64
-"""Images whose cost lies in one file."""
+"""Images per file of costs."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """What was counted over all training images.
+    """Totals over all training images.
 
     Attributes:
-        seconds: A person's work.
-        masks: Images that show a full mask.
+        seconds: Annotation time.
+        masks: Number of images with a full mask.
     """
 
     seconds: float
@@ -25,11 +25,11 @@ class Price:
 
 
 def price_annotations(dataset: Dataset, cost: CostSettings) -> Stage:
-    """Plan the counting of seconds; labels may have to be drawn for it, which takes longer than all the rest.
+    """Plan the counting of annotation time; this may require simulating labels, which dominates its cost.
 
     Args:
-        dataset: The images and what training may see of their labels.
-        cost: Seconds for each act.
+        dataset: The images and the labels used in training.
+        cost: Seconds per action.
     """
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -43,12 +43,12 @@ def price_annotations(dataset: Dataset, cost: CostSettings) -> Stage:
         for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="cost of labels")
 
     data = {"train": dataset.fingerprint("train")}
-    if dataset.whole is not dataset:  # else its tags are all there is, and the fingerprint knows them
+    if dataset.whole is not dataset:  # otherwise it has tags only, which its fingerprint covers
         data["annotations"] = dataset.annotations_fingerprint()
     return Stage(name="price", version=1, work=work, settings=asdict(cost), data=data)
 
 
 def read_price(artefact: Artefact) -> Price:
-    """Add up what was counted."""
+    """Sum the counts."""
     counted = [artefact.read_json(name) for name in sorted(artefact.files)]
     return Price(sum(part["seconds"] for part in counted), sum(part["masks"] for part in counted))

@@ -1,4 +1,4 @@
-"""One refiner over the whole training set: evidence in, evidence out."""
+"""Application of one refiner to the whole training set: evidence in, evidence out."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,13 +23,13 @@ def refine(
     """Plan one refiner.
 
     Args:
-        name: What the refiner is called in ``REFINERS``.
+        name: Name of the refiner in ``REFINERS``.
         refiner: The refiner and its settings.
         dataset: The images.
-        trail: The evidence it starts from.
+        trail: The input evidence.
         turn: Round of self-training.
         graphs: Superpixels and region graphs, for a refiner that needs them.
-        fitted: The stage that fitted it, for a refiner that is fitted.
+        fitted: The stage that fitted it, for a fitted refiner.
     """
 
     def work(bench: Workbench, out: Artefact) -> None:

@@ -1,4 +1,4 @@
-"""The segmenters of a run: how all of them are made, and how a trained one looks at images."""
+"""The segmenters of a run: their common plan, and prediction with a trained one."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,23 +17,23 @@ from wsss.tasks.settings import LOSSES, SegmenterSettings
 from wsss.types import BACKGROUND
 
 BATCH = 8
-"""Most images of like size that are computed together."""
+"""Maximum number of images of similar size that are computed together."""
 
 WATCH_SEED = 1
-"""Added to the seed that chooses the watched images, so that they are not those held out from the classifier."""
+"""Added to the seed that chooses the watched images, so that they differ from those held out for the classifier."""
 
 
 @dataclass(frozen=True)
 class SegmenterPlan:
-    """How every segmenter of a run is made, the ceiling's too: same network, images, schedule and seed.
+    """Common plan of all segmenters of a run, including the ceiling's: same network, images, schedule and seed.
 
     Attributes:
         dataset: The images.
-        network: Backbone and start.
-        settings: How it is trained and predicts.
-        self_training: Which images no segmenter is trained on.
-        rounds: Rounds of the run; with a single one there is nothing to watch, and all images are trained on.
-        seed: Where the randomness comes from.
+        network: Backbone and initial weights.
+        settings: Training and prediction.
+        self_training: Share of images that no segmenter is trained on.
+        rounds: Rounds of the run; with a single one no images are watched, and all are trained on.
+        seed: Seed of all randomness.
         precision: The resolved precision.
     """
 
@@ -46,7 +46,7 @@ class SegmenterPlan:
     precision: str
 
     def split(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The training images to learn from, and those to watch."""
+        """Return the images to train on, and those to watch."""
         ids = self.dataset.ids("train")
         if self.rounds == 1:
             return ids, ()
@@ -55,8 +55,8 @@ class SegmenterPlan:
         return tuple(ids[index] for index in kept), tuple(ids[index] for index in watched)
 
     def science(self) -> dict[str, object]:
-        """The settings that steer the training."""
-        # who supervises shows in what the stage reads
+        """The settings that the training depends on."""
+        # the supervision is part of the stages that are read
         unused = ("weights", "test_scales", "test_flip", "supervision", *_plain_loss(self.settings))
         learning = science(self.settings, *unused)
         watched = self.self_training.watched if self.rounds > 1 else 0.0
@@ -73,7 +73,7 @@ class SegmenterPlan:
 
 
 def _plain_loss(settings: SegmenterSettings) -> set[str]:
-    """Settings of the loss that change nothing as they stand, so that a key outlives settings that came later."""
+    """Loss settings that have no effect or their published value, so that later additions do not change keys."""
     told = {name for name, published in LOSSES[settings.loss].items() if getattr(settings, name) != published}
     if settings.loss != "cross_entropy":
         told.add("loss")
@@ -81,11 +81,11 @@ def _plain_loss(settings: SegmenterSettings) -> set[str]:
 
 
 class Seer:
-    """A trained segmenter that looks at units of images.
+    """Predicts units of images with a trained segmenter.
 
     Args:
-        plan: How the segmenter was made.
-        bench: What stages work with.
+        plan: The segmenter's plan.
+        bench: Environment of the stage.
         segmenter: The stage that trained it.
     """
 
@@ -108,9 +108,9 @@ class Seer:
 
         Args:
             portion: The unit.
-            scales: Sizes to average over; those of the settings if not given.
-            flip: Whether mirrored images join the average; as in the settings if not given.
-            mirrored: Whether to look at the mirror image; the scores are mirrored back.
+            scales: Scales to average over; None takes those of the settings.
+            flip: Whether mirrored images are included in the average; None takes the setting.
+            mirrored: Whether to predict the mirrored image; the scores are mirrored back.
         """
         images = [self.plan.dataset.image(image) for image in portion.ids]
         batch = on_grid(images, portion.size, self.bench.device)
@@ -123,6 +123,6 @@ class Seer:
         return (scores.flip(-1) if mirrored else scores).float().cpu()
 
     def labels(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
-        """The best label at each pixel of an image of that size, whatever its tags say."""
+        """Return the best label at each pixel of an image of that size, ignoring its tags."""
         allowed = range(0 if self.plan.dataset.background else BACKGROUND + 1, len(scores))
         return best_labels(resize_scores(scores, size), list(allowed))

@@ -1,4 +1,4 @@
-"""Settings of the stages that run networks over images, and of the labels that come out at the end."""
+"""Settings of stages that apply networks to images, of pseudo labels and of self-training."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ class CamSettings:
     """Class activation maps (Zhou et al., CVPR 2016), summed over scales and flips."""
 
     method: str = "cam"
-    """What weighs the features: cam (the class's weights), gradcam or gradcam++ (gradients, for any classifier)."""
+    """Weights of the features: cam (last layer's class weights), gradcam or gradcam++ (gradients, any classifier)."""
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
-    """Sizes of the image, as multiples, whose maps are summed."""
+    """Scales of the image whose maps are summed."""
     flip: bool = True
-    """Whether mirrored images join the sum."""
+    """Whether maps of mirrored images are added."""
     batch_size: int = 8
-    """Most images of like size that are computed together."""
+    """Maximum number of images of similar size that are computed together."""
     negative_quantile: float | None = None
-    """Quantile of a class's activations over images tagged without it that counts as none; null subtracts nothing."""
+    """Quantile of a class's activations on images without it that is subtracted as noise; null subtracts nothing."""
 
     def __post_init__(self) -> None:
         level = self.negative_quantile
@@ -33,12 +33,12 @@ class CamSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabelSettings:
-    """From the last refiner's result to labels that a segmenter is trained on."""
+    """Conversion of the last refiner's result into training labels."""
 
     ignore_below: float = 0.0
-    """Pixels whose best score is lower are left out of training."""
+    """Pixels whose best score is lower are ignored in training."""
     confidence_weights: bool = True
-    """Whether a pixel counts in training as much as its best score."""
+    """Whether pixels are weighted by their best score in training."""
 
     def __post_init__(self) -> None:
         require(0 <= self.ignore_below <= 1, "ignore_below", "must lie in [0, 1]", self.ignore_below)
@@ -46,20 +46,20 @@ class PseudoLabelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTrainingSettings:
-    """How a segmenter's scores become the next round's evidence, and when rounds stop; truth has no say in it."""
+    """Self-training: seeds from a segmenter's scores, and a stopping rule that never uses ground truth."""
 
     foreground_threshold: float = 0.85
-    """A segmenter's score above which a foreground pixel becomes a seed of the next round."""
+    """Score of a segmenter above which a foreground pixel becomes a seed of the next round."""
     background_threshold: float = 0.95
-    """A segmenter's score above which a background pixel becomes a seed of the next round."""
+    """Score of a segmenter above which a background pixel becomes a seed of the next round."""
     watched: float = 0.1
-    """Share of the training images that no segmenter is trained on, so that its predictions there can be trusted."""
+    """Share of the training images that no segmenter is trained on, for unbiased quality estimates."""
     least_area: float = 0.005
-    """Share of an image that a predicted class must cover to count as found."""
+    """Minimum share of an image that a predicted class must cover to count as found."""
     tolerance: float = 0.05
-    """How far tag F1 times consistency may fall below the best round's before a round is taken back."""
+    """Maximum drop of tag F1 times consistency below the best round's before a round is rolled back."""
     guard: float = 0.1
-    """How far agreement with the first seeds may fall below the best round's before a round is taken back."""
+    """Maximum drop of the agreement with the first seeds below the best round's before a round is rolled back."""
 
     def __post_init__(self) -> None:
         for name in ("foreground_threshold", "background_threshold", "least_area", "tolerance", "guard"):

@@ -1,4 +1,4 @@
-"""What annotations settle: points, strokes, what lies outside of boxes and what is cut out of them, full masks."""
+"""Settled labels of annotations: points, strokes, background outside of boxes, GrabCut segments, full masks."""
 
 from functools import partial
 
@@ -9,9 +9,9 @@ from wsss.store import Artefact
 
 
 def settle_pixels(dataset: Dataset) -> Stage:
-    """Plan the labels of the pixels that annotations settle, ``IGNORE`` elsewhere; later stages keep to them.
+    """Plan the labels of pixels that annotations settle, ``IGNORE`` elsewhere; later stages never change them.
 
-    Labels that are likely and not settled are written beside them, where there are any.
+    Likely but uncertain labels are written beside them, if there are any.
     """
 
     def work(bench: Workbench, out: Artefact) -> None:

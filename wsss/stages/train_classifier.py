@@ -1,4 +1,4 @@
-"""Training the classifier on image tags; part of them is held out and only measured against."""
+"""Training of the classifier on image tags, part of which are held out for evaluation."""
 
 import torch
 
@@ -19,9 +19,9 @@ def train_classifier(
 
     Args:
         dataset: Images and tags.
-        network: Backbone and start.
-        settings: How it is trained.
-        seed: Where the randomness comes from.
+        network: Backbone and initial weights.
+        settings: Training settings.
+        seed: Seed of all randomness.
         precision: The resolved precision.
     """
 
@@ -34,7 +34,7 @@ def train_classifier(
         if all(dataset.named(image) is None for image in ids):
             raise StageError(
                 f"'{dataset.name}' has no image with known tags, so no classifier can be trained; "
-                "see data.tags for where tags are read from"
+                "see data.tags for the source of tags"
             )
         kept, held_out = stratified_holdout(tags, settings.held_out, seed)
         samples = dataset.samples(len(kept))

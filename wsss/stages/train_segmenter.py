@@ -1,4 +1,4 @@
-"""Training the segmenter: on pseudo labels, on seeds that grow, or, for the ceiling, on the truth."""
+"""Training of the segmenter: on pseudo labels, growing seeds, annotations, or, for the ceiling, on ground truth."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsss.tasks.base import Task
 
 Target = Callable[[str], tuple[LabelMap, Tensor | None]]
-"""Reads what is to be learnt of an image: labels, and how much each pixel counts."""
+"""Reads the training target of an image: labels, and pixel weights."""
 
 
 def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Stage:
@@ -37,7 +37,7 @@ def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Sta
 
 
 def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: int) -> Stage:
-    """Plan the training on the seeds of a round, which grow while the segmenter learns; it reads the tags as well."""
+    """Plan the training on the seeds of a round, which grow during training; it uses the tags as well."""
 
     def work(bench: Workbench, out: Artefact) -> None:
         from wsss.tasks.dsrg import DsrgTask
@@ -48,7 +48,7 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
 
         _train(plan, partial(read_target, bench.read(seeds)), task, bench, out, "segmenter")
 
-    # the seeds' loss has a balance of its own
+    # the seed loss has its own class balance
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"dsrg": science(dsrg)}
     return Stage(name="segmenter", version=4, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
@@ -57,15 +57,15 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
 def train_on_annotations(
     plan: SegmenterPlan, sparse: SparseSettings, dsrg: DsrgSettings, seeds: Stage, turn: int
 ) -> Stage:
-    """Plan the training on the pixels that are settled, by losses that speak of the others too.
+    """Plan the training on annotated pixels, with losses that also affect the others.
 
     Raises:
-        SettingsError: If no loss has a weight.
+        SettingsError: If no loss has a positive weight.
     """
     weights = sparse.weights(_asked_losses(plan.dataset))
     if not weights:
         raise SettingsError(
-            "sparse", "leaves no loss to learn by; give one of its weights, or labels that ask for some"
+            "sparse", "leaves no loss to train with; set one of its weights, or use labels that suggest losses"
         )
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -91,12 +91,12 @@ def train_on_annotations(
 
 
 def _asked_losses(dataset: Dataset) -> frozenset[str]:
-    """Losses that the labels of the training images ask for."""
+    """Losses that suit the labels of the training images."""
     return frozenset().union(*(dataset.annotation(image).losses for image in dataset.ids("train")))
 
 
 def _steering(sparse: SparseSettings, dsrg: DsrgSettings, weights: Collection[str]) -> dict[str, object]:
-    """The settings of the losses that take part."""
+    """The settings of the losses with a weight."""
     steering: dict[str, dict[str, object]] = {
         "tree_energy": {"tree_sigma": sparse.tree_sigma},
         "gated_crf": {"gated": science(sparse.gated)},
@@ -107,10 +107,10 @@ def _steering(sparse: SparseSettings, dsrg: DsrgSettings, weights: Collection[st
 
 
 def train_on_truth(plan: SegmenterPlan) -> Stage:
-    """Plan the training on the truth, for the ceiling; everything else is as for the pseudo labels.
+    """Plan the training on ground truth, for the ceiling; everything else is as for the pseudo labels.
 
-    It learns by cross entropy whatever ``supervision`` and ``loss`` say: there is nothing to grow in full masks, and no
-    label is wrong.
+    It uses cross entropy whatever ``supervision`` and ``loss`` are: full masks need no growing and contain no wrong
+    labels.
     """
     plan = replace(plan, settings=replace(plan.settings, loss="cross_entropy"))
 
@@ -127,7 +127,7 @@ def train_on_truth(plan: SegmenterPlan) -> Stage:
 def _read_truth(dataset: Dataset, image: str) -> tuple[LabelMap, None]:
     truth = dataset.truth(image)
     if truth is None:
-        raise StageError(f"image '{image}' has no truth, and ceiling=true trains on it; run with ceiling=false")
+        raise StageError(f"image '{image}' has no ground truth, and ceiling=true trains on it; run with ceiling=false")
     return truth, None
 
 
@@ -176,7 +176,7 @@ def _train(
 
 
 def _count_labels(plan: SegmenterPlan, ids: Sequence[str], target: Target) -> Tensor:
-    """How much each label weighs in all that is trained on: its pixels, by their confidence."""
+    """Count the pixels of each label in the training targets, weighted by their confidence."""
     counts = torch.zeros(256)
     for image in ids:
         labels, weights = target(image)

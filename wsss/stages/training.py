@@ -1,4 +1,4 @@
-"""What the stages that train have in common."""
+"""Common parts of stages that train networks."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,15 @@ def train(
     steps: int,
     description: str,
 ) -> None:
-    """Train to the end of the schedule, going on from the last epoch if the stage was interrupted.
+    """Train to the end of the schedule, resuming from the last epoch if the stage was interrupted.
 
     Args:
         task: The network, its loss and its settings.
-        loaders: What it learns from.
-        bench: What stages work with.
+        loaders: The training data.
+        bench: Environment of the stage.
         out: The artefact; it keeps the checkpoint until the stage is finished.
         steps: Steps of the whole schedule, for the progress bar.
-        description: What is trained.
+        description: Name of the network in messages.
     """
     from wsss.tasks.training import fit
 
@@ -55,7 +55,7 @@ def train(
 
 
 def keep_network(task: "Task", out: Artefact) -> None:
-    """Write the final weights and a row for each epoch; all processes have the same, so the first writes them."""
+    """Write the final weights and a row per epoch; all processes have the same, so the first writes them."""
     if ranks.world().leads:
         with out.unit("network") as unit:
             unit.write_tensors(WEIGHTS_FILE, weights_of(task.network))
@@ -63,7 +63,7 @@ def keep_network(task: "Task", out: Artefact) -> None:
 
 
 def loading(bench: Workbench, settings: ImageLearningSettings) -> dict[str, Any]:
-    """What a data module is told of the settings and of the processes."""
+    """Arguments of a data module that follow from the settings and the processes."""
     from wsss.data.transforms import TransformSettings
 
     here = ranks.world()
@@ -79,12 +79,12 @@ def loading(bench: Workbench, settings: ImageLearningSettings) -> dict[str, Any]
 
 
 def steps_of(samples: int, settings: LearningSettings) -> int:
-    """Steps of a schedule whose epochs are filled up to whole batches."""
+    """Steps of a schedule whose epochs are rounded up to whole batches."""
     return settings.epochs * -(-samples // settings.batch_size)
 
 
 def _counted(advance: Callable[[int], None]) -> Callable[[int, int], None]:
-    """Turn the number of steps done into steps to advance by."""
+    """Convert the number of completed steps into increments."""
     seen = 0
 
     def on_step(done: int, total: int) -> None:  # noqa: ARG001 - the bar knows its length

@@ -1,1 +1,1 @@
-"""Studies: several runs that answer one question, in a table and a figure."""
+"""Studies: several runs that answer one question, with a table and figures."""

@@ -1,4 +1,4 @@
-"""Carrying out a study: run after run; what is finished is not repeated, and one that fails stops no other."""
+"""Execution of a study: run after run; finished ones are not repeated, and a failure does not stop the others."""
 
 import time
 import traceback
@@ -25,20 +25,20 @@ from wsss.tasks.devices import resolve_precision
 DONE, FAILED, TO_DO = "done", "failed", "to do"
 
 FAILURES = (WsssError, RuntimeError, OSError, MemoryError)
-"""What may go wrong with one run and not with the next: its settings, its data, the machine. Anything else is a mistake
-of the code, which every run would make: it ends the study."""
+"""Errors that may affect one run but not the next: its settings, its data, the machine. Anything else is a bug, which
+would affect every run: it ends the study."""
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a run of a study has come.
+    """State of a run of a study.
 
     Attributes:
         planned: The run.
         state: ``DONE``, ``FAILED`` or ``TO_DO``.
-        folder: The run's folder; None while its budget is a share of a cost that nobody knows yet.
+        folder: The run's folder; None while its budget is a share of an unknown cost.
         error: Why it failed, in a line or two.
-        trace: Where in the code, for failures that the user may not be able to mend.
+        trace: Traceback, for failures that may be bugs.
     """
 
     planned: PlannedRun
@@ -49,7 +49,7 @@ class State:
 
 
 class Progress:
-    """What is known of the runs of a study while it is carried out.
+    """States of the runs of a study while it is executed.
 
     Args:
         plan: The study.
@@ -62,10 +62,10 @@ class Progress:
         self.inspector = Inspector()
 
     def carry_out(self) -> list[State]:
-        """Carry out what is left, in order.
+        """Execute the remaining runs, in order.
 
         Raises:
-            WsssError: If a run can't even be planned; nothing has been carried out then.
+            WsssError: If a run cannot be planned; then nothing has been executed.
         """
         for planned in self.plan.runs:
             if not planned.waits and self.inspector.finished(planned.config()):
@@ -82,7 +82,7 @@ class Progress:
 
     @property
     def all(self) -> list[State]:
-        """How far each run has come, in the order of the study."""
+        """State of each run, in the order of the study."""
         return list(self.states.values())
 
     def _carry_out(self, planned: PlannedRun, title: str) -> None:
@@ -99,7 +99,7 @@ class Progress:
             ended = run(config=config)
         except FAILURES as error:
             self._set(failure(planned, folder, error))
-            console.note(f"{title} failed: {error}\nthe study goes on with the next")
+            console.note(f"{title} failed: {error}\nthe study continues with the next run")
             return
         self._set(State(planned, DONE, folder))
         miou = scores_of(ended.summary).miou
@@ -110,10 +110,10 @@ class Progress:
         self.states[state.planned.title] = state
 
     def _config(self, planned: PlannedRun) -> Config:
-        """Its configuration, its budget reckoned from what all labels have cost.
+        """Configuration of a run, with its budget computed from the cost of all labels.
 
         Raises:
-            StageError: If that is not known.
+            StageError: If that cost is not known.
         """
         if not planned.waits:
             return planned.config()
@@ -121,20 +121,20 @@ class Progress:
         if cost is None:
             raise StageError(
                 f"the budget is a share of what '{self.plan.unlimited(planned).title}' costs, which is not known; "
-                "mend that run first"
+                "fix that run first"
             )
         return planned.config(cost)
 
 
 def known_cost(state: State) -> float | None:
-    """Seconds that the labels of a finished run took; None if nobody knows."""
+    """Seconds that the labels of a finished run cost; None if unknown."""
     if state.state != DONE or state.folder is None:
         return None
     return scores_of(Run(state.folder).summary).seconds
 
 
 def failure(planned: PlannedRun, folder: Path | None, error: BaseException) -> State:
-    """Keep why a run failed."""
+    """Return the failed state of a run, with its error."""
     trace = None if isinstance(error, WsssError) else "".join(traceback.format_exception(error))
     said = str(error) if isinstance(error, WsssError) else f"{type(error).__name__}: {error}".strip(": ")
     return State(planned, FAILED, folder, said, trace)
@@ -145,10 +145,10 @@ def _folder(planned: PlannedRun) -> Path | None:
 
 
 class Inspector:
-    """Says which stages a configuration has now, and whether a run has been through all of them.
+    """Determines the current stages of a configuration, and whether a run has completed all of them.
 
-    Configurations that follow each other and share a data set open it once: to know that it is the same, all is read.
-    No more than one is held.
+    Consecutive configurations with the same data set open it once, since fingerprinting reads all of it. Only one is
+    held.
     """
 
     def __init__(self) -> None:
@@ -160,10 +160,10 @@ class Inspector:
         return plan(config, self._dataset(config), resolve_precision(settings.precision, settings.accelerator))
 
     def finished(self, config: Config) -> bool:
-        """Whether a run of this configuration has ended, with the data and the code that there are now.
+        """Whether a run of this configuration has finished, with the current data and code.
 
-        Its summary must name each stage that would be carried out, under the key that it has now. So neither other
-        data, nor a stage whose code has changed, nor ``until`` can be mistaken for the run that is asked for.
+        Its summary must contain each stage that would be executed, under its current key. So runs on other data, of
+        older code or with an earlier ``until`` are not mistaken for the requested one.
         """
         planned = self.plan(config)
         _, until = asked_for(config, [step.stage for step in planned])
@@ -196,7 +196,7 @@ class Inspector:
 
 
 def summary_of(config: Config) -> dict[str, Any] | None:
-    """What a run of exactly this configuration has said of itself; None if none has ended."""
+    """Summary of a finished run of exactly this configuration; None if there is none."""
     ended = Run(config.folder)
     if not ended.ended or ended.summary.get("config") != config.hash:
         return None
@@ -204,17 +204,17 @@ def summary_of(config: Config) -> dict[str, Any] | None:
 
 
 def _came_to_its_end(folder: Path) -> bool:
-    """Whether the last start of a run did: its settings are written at the start, its summary at the end."""
+    """Whether the last start of a run finished: its settings are written at the start, its summary at the end."""
     times = [path.stat().st_mtime_ns for path in (folder / CONFIG, folder / SUMMARY) if path.exists()]
     return times == sorted(times)
 
 
 def found(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
-    """How far the runs of a study have come, as their folders say; nothing is carried out and no data is opened.
+    """Determine the states of a study's runs from their folders; nothing is executed and no data is opened.
 
     Args:
         plan: The study.
-        failures: Why runs have failed, by title, as ``study.json`` has it.
+        failures: Errors of failed runs, by title, as in ``study.json``.
     """
     states: dict[str, State] = {}
     for planned in plan.runs:
@@ -224,7 +224,7 @@ def found(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
         folder = config.folder if config else None
         states[planned.title] = State(planned, folder=folder)
         failed = failures.get(planned.title)
-        # a run that failed may have ended since, in another study or by itself
+        # a failed run may have finished since, in another study or on its own
         if config and summary_of(config) is not None and (failed is None or _came_to_its_end(config.folder)):
             states[planned.title] = State(planned, DONE, folder)
         elif failed is not None:

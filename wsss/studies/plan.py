@@ -1,4 +1,4 @@
-"""Which runs answer a question: a study's file, read and checked before anything is carried out."""
+"""Plan of a study: its file, read and checked before anything is executed."""
 
 import os
 import re
@@ -14,19 +14,19 @@ from wsss.errors import SettingsError, nearest, require
 from wsss.store import digest_of
 
 BUDGET = "labels.budget_seconds"
-"""The setting that a budget sets."""
+"""The setting that a budget changes."""
 
 AXES = ("seeds", "runs", "budgets")
-"""What may be chosen of a study beside settings for all of its runs."""
+"""Parts of a study that can be selected, beside settings for all of its runs."""
 
 LONGEST = 60
-"""Characters that what was chosen of an axis may have in the name of a folder."""
+"""Maximum number of characters per selection in the name of a study's folder."""
 
 PARTS = ("study", "base", "runs", "seeds", "seeded", "budgets", "budgeted")
-"""What a study's file may hold."""
+"""Keys of a study's file."""
 
 RESERVED = {"seed": "seeds=[0,1]", "run": "store.root=PATH"}
-"""Settings that a study gives each run itself, and what to write instead."""
+"""Settings that a study sets itself for each run, and their alternatives."""
 
 Pairs = tuple[tuple[str, str], ...]
 """Names and written values of settings."""
@@ -34,11 +34,11 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be spent on labels: so many seconds, or a share of what labelling all images costs.
+    """Annotation budget: seconds, or a share of what labelling all images costs.
 
     Attributes:
-        share: In (0, 1); None where seconds are told.
-        seconds: Positive; None where a share is told.
+        share: In (0, 1); None if seconds are given.
+        seconds: Positive; None if a share is given.
     """
 
     share: float | None = None
@@ -53,10 +53,10 @@ class PlannedRun:
     """One run of a study.
 
     Attributes:
-        variant: Name of the settings in which it differs from others.
-        seed: Where its randomness comes from.
-        budget: What may be spent on labels; None labels all images.
-        whole: Its configuration, were all images labelled.
+        variant: Name of the settings in which it differs from other runs.
+        seed: Its seed.
+        budget: Annotation budget; None labels all images.
+        whole: Its configuration without a budget.
     """
 
     variant: str
@@ -66,24 +66,24 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """What all seeds share: variant and budget."""
+        """Common name of all seeds: variant and budget."""
         return self.variant if self.budget is None else f"{self.variant} · {self.budget}"
 
     @property
     def title(self) -> str:
-        """What it is called; no other run of the study is."""
+        """Name of the run; unique in the study."""
         return f"{self.label} · seed {self.seed}"
 
     @property
     def waits(self) -> bool:
-        """Whether its configuration is only known when that of all images has been priced."""
+        """Whether its configuration depends on the cost of labelling all images."""
         return self.budget is not None and self.budget.share is not None
 
     def config(self, cost: float | None = None) -> Config:
         """Its configuration.
 
         Args:
-            cost: Seconds that labelling all images takes, where the budget is a share of it.
+            cost: Seconds that labelling all images takes, if the budget is a share of it.
         """
         if self.budget is None:
             return self.whole
@@ -93,14 +93,14 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """Everything that a study is going to do.
+    """Plan of a study.
 
     Attributes:
         name: Its name.
-        question: What it answers.
-        folder: Where its table and figures lie.
+        question: Its question.
+        folder: Folder of its table and figures.
         labels: Lines of its table, in order.
-        runs: In the order in which they are carried out: all images of the first seed, of the next, then budgets.
+        runs: Runs in execution order: those on all images, seed by seed, then those with budgets.
     """
 
     name: str
@@ -116,15 +116,15 @@ class StudyPlan:
 
 
 def plan_study(name: str, overrides: Sequence[str] = ()) -> StudyPlan:
-    """Read a study and compose all of its configurations, so that what is wrong is refused before anything runs.
+    """Read a study and compose all of its configurations, so that errors are found before anything runs.
 
     Args:
         name: Name of a study in experiments/, or a path to a YAML file.
-        overrides: Settings for all runs, as on the command line, and ``seeds=``, ``runs=`` (by name) or ``budgets=``
-            instead of what the file says.
+        overrides: Settings for all runs, as on the command line, and ``seeds=``, ``runs=`` (by name) or ``budgets=`` to
+            replace those of the file.
 
     Raises:
-        SettingsError: If there is no such study, or it or one of its configurations is malformed.
+        SettingsError: If there is no such study, or it or one of its configurations is invalid.
     """
     path = _find(name)
     given = [split_override(override) for override in overrides]
@@ -134,13 +134,13 @@ def plan_study(name: str, overrides: Sequence[str] = ()) -> StudyPlan:
 
 
 class _Reader:
-    """Makes a plan of a study's file and of what the command line says.
+    """Creates a plan from a study's file and the command line.
 
     Args:
         path: The file.
-        content: What it holds.
-        common: Settings for all runs, which win over the file's.
-        chosen: Axes to take instead of the file's.
+        content: Its parsed content.
+        common: Settings for all runs, which take precedence over the file's.
+        chosen: Selections that replace the file's.
     """
 
     def __init__(self, path: Path, content: dict[str, Any], common: Pairs, chosen: dict[str, Any]) -> None:
@@ -174,13 +174,13 @@ class _Reader:
         )
 
     def _folder(self, base: Config) -> Path:
-        """One folder for the study as its file has it, others for each change of its base and each choice of runs."""
+        """Folder of the study; changed base settings and each selection of runs have folders of their own."""
         unchanged = not self.common or load(_words(self.base)).hash == base.hash
         names = [self.path.stem, *([] if unchanged else [base.folder.name]), *self._choices()]
         return Path(base.store.root) / "studies" / "-".join(names)
 
     def _choices(self) -> list[str]:
-        """What the command line chose of each axis: ``seeds=0,1``, ``budgets=none``."""
+        """Selections from the command line: ``seeds=0,1``, ``budgets=none``."""
         taken = {
             "seeds": [str(seed) for seed in self.seeds],
             "runs": list(self.variants),
@@ -210,7 +210,7 @@ class _Reader:
         return {name: pairs for name, pairs in found.items() if name in chosen}
 
     def _budgeted(self) -> list[str]:
-        """Variants that are carried out with budgets too."""
+        """Variants that are also executed with budgets."""
         names = [row["name"] for row in self.content["runs"]]
         listed = _listed("budgeted", self.content.get("budgeted", names))
         for name in listed:
@@ -223,20 +223,18 @@ class _Reader:
         pairs = tuple(written_leaves(values))
         for key, _ in pairs:
             if key in RESERVED:
-                raise SettingsError(key, f"is given to each run by its study; write {RESERVED[key]}")
+                raise SettingsError(key, f"is set by the study for each run; write {RESERVED[key]}")
         return pairs
 
     def _check_common(self) -> None:
-        """Refuse what would make runs alike that the study wants to tell apart."""
+        """Reject settings that would remove differences between the study's runs."""
         seeded = set(_listed("seeded", self.content.get("seeded", ["seed"])))
         own = {key for pairs in self.variants.values() for key, _ in pairs} | ({BUDGET} if self.budgets else set())
         for key, _ in self.common:
             if key in RESERVED:
-                raise SettingsError(key, f"is given to each run by its study; write {RESERVED[key]}")
+                raise SettingsError(key, f"is set by the study for each run; write {RESERVED[key]}")
             if key in seeded:
-                raise SettingsError(
-                    key, f"is what the seeds of study '{self.path.stem}' decide; choose them with seeds=[…]"
-                )
+                raise SettingsError(key, f"is set by the seeds of study '{self.path.stem}'; choose them with seeds=[…]")
             if key in own:
                 raise SettingsError(
                     key, f"is what runs of study '{self.path.stem}' differ in; choose them with runs=[…] or budgets=[…]"
@@ -256,9 +254,9 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError("study", f"'{path}' is no YAML: {str(error).splitlines()[0]}") from error
+        raise SettingsError("study", f"'{path}' is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or not isinstance(content.get("study"), str):
-        raise SettingsError("study", f"'{path}' is no study; its first line says what it asks, study: QUESTION")
+        raise SettingsError("study", f"'{path}' is not a study; it must state its question, study: QUESTION")
     for part in content:
         if part not in PARTS:
             raise _unknown(os.fspath(path), part, PARTS)
@@ -270,7 +268,7 @@ def _unknown(part: str, name: object, known: Iterable[str]) -> SettingsError:
 
 
 def _short(values: Sequence[str]) -> str:
-    """Values as part of a folder's name; a hash tells those apart that are too many or have odd characters."""
+    """Values as part of a folder's name; too many or odd ones are shortened and given a hash."""
     name = ",".join(re.sub(r"[^\w.%+-]", "_", value, flags=re.ASCII) for value in values)
     whole = name == ",".join(values) and len(name) <= LONGEST
     return name if whole else f"{name[:LONGEST]}-{digest_of(list(values))[:8]}"
@@ -327,7 +325,7 @@ def _seeded(config: Config, settings: Sequence[str], seed: int) -> Config:
 
 
 def _refuse_twins(configs: dict[str, Config]) -> None:
-    """Refuse one configuration under two names: a setting of one of them was forgotten."""
+    """Reject identical configurations under two names: a setting of one of them was forgotten."""
     first: dict[str, str] = {}
     for name, config in configs.items():
         other = first.setdefault(config.hash, name)
@@ -341,15 +339,15 @@ def with_setting(settings: Any, key: str, value: object) -> Any:  # noqa: ANN401
     Args:
         settings: A configuration, or a section of one.
         key: Name of the setting, ``section.name``.
-        value: What it shall be.
+        value: The new value.
 
     Raises:
-        SettingsError: If there is no such setting or it may not be that.
+        SettingsError: If there is no such setting or the value is invalid.
     """
     name, _, rest = key.partition(".")
     names = [entry.name for entry in fields(settings)]
     if name not in names or (rest and not is_dataclass(getattr(settings, name))):
-        raise SettingsError(name, f"is no setting; {nearest(name, names)}")
+        raise SettingsError(name, f"is not a setting; {nearest(name, names)}")
     if not rest:
         return replace(settings, **{name: value})
     try:

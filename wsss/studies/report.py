@@ -1,4 +1,4 @@
-"""The table and the figures of a study, rewritten after each run, so that a half-done study shows what it has."""
+"""Table and figures of a study, rewritten after each run, so that an unfinished study shows its results so far."""
 
 import csv
 import html
@@ -23,19 +23,19 @@ TABLE = "table"
 CURVE = "cost.png"
 
 WIDTH = 100
-"""Characters of a line of plain text."""
+"""Line length of plain text."""
 
 COLUMNS = ("run", "seeds", "mIoU", "% of full", "pseudo labels", "seconds", "s/image")
 """Columns of the table."""
 
 LEGEND = (
-    "mIoU on val, % of full supervision, mIoU of pseudo labels on train: percent; of one seed with the 95 % interval "
-    "over images, of several as mean ± standard deviation. seconds: a person's work on labels."
+    "mIoU on val, % of full supervision, mIoU of pseudo labels on train: percent; for one seed with the 95 % interval "
+    "over images, for several as mean ± standard deviation. seconds: annotation time."
 )
 
 
 def lines_of(plan: StudyPlan, states: Sequence[State]) -> list[Line]:
-    """Put together the runs that differ in their seed alone, in the order of the file."""
+    """Combine the runs that differ only in their seed, in the order of the file."""
     return [_line(label, [state for state in states if state.planned.label == label]) for label in plan.labels]
 
 
@@ -69,7 +69,7 @@ def table_rows(lines: Sequence[Line]) -> list[Sequence[object]]:
 
 
 def remarks(plan: StudyPlan, states: Sequence[State], lines: Sequence[Line]) -> Iterator[str]:
-    """What the table does not say: full supervision, what is missing, what failed."""
+    """Yield remarks on the table: full supervision, missing runs, failed runs."""
     full = full_supervision(lines)
     if full is not None:
         yield f"full supervision: mIoU {full}"
@@ -79,7 +79,7 @@ def remarks(plan: StudyPlan, states: Sequence[State], lines: Sequence[Line]) -> 
     for state in states:
         if state.state == FAILED:
             yield f"{state.planned.title} failed: {state.error}"
-    yield f"all of it lies in {plan.folder}"
+    yield f"results are in {plan.folder}"
 
 
 def text_report(plan: StudyPlan, states: Sequence[State]) -> str:
@@ -90,7 +90,7 @@ def text_report(plan: StudyPlan, states: Sequence[State]) -> str:
 
 
 def markdown_report(plan: StudyPlan, states: Sequence[State]) -> str:
-    """The study as Markdown, with its curve where there is one."""
+    """The study as Markdown, with its figures."""
     lines = lines_of(plan, states)
     figures = [f"![{path.stem}](figures/{path.name})" for path in sorted((plan.folder / "figures").glob("*.png"))]
     parts = [f"# {plan.question}", console.markdown_table(COLUMNS, table_rows(lines)), LEGEND]
@@ -99,7 +99,7 @@ def markdown_report(plan: StudyPlan, states: Sequence[State]) -> str:
 
 
 def html_report(plan: StudyPlan, states: Sequence[State]) -> str:
-    """The study for a notebook."""
+    """The study as HTML for notebooks."""
     lines = lines_of(plan, states)
     said = [LEGEND, *remarks(plan, states, lines)]
     paragraphs = [f"<p>{html.escape(remark)}</p>" for remark in said]
@@ -132,12 +132,12 @@ def _run_record(state: State) -> dict[str, Any]:
 
 
 def failures(folder: Path) -> dict[str, dict[str, Any]]:
-    """Why runs had failed when a study was last carried out, by title."""
+    """Errors of failed runs when a study was last executed, by title."""
     try:
         runs = json.loads((folder / RECORD).read_bytes())["runs"]
         return {run["title"]: {"error": run["error"], "trace": run["trace"]} for run in runs if run["state"] == FAILED}
     except (OSError, ValueError, KeyError, TypeError):
-        # a report that can't be read is a report that is not there
+        # an unreadable report is treated as missing
         return {}
 
 
@@ -151,7 +151,7 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_report(plan: StudyPlan, states: Sequence[State]) -> None:
-    """Write the table in every form, and draw the figures."""
+    """Write the table in all formats, and draw the figures."""
     draw_figures(plan, states)
     told = record(plan, states)
     write_atomically(plan.folder / RECORD, json_bytes(told))
@@ -164,7 +164,7 @@ def write_report(plan: StudyPlan, states: Sequence[State]) -> None:
 
 
 def draw_figures(plan: StudyPlan, states: Sequence[State]) -> None:
-    """Draw the curve over the cost of labels, and what the runs of the first seed make of the same images."""
+    """Draw the score over the cost of labels, and the results of the first seed's runs on the same images."""
     figures = plan.folder / "figures"
     draw_cost(figures / CURVE, plan, lines_of(plan, states))
     columns: dict[str, Column] = {}
@@ -176,7 +176,7 @@ def draw_figures(plan: StudyPlan, states: Sequence[State]) -> None:
 
 
 def draw_cost(path: Path, plan: StudyPlan, lines: Sequence[Line]) -> None:
-    """Draw mIoU over the cost of labels, one line a variant; nothing while no run knows both."""
+    """Draw mIoU over the cost of labels, one line per variant; nothing while no run has both."""
     points: dict[str, list[tuple[float, float, float, float]]] = {}
     for line in lines:
         if line.seconds and line.miou:
@@ -187,5 +187,5 @@ def draw_cost(path: Path, plan: StudyPlan, lines: Sequence[Line]) -> None:
     level = None if full is None else Curve("full supervision", ((0.0, full.mean, *full.ends),))
     curves = [Curve(name, tuple(each)) for name, each in points.items()]
     draw_tradeoff(
-        curves, path, along="seconds of work on labels", value="mIoU on val, %", level=level, title=plan.question
+        curves, path, along="annotation time in seconds", value="mIoU on val, %", level=level, title=plan.question
     )

@@ -1,4 +1,4 @@
-"""What the runs of a study came to: their scores, and lines that put together what differs in the seed alone."""
+"""Results of a study's runs: their scores, and table lines that combine runs that differ only in the seed."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 
 Interval = tuple[float, float]
-"""Low and high end."""
+"""Lower and upper end."""
 
 LABELS = "pseudo_labels"
-"""The row of a run's table that tells how good the labels were that its segmenter learnt."""
+"""Row of a run's table with the quality of the labels that its segmenter was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What one run came to, percent; None where it has nothing of the kind.
+    """Scores of one run in percent; None where there is none.
 
     Attributes:
-        miou: Of the segmenter on validation images.
-        miou_interval: 95 % interval over images.
-        percent_of_full: Share of what full supervision reaches.
-        percent_interval: 95 % interval over images, paired.
-        full_miou: Of the same segmenter, trained on the truth.
-        full_interval: 95 % interval over images.
-        pseudo_labels: mIoU of the pseudo labels of the round that stands, on training images.
-        seconds: What its labels cost a person, in seconds.
-        per_image_seconds: The same for each image.
+        miou: mIoU of the segmenter on validation images.
+        miou_interval: Its 95 % interval over images.
+        percent_of_full: mIoU relative to full supervision.
+        percent_interval: Its 95 % interval over images, paired.
+        full_miou: mIoU of the same segmenter, trained on ground truth.
+        full_interval: Its 95 % interval over images.
+        pseudo_labels: mIoU of the final round's pseudo labels on training images.
+        seconds: Annotation time of its labels in seconds.
+        per_image_seconds: The same per image.
     """
 
     miou: float | None
@@ -40,7 +40,7 @@ class Scores:
 
 
 def scores_of(summary: Mapping[str, Any]) -> Scores:
-    """Read the scores of a run; runs without a price or a segmenter have none.
+    """Read the scores of a run; missing ones are None.
 
     Args:
         summary: See ``summary.json``.
@@ -66,7 +66,7 @@ def _interval(ends: Sequence[float] | None) -> Interval | None:
 
 
 def _pseudo_labels(summary: Mapping[str, Any], final: int | None) -> float | None:
-    """Quality of the labels of the round that stands, or of the last one where no segmenter was measured."""
+    """Quality of the pseudo labels of the final round, or of the last one if no segmenter was evaluated."""
     rows = [row for row in summary["stages"] if row["name"] == LABELS and (final is None or row["round"] == final)]
     return rows[-1]["miou"] if rows else None
 
@@ -76,9 +76,9 @@ class Measure:
     """A number measured once or several times.
 
     Attributes:
-        mean: Over all times.
-        deviation: Sample standard deviation over seeds; None if it was measured once.
-        interval: 95 % interval over images; None if it was measured several times, or has none.
+        mean: Mean over all measurements.
+        deviation: Sample standard deviation over seeds; None for a single measurement.
+        interval: 95 % interval over images; None for several measurements, or if there is none.
     """
 
     mean: float
@@ -87,7 +87,7 @@ class Measure:
 
     @property
     def ends(self) -> Interval:
-        """What a figure shows of how sure it is: a standard deviation to each side, or else the interval."""
+        """Error bar: one standard deviation to each side, or else the interval."""
         if self.deviation is not None:
             return self.mean - self.deviation, self.mean + self.deviation
         return self.interval or (self.mean, self.mean)
@@ -99,7 +99,7 @@ class Measure:
 
 
 def measure(values: Sequence[float | None], intervals: Sequence[Interval | None] = ()) -> Measure | None:
-    """Put together what was measured with several seeds; None where nothing was.
+    """Combine the measurements of several seeds; None if there are none.
 
     >>> str(measure([50.0, 53.0]))
     '51.5 ± 2.1'
@@ -107,8 +107,8 @@ def measure(values: Sequence[float | None], intervals: Sequence[Interval | None]
     '50.0 (48.0–53.0)'
 
     Args:
-        values: One for each seed.
-        intervals: Of each value, in the same order.
+        values: One per seed.
+        intervals: Interval of each value, in the same order.
     """
     known = [value for value in values if value is not None]
     if not known:
@@ -120,14 +120,14 @@ def measure(values: Sequence[float | None], intervals: Sequence[Interval | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of a study's table: what differs in the seed alone.
+    """A line of a study's table: runs that differ only in the seed.
 
     Attributes:
         label: Its name, variant and budget.
         variant: Its variant.
         budget: Its budget as text; None for all images.
-        planned: Seeds that were asked for.
-        scores: Of each seed that is done, by seed.
+        planned: Number of planned seeds.
+        scores: Scores of each finished run, by seed.
     """
 
     label: str
@@ -138,34 +138,34 @@ class Line:
 
     @property
     def miou(self) -> Measure | None:
-        """Of the segmenter on validation images."""
+        """Segmenter's mIoU on validation images."""
         return self._measure("miou", "miou_interval")
 
     @property
     def percent_of_full(self) -> Measure | None:
-        """Share of what full supervision reaches."""
+        """Segmenter's mIoU in percent of full supervision."""
         return self._measure("percent_of_full", "percent_interval")
 
     @property
     def pseudo_labels(self) -> Measure | None:
-        """Quality of the labels that the segmenter learnt, on training images."""
+        """Pseudo labels' mIoU on training images."""
         return self._measure("pseudo_labels")
 
     @property
     def seconds(self) -> float | None:
-        """What its labels cost."""
+        """Annotation time of its labels in seconds."""
         found = self._measure("seconds")
         return None if found is None else found.mean
 
     @property
     def per_image_seconds(self) -> float | None:
-        """What the labels of an image cost."""
+        """Annotation time per image in seconds."""
         found = self._measure("per_image_seconds")
         return None if found is None else found.mean
 
     @property
     def seeds(self) -> str:
-        """How many seeds are done, and of how many if some are not."""
+        """Number of finished seeds, and of how many if some are missing."""
         done = len(self.scores)
         return str(done) if done == self.planned else f"{done} of {self.planned}"
 
@@ -175,7 +175,7 @@ class Line:
         return measure([getattr(scores, name) for scores in each], intervals)
 
     def record(self) -> dict[str, Any]:
-        """The line as plain values, for JSON, CSV and data frames; None where nothing was measured."""
+        """The line as plain values, for JSON, CSV and data frames; None where there is no measurement."""
         record: dict[str, Any] = {"run": self.variant, "budget": self.budget}
         record |= {"seeds": len(self.scores), "seeds_planned": self.planned}
         for name in ("miou", "percent_of_full", "pseudo_labels"):
@@ -194,10 +194,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def full_supervision(lines: Sequence[Line]) -> Measure | None:
-    """What the same segmenter reaches when it learns the truth of all images.
+    """Combine the mIoU of the same segmenter trained on ground truth of all images.
 
-    Every run that labels all images has its own, the same for each seed; where they are not the same, because runs
-    differ in how segmenters are trained, there is no such number for the whole study.
+    Every run on all images has its own value, which is the same for each seed; if they differ, because the runs train
+    segmenters differently, there is no single value for the study.
     """
     found: dict[int, set[tuple[float, Interval | None]]] = {}
     for line in lines:

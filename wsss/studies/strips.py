@@ -1,4 +1,4 @@
-"""What each kind of run makes of the same images, side by side: one row an image, one column a run."""
+"""Results of a study's runs on the same images, side by side: one row per image, one column per run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from wsss.store import Store
 from wsss.studies.results import LABELS
 
 ROWS = 6
-"""Images in a figure."""
+"""Number of images in a figure."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A run that has ended, as a figure shows it.
+    """A finished run as a column of a figure.
 
     Attributes:
-        title: What stands above it.
+        title: Title of the column.
         config: Its configuration.
         summary: See ``summary.json``.
     """
@@ -37,24 +37,24 @@ class Column:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """Its images."""
+        """Its data set."""
         return open_dataset(self.config.data, self.config.labels)
 
     def labels_given(self, image: str) -> Annotation | None:
-        """What a person gave of an image; None where that has no place in it, as tags have none."""
+        """The annotation of an image; None if it has no position in the image, as for tags."""
         annotation = self.dataset.annotation(image)
         return annotation if set(annotation.kinds) - {"tags"} else None
 
     def pseudo_labels(self, image: str) -> Tensor | None:
-        """What the segmenter that stands has learnt of an image; None where no pseudo labels were made."""
+        """The pseudo labels of an image in the final round; None if there are none."""
         return self._stored(LABELS, image)
 
     def predictions(self, image: str) -> Tensor | None:
-        """What the segmenter that stands says of an image; None if it was not asked."""
+        """The final segmenter's labels of an image; None if there are none."""
         return self._stored("predictions", image)
 
     def _stored(self, stage: str, image: str) -> Tensor | None:
-        """Labels of a stage of the round that stands; found by its summary, since planning it reads all images."""
+        """Labels of a stage in the final round; found by the summary, since planning would read all images."""
         segmenter = self.summary.get("segmenter")
         rows = [
             row
@@ -68,22 +68,22 @@ class Column:
 
 
 Shown = Tensor | Annotation | None
-"""Labels of all pixels, what a person gave, or nothing."""
+"""Labels of all pixels, an annotation, or nothing."""
 
 FIGURES: dict[str, tuple[str, Callable[[Column, str], Shown]]] = {
     "labels_given": ("train", Column.labels_given),
     "pseudo_labels": ("train", Column.pseudo_labels),
     "predictions": ("val", Column.predictions),
 }
-"""What there is to see of each run: the images of which split, and what is laid over them."""
+"""Figures of a study: the split of their images, and what is drawn over them."""
 
 
 def draw_study(folder: Path, columns: Sequence[Column]) -> None:
-    """Draw what the runs were given, what they made of it, and what their segmenters say.
+    """Draw the annotations, pseudo labels and predictions of the runs.
 
     Args:
-        folder: Where the figures go, one for each of ``FIGURES``; those that no run has anything for are left out.
-        columns: Runs that have ended.
+        folder: Folder of the figures, one for each of ``FIGURES``; those without content are left out.
+        columns: Finished runs.
     """
     for name, (split, look) in FIGURES.items():
         images = spread(columns[0].dataset.ids(split), ROWS) if columns else []

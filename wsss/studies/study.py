@@ -1,4 +1,4 @@
-"""Studies as one opens them: carried out by name, shown as a table."""
+"""The interface of studies: executed by name, shown as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from wsss.studies.report import CURVE, failures, html_report, record, text_repor
 
 @dataclass(frozen=True)
 class Study:
-    """A study as far as it has come; a notebook shows its table.
+    """A study, finished or not; notebooks display its table.
 
     Attributes:
-        plan: What it is to do.
-        states: How far each run has come.
+        plan: Its plan.
+        states: State of each run.
     """
 
     plan: StudyPlan
@@ -28,23 +28,23 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where its table and figures lie."""
+        """Folder of its table and figures."""
         return self.plan.folder
 
     @property
     def runs(self) -> dict[str, Run]:
-        """The runs that are done, by title."""
+        """The finished runs, by title."""
         done = ((state.planned.title, state.folder) for state in self.states if state.state == DONE)
         return {title: Run(folder) for title, folder in done if folder is not None}
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why runs have failed, by title."""
+        """Errors of failed runs, by title."""
         return {state.planned.title: state.error or "" for state in self.states if state.state == FAILED}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The table as plain values, a dict a line, such as data frames are made of."""
+        """The table as plain values, one dict per line, for data frames."""
         return record(self.plan, self.states)["table"]
 
     def table(self) -> str:
@@ -58,12 +58,12 @@ class Study:
             figure: ``cost`` (mIoU over the cost of labels), ``labels_given``, ``pseudo_labels`` or ``predictions``.
 
         Raises:
-            StageError: If no run has what it shows.
+            StageError: If there is no such figure yet.
         """
         path = self.folder / "figures" / f"{figure}.png"
         if not path.is_file():
             drawn = ", ".join(sorted(each.stem for each in path.parent.glob("*.png"))) or "none"
-            raise StageError(f"study '{self.plan.name}' has no figure '{figure}' (it has: {drawn}); let more runs end")
+            raise StageError(f"study '{self.plan.name}' has no figure '{figure}' (it has: {drawn}); finish more runs")
         return Drawing(path)
 
     def _repr_html_(self) -> str:
@@ -71,23 +71,23 @@ class Study:
 
 
 def study(name: str, *overrides: str, report_only: bool = False, **settings: object) -> Study:
-    """Carry out a study: every run that is left, one after the other, a table after each.
+    """Execute a study: every remaining run, one after the other, with an updated table after each.
 
-    A run that fails is told and recorded, and the study goes on; the next start tries it again. A stop at any moment
-    costs what was under way.
+    A failed run is reported and recorded, and the study continues; the next start retries it. Interrupting a study
+    loses only the work in progress.
 
     Args:
         name: Name of a study in experiments/, or a path to a YAML file.
-        overrides: Settings for all of its runs, ``"experiment=voc21"``, and what to take of it, ``"seeds=[0]"``,
+        overrides: Settings for all of its runs, ``"experiment=voc21"``, and selections, ``"seeds=[0]"``,
             ``"runs=[tags,points]"``, ``"budgets=[]"``.
-        report_only: Only put together what there is.
+        report_only: Only report existing results.
         settings: More settings by name, ``rounds=1``, ``seeds=[0]``.
 
     Returns:
         The study.
 
     Raises:
-        WsssError: If the study or one of its configurations is malformed; nothing has been carried out then.
+        WsssError: If the study or one of its configurations is invalid; then nothing has been executed.
     """
     plan = plan_study(name, [*overrides, *(f"{key}={written(value)}" for key, value in settings.items())])
     if report_only:
@@ -99,12 +99,12 @@ def study(name: str, *overrides: str, report_only: bool = False, **settings: obj
 
 
 def dry_run(name: str, overrides: Sequence[str] = ()) -> str:
-    """The table of what a study would do: its runs, their folders, and how many stages are left to do.
+    """Table of what a study would do: its runs, their folders, and how many stages are left to do.
 
-    A stage that runs share is counted once, with the first of them.
+    A stage shared by several runs is counted once, with the first of them.
 
     Raises:
-        WsssError: If the study or one of its configurations is malformed.
+        WsssError: If the study or one of its configurations is invalid.
     """
     plan = plan_study(name, overrides)
     inspector = Inspector()
