@@ -193,7 +193,7 @@ def _part(path: Path, share: float, drift: float) -> Path:
 
 
 def _tries(path: Path, thickness: float, bend: float) -> Iterator[Path]:
-    """Yield candidate strokes along a path, from a smooth and bent one to the path itself and a dot that always fits."""
+    """Yield candidate strokes along a path: smooth and bent ones, the path itself, and a dot that always fits."""
     total = _lengths(path)[-1]
     if total > 0:
         window = SMOOTH * max(thickness, total / 4) * (len(path) - 1) / total
