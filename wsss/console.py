@@ -25,13 +25,9 @@ _live: "ContextVar[Progress | None]" = ContextVar("wsss_live", default=None)
 
 
 @contextlib.contextmanager
-def quiet(on: bool = True) -> Iterator[None]:
-    """Suppress progress and notes inside the block; results are still printed.
-
-    Args:
-        on: False has no effect.
-    """
-    token = _quiet.set(on or _quiet.get())
+def quiet() -> Iterator[None]:
+    """Suppress progress and notes inside the block; results are still printed."""
+    token = _quiet.set(True)
     try:
         yield
     finally:
@@ -71,11 +67,6 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     else:
         with _lines(description, total) as advance:
             yield advance
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to stdout, formatted by ``format_table``."""
-    result(format_table(title, columns, rows))
 
 
 def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
-from wsss.data.base import DatasetSettings, digest
+from wsss.data.base import SPLITS, DatasetSettings, digest
 from wsss.data.faults import stepping_over
 from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
 from wsss.errors import DataError, require
 from wsss.types import Tags
 
-SPLIT_WORDS = {"train": "train", "val": "val", "": "train"}
+SPLIT_WORDS = (*SPLITS, "")
+"""What may stand in the column split; an empty cell is for training."""
+
 SEPARATORS = (";", ",")
 """Separators of tags in a cell; if the table uses neither, classes and numbers are separated by blanks."""
 

@@ -29,9 +29,9 @@ def aspp_rates(output_stride: int, crop: int = PUBLISHED_CROP) -> tuple[int, int
     return small, middle, max(large, middle + 1)
 
 
-def separable_conv(inputs: int, outputs: int, *, dilation: int = 1) -> nn.Sequential:
+def separable_conv(inputs: int, outputs: int) -> nn.Sequential:
     """Create a depthwise 3 × 3 and a pointwise convolution with GroupNorm and ReLU after the second."""
-    return nn.Sequential(DepthwiseConv2d(inputs, dilation=dilation), pointwise_conv(inputs, outputs))
+    return nn.Sequential(DepthwiseConv2d(inputs), pointwise_conv(inputs, outputs))
 
 
 def dilated_branch(inputs: int, outputs: int, dilation: int) -> nn.Sequential:

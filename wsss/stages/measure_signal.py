@@ -50,7 +50,7 @@ def measure_signal(plan: SegmenterPlan, segmenter: Stage, first_seeds: Stage) ->
         segmenter: The stage that trains it.
         first_seeds: The stage that made the first round's seeds, for the guard.
     """
-    dataset, _, least_area = plan.dataset, plan.settings, plan.self_training.least_area
+    dataset, least_area = plan.dataset, plan.self_training.least_area
 
     def work(bench: Workbench, out: Artefact) -> None:
         seer, seeds = Seer(plan, bench, segmenter), bench.read(first_seeds)

@@ -77,13 +77,12 @@ class Node:
         return f"{self.where} entry {step}," if self.where.endswith("',") else f"{self.where[:-1]}.{step},"
 
 
-def parse_xml(text: str, name: str, root: str) -> Node:
-    """Read XML without a document type.
+def parse_xml(text: str, name: str) -> Node:
+    """Read an annotation in XML, without a document type.
 
     Args:
         text: The text.
         name: Its file in quotes.
-        root: Required tag of the root element.
 
     Raises:
         DataError: If it is not XML, declares a document type or entities, or has another root element.
@@ -99,8 +98,8 @@ def parse_xml(text: str, name: str, root: str) -> Node:
         element = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{name} can't be read as XML ({error}); {MEND} or fetch it again") from None
-    if element.tag != root:
-        raise DataError(f"{name} has the root element <{element.tag[:40]}>, it must be <{root}>; {MEND}")
+    if element.tag != "annotation":
+        raise DataError(f"{name} has the root element <{element.tag[:40]}>, it must be <annotation>; {MEND}")
     return Node(element, f"{name},")
 
 

@@ -32,7 +32,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
     places: dict[str, str] = {}
     for source in sources:
         places[source.image] = source.name
-        root = parse_xml(source.content, source.name, "annotation")
+        root = parse_xml(source.content, source.name)
         size = read_size(root) or source.size
         if size is not None:
             sizes[source.image] = size
