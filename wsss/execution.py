@@ -72,7 +72,9 @@ class Report:
         verdicts: Decision of the stopping rule on each round.
         signals: Input of the rule, for every round.
         kept: Signals of the accepted rounds.
-        final: The round whose segmenter is the result.
+        segmenters: Counts of each round's segmenter on val; None if there is no truth.
+        ceiling: Counts of full supervision on val; None if it was not requested.
+        final: The round whose segmenter is the result; None before the first one.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -93,6 +95,7 @@ class Execution:
         dataset: The images.
         plan: The stages.
         bench: Environment of the stages.
+        watcher: Receives progress and results.
     """
 
     def __init__(self, config: Config, dataset: Dataset, plan: Plan, bench: Workbench, watcher: Watcher) -> None:

@@ -84,7 +84,6 @@ class Stage:
         reads: The stages that it reads, by their role.
         data: Fingerprints of the data that it reads.
         round: Round of self-training; not part of the key.
-        label: Name shown to users, if it differs from the store's.
     """
 
     name: str
