@@ -9,9 +9,11 @@ from torch_geometric.data import Data
 
 from tests.drawing import picture
 from tests.stages.workshop import enlarged, painted
+from wsss.errors import StoreError
 from wsss.functional.region_graph import build_region_graph
 from wsss.refine.base import View
 from wsss.refine.graph import WEIGHTS_FILE, Graph
+from wsss.store import Artefact
 from wsss.tasks.regions import inverse_root_weights, predict_regions, region_logits, region_network
 from wsss.tasks.settings import GraphSettings
 from wsss.types import IGNORE, Evidence, Tags
@@ -214,6 +216,19 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     save_file(silent.state_dict(), tmp_path / WEIGHTS_FILE)
     undecided = Graph(SETTINGS).load(tmp_path).refine(given, view).scores
     torch.testing.assert_close(undecided, torch.full((3, 8, 16), 1 / 3))
+
+
+def test_a_network_that_was_changed_since_it_was_fitted_is_refused(tmp_path: Path) -> None:
+    refiner, artefact = fitted(tmp_path), Artefact(tmp_path)
+    path = tmp_path / WEIGHTS_FILE
+    content = path.read_bytes()
+    with artefact.unit("network") as unit:
+        unit.write(path, content)
+    artefact.finish("fit_graph", "key", version=1)
+    assert refiner.refine(evidence(), seen(BOTH)).scores.isfinite().all()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(StoreError, match=r"not as its stage left it \(its digest differs"):
+        refiner.load(tmp_path).refine(evidence(), seen(BOTH))
 
 
 def test_the_task_knows_the_statistics_of_the_graphs() -> None:

@@ -1,19 +1,17 @@
 """The region graph as a refiner: one graph network for all images changes the scores."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
 
 from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import FittedRefiner, Source, View
-from wsss.store import resize_scores
+from wsss.store import Artefact, resize_scores
 from wsss.tasks.settings import OPINIONS, GraphSettings
 from wsss.types import IGNORE, Evidence
 
@@ -43,6 +41,7 @@ class Graph(FittedRefiner):
 
     settings: GraphSettings
     folder: Path | None = None
+    _networks: "dict[tuple[int, int], RegionGNN]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
     version = 4
     changes = "scores"
@@ -129,17 +128,15 @@ class Graph(FittedRefiner):
 
     def network(self, graph: "Data") -> "RegionGNN":
         """Return the fitted network, for graphs like the given one."""
-        return self._load(graph.x.shape[1], graph.cams.shape[1])
-
-    @cached_property
-    def _load(self) -> "Callable[[int, int], RegionGNN]":
-        """Loads the network at the first call and caches it."""
-        return cache(self._read)
+        sizes = graph.x.shape[1], graph.cams.shape[1]
+        if sizes not in self._networks:
+            self._networks[sizes] = self._read(*sizes)
+        return self._networks[sizes]
 
     def _read(self, node_channels: int, classes: int) -> "RegionGNN":
         from wsss.tasks.regions import region_network
 
         assert self.folder is not None, "the graph refiner must be fitted first"
         network = region_network(self.settings, node_channels=node_channels, classes=classes)
-        network.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
+        network.load_state_dict(Artefact(self.folder).read_tensors(WEIGHTS_FILE))
         return network.eval()
