@@ -2,16 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss.data.units import Unit, plan_units
+from wsss.data.units import Portion, plan_units
 
 
 def test_images_that_round_to_the_same_grid_share_a_unit() -> None:
     sizes = [(320, 240), (333, 250), (240, 320), (300, 239), (320, 241)]
-    assert plan_units("abcde", sizes, 3) == (
-        Unit(0, ("c",), (256, 320)),
-        Unit(1, ("d",), (288, 224)),
-        Unit(2, ("a", "b", "e"), (320, 256)),
-    )
+    assert plan_units("abcde", sizes, 3) == [
+        Portion("0000000", ("c",), (256, 320)),
+        Portion("0000001", ("d",), (288, 224)),
+        Portion("0000002", ("a", "b", "e"), (320, 256)),
+    ]
 
 
 def test_a_unit_holds_no_more_than_a_batch() -> None:
@@ -25,7 +25,7 @@ def test_a_unit_of_large_images_is_smaller_than_a_batch() -> None:
 
 
 def test_an_image_of_one_pixel_gets_a_whole_grid_cell() -> None:
-    assert plan_units(["dot"], [(1, 1)], 4) == (Unit(0, ("dot",), (32, 32)),)
+    assert plan_units(["dot"], [(1, 1)], 4) == [Portion("0000000", ("dot",), (32, 32))]
 
 
 @given(
@@ -36,7 +36,7 @@ def test_each_image_is_in_one_unit_near_its_own_size(sizes: list[tuple[int, int]
     ids = [str(index) for index in range(len(sizes))]
     units = plan_units(ids, sizes, batch_size)
     assert sorted(id for unit in units for id in unit.ids) == sorted(ids)
-    assert [unit.index for unit in units] == list(range(len(units)))
+    assert [int(unit.name) for unit in units] == list(range(len(units)))
     for unit in units:
         assert 1 <= len(unit.ids) <= batch_size
         for id in unit.ids:

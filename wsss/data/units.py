@@ -1,4 +1,4 @@
-"""Fixed units of work: images of similar size that are computed together."""
+"""Fixed units of work: images that are processed together, of similar size if a network sees them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,23 +11,29 @@ MOST_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Images that are computed in one batch, independent of the number of processes.
+class Portion:
+    """A unit of work: images that are processed together, independent of the number of processes.
 
     Attributes:
-        index: Index among the units.
-        ids: Names of the images.
-        size: Height and width, multiples of 32, to which all images of the unit are resized for the network.
+        name: Name of the unit, unique in its stage.
+        ids: Its images.
+        size: Height and width, multiples of 32, to which all its images are resized for a network; (0, 0) if no network
+            is used.
     """
 
-    index: int
+    name: str
     ids: tuple[str, ...]
-    size: tuple[int, int]
+    size: tuple[int, int] = (0, 0)
+
+
+def portions(ids: Sequence[str], size: int = 8) -> list[Portion]:
+    """Split a list of images into units of equal number, independent of the number of processes."""
+    return [Portion(f"{start:07d}", tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
 
 
 def plan_units(
     ids: Sequence[str], sizes: Sequence[tuple[int, int]], batch_size: int, most_pixels: int = MOST_PIXELS
-) -> tuple[Unit, ...]:
+) -> list[Portion]:
     """Split a list of images into units of similar size.
 
     The plan depends only on the whole list, so neither a restart nor the number of processes changes which images are
@@ -52,13 +58,13 @@ def plan_units(
     alike: dict[tuple[int, int], list[str]] = {}
     for id, (height, width) in zip(ids, sizes, strict=True):
         alike.setdefault((fit_grid(height), fit_grid(width)), []).append(id)
-    units: list[Unit] = []
+    units: list[Portion] = []
     for size in sorted(alike):
         count = min(batch_size, max(1, most_pixels // (size[0] * size[1])))
         members = alike[size]
         for start in range(0, len(members), count):
-            units.append(Unit(len(units), tuple(members[start : start + count]), size))
-    return tuple(units)
+            units.append(Portion(f"{len(units):07d}", tuple(members[start : start + count]), size))
+    return units
 
 
 def fit_grid(length: int) -> int:

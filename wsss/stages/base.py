@@ -12,7 +12,9 @@ import torch
 
 from wsss import ranks
 from wsss.data.base import Dataset
+from wsss.data.units import Portion as Portion
 from wsss.data.units import plan_units
+from wsss.data.units import portions as portions
 from wsss.errors import StageError
 from wsss.ranks import Pool
 from wsss.store import Artefact, Store, digest_of
@@ -193,30 +195,9 @@ def _work(stage: Stage, bench: Workbench, artefact: Artefact) -> None:
     ranks.barrier()
 
 
-@dataclass(frozen=True)
-class Portion:
-    """A unit of work: images that are processed together.
-
-    Attributes:
-        name: Name of the unit, unique in its stage.
-        ids: Its images.
-        size: Common height and width of the network input; (0, 0) if no network is used.
-    """
-
-    name: str
-    ids: tuple[str, ...]
-    size: tuple[int, int] = (0, 0)
-
-
-def portions(ids: Sequence[str], size: int = 8) -> list[Portion]:
-    """Split a list of images into units of equal number, independent of the number of processes."""
-    return [Portion(f"{start:07d}", tuple(ids[start : start + size])) for start in range(0, len(ids), size)]
-
-
 def batches(dataset: Dataset, ids: Sequence[str], size: int) -> list[Portion]:
     """Split a list of images into units of similar size, each processed by a network as one batch."""
-    units = plan_units(ids, [dataset.size(image) for image in ids], size)
-    return [Portion(f"{unit.index:07d}", unit.ids, unit.size) for unit in units]
+    return plan_units(ids, [dataset.size(image) for image in ids], size)
 
 
 def share_out(out: Artefact, planned: Sequence[Portion]) -> list[Portion]:
