@@ -23,7 +23,7 @@ import yaml
 
 from wsss.annotations.settings import LabelSettings
 from wsss.data import DATASETS, DatasetSettings
-from wsss.errors import SettingsError, one_of, require
+from wsss.errors import SettingsError, offer, one_of, require
 from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.dsrg import DsrgSettings
 from wsss.functional.seeds import SeedSettings
@@ -387,9 +387,7 @@ def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
     found += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     found += [last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2)]
     near = list(dict.fromkeys(found))[:3]
-    all_of_them = f"there are: {', '.join(list(known)[:12])}{' …' if len(known) > 12 else ''}"
-    meant = f"did you mean {' or '.join(near)}?" if near else all_of_them
-    return f"\n{meant}\nsee all with: wsss config"
+    return f"\n{offer(near, list(known))}\nsee all with: wsss config"
 
 
 def experiments() -> dict[str, Path]:
@@ -456,6 +454,11 @@ def written(value: Any) -> str:  # noqa: ANN401 - plain values of any kind
     if isinstance(value, list | tuple):
         return f"[{','.join(written(entry) for entry in value)}]"
     return repr(value)
+
+
+def overrides_of(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings given by name as on the command line."""
+    return [f"{name}={written(value)}" for name, value in settings.items()]
 
 
 def annotated_yaml(config: Config) -> str:

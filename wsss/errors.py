@@ -69,7 +69,11 @@ def one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return a suggestion of similar known names, to end a sentence; if there are none, list the known names."""
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    return offer(difflib.get_close_matches(word, known, n=3, cutoff=0.6), known)
+
+
+def offer(near: Sequence[str], known: Sequence[str]) -> str:
+    """Suggest the near names; if there are none, list the known names."""
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"there are: {', '.join(known[:12])}{' …' if len(known) > 12 else ''}"

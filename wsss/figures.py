@@ -14,6 +14,7 @@ from wsss.stages.base import is_done
 from wsss.stages.evaluate import read_pooled
 from wsss.store import Store
 from wsss.tracking import read_metrics
+from wsss.types import BACKGROUND_NAME
 
 ROWS = 6
 """Number of images in the figure that every run draws."""
@@ -54,7 +55,7 @@ def draw_run(
         path = folder / "figures" / f"confusion_{turn.index}.png"
         confusion = _confusion(store, turn.predictions, len(dataset.classes))
         if confusion is not None and (redraw or not path.exists()):
-            draw_confusion(confusion, path, ("background", *dataset.classes))
+            draw_confusion(confusion, path, (BACKGROUND_NAME, *dataset.classes))
 
 
 def _confusion(store: Store, step: Step, classes: int) -> Tensor | None:

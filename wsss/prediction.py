@@ -19,7 +19,7 @@ from wsss.pipeline import segmenter_network
 from wsss.plotting import write_overlay
 from wsss.stages.networks import load_segmenter, on_grid
 from wsss.store import Artefact, encode_labels, write_atomically
-from wsss.tasks.devices import autocast, choose_device, resolve_precision
+from wsss.tasks.devices import autocast, choose_device, precision_of
 from wsss.types import BACKGROUND, Image, LabelMap
 
 WINDOW = 1024
@@ -47,7 +47,7 @@ class Predictor:
         from wsss.tasks.segmentation import predict_scores
 
         trainer, settings, self.background = config.trainer, config.segmenter, config.data.background
-        self.precision = resolve_precision(trainer.precision, trainer.accelerator)
+        self.precision = precision_of(trainer)
         self.device = choose_device(trainer.accelerator)
         self._look = partial(
             predict_scores,

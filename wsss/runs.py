@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from wsss import console, ranks
-from wsss.config import Config, from_dict, load, to_yaml, written
+from wsss.config import Config, from_dict, load, overrides_of, to_yaml
 from wsss.data import open_dataset
 from wsss.data.base import SPLITS, Dataset
 from wsss.errors import DataError, SettingsError, StageError, StoreError, WsssError, one_of, require
@@ -32,7 +32,7 @@ from wsss.stages.base import Workbench, is_done
 from wsss.store import Artefact, Store, write_atomically
 from wsss.summary import FILE as SUMMARY
 from wsss.summary import write_summary
-from wsss.tasks.devices import choose_device, resolve_precision
+from wsss.tasks.devices import choose_device, precision_of
 from wsss.tracking import METRICS
 
 CONFIG = "run.yaml"
@@ -117,9 +117,7 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """Its stages."""
-        return plan(
-            self.config, self.dataset, resolve_precision(self.config.trainer.precision, self.config.trainer.accelerator)
-        )
+        return plan(self.config, self.dataset, precision_of(self.config.trainer))
 
     @cached_property
     def store(self) -> Store:
@@ -287,7 +285,7 @@ def run(*overrides: str, config: Config | None = None, **settings: object) -> Ru
     if config is not None and (overrides or settings):
         raise SettingsError("config", "must be given alone, without other settings")
     if config is None:
-        config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
+        config = load([*overrides, *overrides_of(settings)])
     # normalise like other processes and later readers, which parse the file: there 4 becomes 4.0 where a float is due
     config = from_dict(yaml.safe_load(to_yaml(config)))
     others = ["join", os.fspath(config.folder / CONFIG)]
@@ -315,7 +313,7 @@ def _open(config: Config) -> Opened:
         WsssError: If the data or the settings are invalid.
     """
     dataset = open_dataset(config.data, config.labels)
-    precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
+    precision = precision_of(config.trainer)
     planned = plan(config, dataset, precision)
     asked_for(config, [step.stage for step in planned])
     return Opened(dataset, planned, precision)

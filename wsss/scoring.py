@@ -28,9 +28,7 @@ from wsss.functional.confusion import (
     pixel_accuracy,
     precision,
 )
-from wsss.types import BACKGROUND, IGNORE, LabelMap
-
-BACKGROUND_NAME = "background"
+from wsss.types import BACKGROUND, BACKGROUND_NAME, IGNORE, LabelMap
 
 
 @dataclass(frozen=True, kw_only=True)

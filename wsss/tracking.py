@@ -99,9 +99,9 @@ class Tracker:
         """
         if self._run is None:
             return
-        from wsss.types import IGNORE
+        from wsss.types import label_names
 
-        names = {0: "background", **dict(enumerate(classes, start=1)), IGNORE: "unknown"}
+        names = label_names(classes)
         shown = {f"{name}/{place}": masked for place, masked in enumerate(images)}
         self._tell(lambda run: run.log({key: _wandb_image(masked, names) for key, masked in shown.items()}))
 

@@ -1,5 +1,6 @@
 """Basic types: images, tags, scores, seeds, labels and evidence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 
 BACKGROUND = 0
 """The background label, and its channel in scores."""
+
+BACKGROUND_NAME = "background"
+"""What label 0 is called; no class of a manifest may be called so."""
 
 IGNORE = 255
 """The label of unknown or unlabelled pixels."""
@@ -53,6 +57,16 @@ class Evidence:
     seeds: LabelMap
 
 
+def label_names(classes: Sequence[str]) -> dict[int, str]:
+    """The name of each label that a map may hold."""
+    return {BACKGROUND: BACKGROUND_NAME, **dict(enumerate(classes, start=1)), IGNORE: "unknown"}
+
+
+def tagged_labels(tags: Tags) -> list[int]:
+    """List the labels of the classes that are present, in rising order."""
+    return (tags.nonzero().flatten() + 1).tolist()
+
+
 def possible_labels(tags: Tags | None, classes: int, *, background: bool = True) -> list[int]:
     """List the labels that the tags of an image allow.
 
@@ -65,5 +79,5 @@ def possible_labels(tags: Tags | None, classes: int, *, background: bool = True)
         Labels in ascending order; empty if the tags are known to be empty and there is no background.
     """
     present = torch.ones(classes, dtype=torch.bool) if tags is None else tags
-    foreground = (present.nonzero().flatten() + 1).tolist()
+    foreground = tagged_labels(present)
     return [BACKGROUND, *foreground] if background else foreground

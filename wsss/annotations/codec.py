@@ -11,13 +11,13 @@ from wsss.annotations.annotation import Annotation
 from wsss.annotations.base import Size
 from wsss.annotations.boxes import Box, Boxes
 from wsss.annotations.entries import LARGEST, Entry, parse_json
-from wsss.annotations.manifest import BACKGROUND_NAME, Classes, Manifest, check_classes
+from wsss.annotations.manifest import Classes, Manifest, check_classes
 from wsss.annotations.masks import Mask
 from wsss.annotations.points import Point, Points
 from wsss.annotations.scribbles import Scribbles, Stroke
 from wsss.annotations.tags import ImageTags
 from wsss.errors import DataError, nearest
-from wsss.types import BACKGROUND, IGNORE
+from wsss.types import BACKGROUND, BACKGROUND_NAME, IGNORE
 
 FORMAT = "wsss-labels"
 VERSION = 1

@@ -7,10 +7,7 @@ from wsss.annotations.annotation import Annotation
 from wsss.annotations.base import Size
 from wsss.annotations.entries import LARGEST
 from wsss.errors import DataError
-from wsss.types import MOST_CLASSES
-
-BACKGROUND_NAME = "background"
-"""Name of label 0 in manifests; reserved, no class may have it."""
+from wsss.types import BACKGROUND_NAME, MOST_CLASSES
 
 Classes = tuple[str, ...]
 """Names of the foreground classes; label k is the name at k - 1."""

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from wsss.annotations.settings import LabelSettings
 from wsss.checks.copies import find_copies
-from wsss.checks.looks import Finding, Look, finding_of, labels_of, look_at_all
+from wsss.checks.looks import Finding, Look, finding_of, look_at_all
 from wsss.checks.report import DataReport, Row
 from wsss.checks.sheet import draw_sheet
-from wsss.config import Config, load, written
+from wsss.config import Config, load, overrides_of
 from wsss.data import open_dataset
 from wsss.data.base import SPLITS, Dataset
 from wsss.data.faults import gathered
 from wsss.data.files import NO_FOLDER
 from wsss.data.labelled import with_labels
 from wsss.errors import DataError, SettingsError, StoreError
-from wsss.types import BACKGROUND, IGNORE
+from wsss.types import BACKGROUND, label_names, tagged_labels
 
 Named = Mapping[str, frozenset[int] | None]
 """Labels of the classes named in each training image; None where nothing is known."""
@@ -47,7 +47,7 @@ def check_data(
     if config is not None and (overrides or settings):
         raise SettingsError("config", "must be given alone, without other settings")
     if config is None:
-        config = load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
+        config = load([*overrides, *overrides_of(settings)])
     with gathered() as faults:
         dataset = _opened(config, faults)
         findings = [finding_of(fault, "list or table") for fault in faults]
@@ -118,8 +118,7 @@ def _class_rows(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Row]:
         tagged.update((look.split, label) for label in look.tags or ())
         shown.update((look.split, label) for label in look.pixels or ())
         pixels.update({(look.split, label): count for label, count in (look.pixels or {}).items()})
-    names = {BACKGROUND: "background", **dict(enumerate(dataset.classes, start=1)), IGNORE: "unknown"}
-    for label, name in names.items():
+    for label, name in label_names(dataset.classes).items():
         row: Row = {"label": label, "class": name}
         for split in SPLITS:
             known = 1 <= label <= len(dataset.classes)
@@ -178,5 +177,5 @@ def _labels_seen(dataset: Dataset, settings: LabelSettings, looks: Sequence[Look
             # its labels will exist once they are corrected
             named[image] = tagged.get(image) or frozenset()
         else:
-            named[image] = None if tags is None else labels_of(tags)
+            named[image] = None if tags is None else frozenset(tagged_labels(tags))
     return named, wrong

@@ -16,7 +16,7 @@ from wsss.data.base import SPLITS, Dataset, digest
 from wsss.errors import DataError
 from wsss.functional.lookalikes import OUTLINE_SIDE, outline, signature
 from wsss.ranks import Pool
-from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
+from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags, tagged_labels
 
 PORTION = 32
 """Images per work item of a worker process."""
@@ -177,12 +177,7 @@ def _tags(dataset: Dataset, id: str, findings: list[Finding]) -> frozenset[int] 
     except DataError as error:
         findings.append(finding_of(error, "unreadable tags"))
         return None
-    return None if tags is None else labels_of(tags)
-
-
-def labels_of(tags: Tags) -> frozenset[int]:
-    """Labels of the classes in the tags."""
-    return frozenset((tags.nonzero().flatten() + 1).tolist())
+    return None if tags is None else frozenset(tagged_labels(tags))
 
 
 def _truth(dataset: Dataset, id: str, findings: list[Finding]) -> LabelMap | None:

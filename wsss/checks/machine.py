@@ -93,9 +93,9 @@ def check_machine(*overrides: str, **settings: object) -> MachineReport:
 def _config(overrides: Sequence[str], settings: Mapping[str, object]) -> "Config | None":
     """Load the configuration; None if a library needed for it is missing or broken."""
     try:
-        from wsss.config import load, written
+        from wsss.config import load, overrides_of
 
-        return load([*overrides, *(f"{name}={written(value)}" for name, value in settings.items())])
+        return load([*overrides, *overrides_of(settings)])
     except WsssError:
         raise
     except Exception:  # noqa: BLE001 - the broken library is identified later, when each is imported alone

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsss.annotations import Annotation, ImageTags
 from wsss.errors import DataError
-from wsss.types import MOST_CLASSES, Image, LabelMap, Sample, Tags, possible_labels
+from wsss.types import MOST_CLASSES, Image, LabelMap, Sample, Tags, possible_labels, tagged_labels
 
 SPLITS = ("train", "val")
 """``train`` is used for training; ``val`` for evaluation, and may be empty."""
@@ -99,7 +99,7 @@ class Dataset(ABC):
         tags = self.tags(id)
         if tags is None:
             return Annotation()
-        return Annotation(tags=ImageTags(tuple((tags.nonzero().flatten() + 1).tolist())), tags_complete=True)
+        return Annotation(tags=ImageTags(tuple(tagged_labels(tags))), tags_complete=True)
 
     def annotations_fingerprint(self) -> str:
         """Hash the labels of all training images, beyond the tags that ``fingerprint`` covers."""
@@ -150,8 +150,8 @@ class Dataset(ABC):
         total = blake2b(json.dumps([self.classes, self.background, ids, truth]).encode(), digest_size=16)
         # hashing and reading files release the global interpreter lock
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for digest in pool.map(part, ids):
-                total.update(digest)
+            for hashed in pool.map(part, ids):
+                total.update(hashed)
         return total.hexdigest()
 
     @abstractmethod

@@ -17,7 +17,7 @@ from wsss.data.chance import seed_of
 from wsss.data.drawn import draw_labels
 from wsss.data.manifests import read_manifest
 from wsss.errors import DataError
-from wsss.types import IGNORE, Image, LabelMap, Tags
+from wsss.types import IGNORE, Image, LabelMap, Tags, tagged_labels
 
 
 def with_labels(dataset: Dataset, settings: LabelSettings) -> Dataset:
@@ -225,7 +225,7 @@ class LabelledDataset(Dataset):
         found = manifest.annotations.get(id, Annotation())
         tags = self.source.tags(id)
         if found.tags is None and tags is not None and "tags" in settings.kinds:
-            named = ImageTags(tuple((tags.nonzero().flatten() + 1).tolist()))
+            named = ImageTags(tuple(tagged_labels(tags)))
             found = replace(found, tags=named, tags_complete=True)
         try:
             kinds = (*settings.kinds, "masks") if id in self._masked else settings.kinds

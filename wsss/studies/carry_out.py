@@ -20,7 +20,7 @@ from wsss.store import Store, digest_of
 from wsss.studies.plan import PlannedRun, StudyPlan
 from wsss.studies.results import scores_of
 from wsss.summary import FILE as SUMMARY
-from wsss.tasks.devices import resolve_precision
+from wsss.tasks.devices import precision_of
 
 DONE, FAILED, TO_DO = "done", "failed", "to do"
 
@@ -156,8 +156,7 @@ class Inspector:
 
     def plan(self, config: Config) -> Plan:
         """Plan the stages of a configuration."""
-        settings = config.trainer
-        return plan(config, self._dataset(config), resolve_precision(settings.precision, settings.accelerator))
+        return plan(config, self._dataset(config), precision_of(config.trainer))
 
     def finished(self, config: Config) -> bool:
         """Whether a run of this configuration has finished, with the current data and code.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss import console
-from wsss.config import written
+from wsss.config import overrides_of
 from wsss.errors import StageError
 from wsss.runs import Drawing, Run
 from wsss.studies.carry_out import DONE, FAILED, Inspector, Progress, State, found
@@ -89,7 +89,7 @@ def study(name: str, *overrides: str, report_only: bool = False, **settings: obj
     Raises:
         WsssError: If the study or one of its configurations is invalid; then nothing has been executed.
     """
-    plan = plan_study(name, [*overrides, *(f"{key}={written(value)}" for key, value in settings.items())])
+    plan = plan_study(name, [*overrides, *overrides_of(settings)])
     if report_only:
         states = found(plan, failures(plan.folder))
         write_report(plan, states)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from wsss.errors import SettingsError
+from wsss.tasks.settings import TrainerSettings
 
 
 def choose_device(accelerator: str) -> torch.device:
@@ -46,6 +47,11 @@ def resolve_precision(precision: str, accelerator: str = "auto") -> str:
         capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return "bf16-mixed" if fast else "32-true"
+
+
+def precision_of(trainer: TrainerSettings) -> str:
+    """The arithmetic that settings come to on this machine, see ``resolve_precision``."""
+    return resolve_precision(trainer.precision, trainer.accelerator)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from wsss.annotations.annotation import Annotation
 from wsss.annotations.base import Size
-from wsss.annotations.manifest import BACKGROUND_NAME, Classes, Manifest, check_classes
+from wsss.annotations.manifest import Classes, Manifest, check_classes
 from wsss.errors import DataError, nearest
-from wsss.types import BACKGROUND
+from wsss.types import BACKGROUND, BACKGROUND_NAME
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

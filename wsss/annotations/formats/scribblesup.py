@@ -20,9 +20,10 @@ from wsss.annotations.base import Size
 from wsss.annotations.entries import LARGEST, MEND
 from wsss.annotations.formats.base import VOC_CLASSES, Format, Source, carriers, finished, number_classes
 from wsss.annotations.formats.markup import Node, parse_xml, read_size, write_annotation
-from wsss.annotations.manifest import BACKGROUND_NAME, Classes, Manifest
+from wsss.annotations.manifest import Classes, Manifest
 from wsss.annotations.scribbles import Scribbles, Stroke
 from wsss.errors import DataError
+from wsss.types import BACKGROUND_NAME
 
 SHORT_NAMES = MappingProxyType(
     {

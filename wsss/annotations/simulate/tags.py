@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from wsss.annotations.settings import NoiseSettings
 from wsss.annotations.simulate.streams import stream
 from wsss.annotations.tags import ImageTags
-from wsss.types import BACKGROUND, IGNORE, Tags
+from wsss.types import BACKGROUND, IGNORE, Tags, tagged_labels
 
 
 def simulate_tags(
@@ -28,7 +28,7 @@ def simulate_tags(
     """
     areas = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     there = set(np.flatnonzero(areas).tolist()) - {BACKGROUND, IGNORE}
-    tagged = there if tags is None else set((tags.nonzero().flatten() + 1).tolist())
+    tagged = there if tags is None else set(tagged_labels(tags))
     known = tags is not None or areas[:IGNORE].any()
     told = {label: int(areas[label]) for label in there | tagged}
     missing = overlooked(told, tagged, rate=noise.missing_tags, seed=seed)
