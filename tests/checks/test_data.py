@@ -18,7 +18,7 @@ from wsss.checks.looks import Finding
 from wsss.checks.report import DataReport
 from wsss.config import load
 from wsss.data import Dataset, open_dataset
-from wsss.data.faults import gathered
+from wsss.data.faults import gathered_faults
 from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
@@ -261,7 +261,7 @@ def test_a_data_set_of_any_kind_is_checked_through_its_interface(
 
 def test_a_data_set_with_faults_reaches_the_workers(tmp_path: Path) -> None:
     settings = VocSettings(root=str(make_broken(tmp_path / "broken")))
-    with gathered() as faults:
+    with gathered_faults() as faults:
         dataset = open_dataset(settings)
     assert faults
     assert pickle.loads(pickle.dumps(dataset)).ids("train") == dataset.ids("train")

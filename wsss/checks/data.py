@@ -16,7 +16,7 @@ from wsss.checks.sheet import draw_sheet
 from wsss.config import Config, load, overrides_of
 from wsss.data import open_dataset
 from wsss.data.base import SPLITS, Dataset
-from wsss.data.faults import gathered
+from wsss.data.faults import gathered_faults
 from wsss.data.files import NO_FOLDER
 from wsss.data.labelled import with_labels
 from wsss.errors import DataError, SettingsError, StoreError
@@ -48,7 +48,7 @@ def check_data(
         raise SettingsError("config", "must be given alone, without other settings")
     if config is None:
         config = load([*overrides, *overrides_of(settings)])
-    with gathered() as faults:
+    with gathered_faults() as faults:
         dataset = _opened(config, faults)
         findings = [finding_of(fault, "list or table") for fault in faults]
     if dataset is None:

@@ -10,7 +10,7 @@ _gathered: "ContextVar[list[DataError] | None]" = ContextVar("wsss_gathered", de
 
 
 @contextmanager
-def gathered() -> Iterator[list[DataError]]:
+def gathered_faults() -> Iterator[list[DataError]]:
     """Collect errors that can be skipped instead of raising them.
 
     Yields:
@@ -30,7 +30,12 @@ def stepping_over() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        faults = _gathered.get()
-        if faults is None:
-            raise
-        faults.append(error)
+        raise_or_gather(error)
+
+
+def raise_or_gather(fault: DataError) -> None:
+    """Raise a fault that the rest can do without, or only note it where faults are gathered."""
+    faults = _gathered.get()
+    if faults is None:
+        raise fault
+    faults.append(fault)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsss.data.base import Dataset, DatasetSettings, digest
-from wsss.data.faults import gathered, stepping_over
+from wsss.data.faults import gathered_faults, stepping_over
 from wsss.data.images import IMAGE_SUFFIXES, fit_size, image_size, read_image, read_label_png, resize_labels
 from wsss.errors import DataError
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap, Tags
@@ -167,7 +167,7 @@ class FileDataset(Dataset):
 @lru_cache(maxsize=2)
 def _opened(kind: Callable[[DatasetSettings], FileDataset], settings: DatasetSettings) -> FileDataset:
     # the sender opened it already, and either got its errors or collected them to continue
-    with gathered():
+    with gathered_faults():
         return kind(settings)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from wsss.data.base import SPLITS, DatasetSettings, digest
-from wsss.data.faults import stepping_over
+from wsss.data.faults import raise_or_gather, stepping_over
 from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
 from wsss.errors import DataError, require
 from wsss.types import Tags
@@ -204,13 +204,13 @@ def _require_clear_names(rows: list[_Row]) -> None:
     """Reject cells that may be one name or several, because other lines have each of their words alone."""
     alone = {row.cell for row in rows}
     for row in rows:
-        with stepping_over():
-            words = row.cell.split()
-            if len(words) > 1 and alone.issuperset(words) and not all(word.isdecimal() for word in words):
-                raise DataError(
-                    f"{row.where} has '{row.cell}', and other lines have each of its words as a tag, so it may be one "
-                    f"class or {len(words)}; separate its tags by semicolons, or list all classes in classes.txt"
-                )
+        words = row.cell.split()
+        if len(words) > 1 and alone.issuperset(words) and not all(word.isdecimal() for word in words):
+            fault = (
+                f"{row.where} has '{row.cell}', and other lines have each of its words as a tag, so it may be one "
+                f"class or {len(words)}; separate its tags by semicolons, or list all classes in classes.txt"
+            )
+            raise_or_gather(DataError(fault))
 
 
 def _classes_of_words(words: dict[str, list[str]], root: Path) -> tuple[str, ...]:
@@ -243,9 +243,9 @@ def _tags_of_words(words: list[str], classes: tuple[str, ...], where: str) -> Ta
 def _splits(rows: list[_Row], images: dict[str, Path], masks: Path, val_share: float) -> dict[str, tuple[str, ...]]:
     """Split by the table's column, or else hold out a share of the images that have a mask."""
     for row in rows:
-        with stepping_over():
-            if row.split not in SPLIT_WORDS:
-                raise DataError(f"{row.where} has the split '{row.split}', it must be train or val; fix the line")
+        if row.split not in SPLIT_WORDS:
+            fault = f"{row.where} has the split '{row.split}', it must be train or val; fix the line"
+            raise_or_gather(DataError(fault))
     val = {row.id for row in rows if row.split == "val"}
     if not any(row.split for row in rows):
         # by a hash of the name, so that an image keeps its split when others are added
@@ -255,10 +255,7 @@ def _splits(rows: list[_Row], images: dict[str, Path], masks: Path, val_share: f
         "train": tuple(id for id in images if id not in val),
         "val": tuple(id for id in images if id in val),
     }
-    with stepping_over():
-        if not splits["train"]:
-            raise DataError(
-                f"{rows[0].where} and all other lines have the split val; some images must be for training",
-                kind="empty list",
-            )
+    if not splits["train"]:
+        fault = f"{rows[0].where} and all other lines have the split val; some images must be for training"
+        raise_or_gather(DataError(fault, kind="empty list"))
     return splits

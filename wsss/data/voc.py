@@ -11,7 +11,7 @@ import torch
 
 from wsss.annotations.formats import VOC_CLASSES
 from wsss.data.base import DatasetSettings
-from wsss.data.faults import stepping_over
+from wsss.data.faults import raise_or_gather, stepping_over
 from wsss.data.files import NO_FOLDER, FileDataset, find_images, read_classes, read_lines, require_folder
 from wsss.data.tag_arrays import read_tag_array
 from wsss.data.voc_download import AUGMENTED, SBD_MASKS, fetch_sbd, fetch_voc
@@ -86,19 +86,20 @@ class VocDataset(FileDataset):
         boxed = settings.tags == "file" and not (root / TAG_FILE).exists() and self._annotations.is_dir()
         source = "xml" if boxed else settings.tags
         self._finder = finders.get(source, self._tags_of_table)
-        self._require_tags(root, settings, source)
-
-    def _require_tags(self, root: Path, settings: VocSettings, source: str) -> None:
-        if source == "file":
-            with stepping_over():
-                self._tags = _read_tag_file(root / TAG_FILE, set(self._images), len(self.classes))
-        elif source.endswith(TAG_ARRAY):
-            with stepping_over():
-                self._tags = read_tag_array(root / source, self._images, len(self.classes))
-        elif source == "xml":
+        self._tags = self._load_tags(root, source)
+        if source == "xml":
             require_folder(self._annotations, "data.tags")
         if source == "masks" or settings.masks != VocSettings.masks:
             require_folder(self._masks, "data.masks")
+
+    def _load_tags(self, root: Path, source: str) -> dict[str, Tags | None]:
+        """Read the tags of all images; none where each image's are looked up when they are asked for."""
+        with stepping_over():
+            if source == "file":
+                return _read_tag_file(root / TAG_FILE, set(self._images), len(self.classes))
+            if source.endswith(TAG_ARRAY):
+                return read_tag_array(root / source, self._images, len(self.classes))
+        return {}
 
     def _find_tags(self, id: str) -> Tags | None:
         return self._finder(id)
@@ -176,9 +177,8 @@ def _read_list(root: Path, name: str, setting: str) -> tuple[str, ...]:
         if not ids:
             raise DataError(f"'{path}' names no image; {cure}", kind="empty list")
     for id, count in Counter(ids).items():
-        with stepping_over():
-            if count > 1:
-                raise DataError(f"'{path}' names '{id}' more than once; delete the repeated lines")
+        if count > 1:
+            raise_or_gather(DataError(f"'{path}' names '{id}' more than once; delete the repeated lines"))
     return tuple(dict.fromkeys(ids))
 
 
@@ -194,12 +194,11 @@ def _listed_images(root: Path, ids: dict[str, tuple[str, ...]], settings: VocSet
     for split, name in (("train", settings.train_list), ("val", settings.val_list)):
         missing = [id for id in ids[split] if id not in found]
         for id in missing:
-            with stepping_over():
-                raise DataError(
-                    f"'{root / 'JPEGImages' / id}.jpg' is missing, or has another suffix ({len(missing)} of the "
-                    f"{len(ids[split])} images of the list '{name}' are); restore the files or take them off the list",
-                    kind="missing image",
-                )
+            fault = (
+                f"'{root / 'JPEGImages' / id}.jpg' is missing, or has another suffix ({len(missing)} of the "
+                f"{len(ids[split])} images of the list '{name}' are); restore the files or take them off the list"
+            )
+            raise_or_gather(DataError(fault, kind="missing image"))
     return {id: found[id] for split in ids.values() for id in split if id in found}
 
 
