@@ -34,7 +34,7 @@ def stepping_over() -> Iterator[None]:
 
 
 def raise_or_gather(fault: DataError) -> None:
-    """Raise a fault that the rest can do without, or only note it where faults are gathered."""
+    """Raise a skippable error, or only record it while errors are collected."""
     faults = _gathered.get()
     if faults is None:
         raise fault

@@ -157,11 +157,11 @@ class FileDataset(Dataset):
             )
 
     def _image_digest(self, id: str) -> bytes:
-        return digest(repr(self._max_side).encode(), _content(self._images[id]))
+        return digest(repr(self._max_side).encode(), read_content(self._images[id]))
 
     def _truth_digest(self, id: str) -> bytes:
         path = self._mask_path(id)
-        return digest(repr(self._max_side).encode(), _content(path)) if path.exists() else digest(b"none")
+        return digest(repr(self._max_side).encode(), read_content(path)) if path.exists() else digest(b"none")
 
 
 @lru_cache(maxsize=2)
@@ -307,8 +307,19 @@ def _pixels_of_numbers(mask: LabelMap) -> NDArray[np.int64]:
     return np.bincount(mask.numpy().ravel(), minlength=256)
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path, cure: str = "restore the file") -> bytes:
+    """Read a file.
+
+    Args:
+        path: The file.
+        cure: What to do where there is none, for the message.
+
+    Raises:
+        DataError: If it is missing or can't be read.
+    """
     try:
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"'{path}' is missing; {cure}") from error
     except OSError as error:
         raise DataError(f"'{path}' can't be read ({error.strerror or error}); restore the file") from error

@@ -11,7 +11,7 @@ from wsss.annotations.formats import FORMATS, VOC_CLASSES, Source, recognise
 from wsss.annotations.formats.cues import GRID
 from wsss.annotations.manifest import Classes, Manifest, same_but_for
 from wsss.data.cues import CueFiles
-from wsss.data.files import find_images
+from wsss.data.files import find_images, read_content
 from wsss.data.images import image_size
 from wsss.errors import DataError, nearest
 from wsss.store import write_atomically
@@ -238,12 +238,7 @@ def _target(folder: Path, image: str, suffix: str) -> Path:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"'{path}' is missing; give an existing file or folder") from error
-    except OSError as error:
-        raise DataError(f"'{path}' can't be read ({error.strerror or error}); restore the file") from error
+    return read_content(path, "give an existing file or folder")
 
 
 def _text(path: Path, content: bytes) -> str:

@@ -18,6 +18,7 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from wsss.data.files import read_content
 from wsss.errors import DataError
 
 PLAIN_KINDS = "biufcSU"
@@ -57,7 +58,7 @@ def read_pickle_safely(source: bytes | Path) -> Any:  # noqa: ANN401 - whatever 
         DataError: If the file is missing or damaged, or needs anything else.
     """
     name = "the pickle" if isinstance(source, bytes) else f"'{source}'"
-    content = source if isinstance(source, bytes) else _content(source)
+    content = source if isinstance(source, bytes) else read_content(source)
     try:
         value = _read_npy(content) if content.startswith(npy.MAGIC_PREFIX) else _unpickle(content)
     except _Refusal as error:
@@ -285,12 +286,3 @@ def _bytes(data: object) -> bytes:
     if not isinstance(data, bytes | bytearray):
         raise TypeError(f"it has the content of an array as {type(data).__name__}")
     return bytes(data)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"'{path}' is missing; restore the file") from error
-    except OSError as error:
-        raise DataError(f"'{path}' can't be read ({error.strerror or error}); restore the file") from error
