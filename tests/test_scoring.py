@@ -12,7 +12,7 @@ from tests.drawing import picture
 from wsss.errors import DataError
 from wsss.functional.boundary import boundary_counts
 from wsss.functional.confusion import Convention, confusion_matrix
-from wsss.scoring import Scores, judge, pair_up, score_folders
+from wsss.scoring import Scores, pair_up, score_confusions, score_folders
 from wsss.store import encode_labels
 
 
@@ -78,7 +78,9 @@ def test_scores_equal_those_of_all_images_counted_by_hand(labels: Path, truth: P
         put(labels, str(index), given)
         confusions.append(confusion_matrix(given, right, classes=5))
         boundaries.append(boundary_counts(given, right, classes=5))
-    expected = judge(torch.stack(confusions), torch.stack(boundaries).sum(0), ["background", "1", "2", "3", "4"])
+    expected = score_confusions(
+        torch.stack(confusions), torch.stack(boundaries).sum(0), ["background", "1", "2", "3", "4"]
+    )
     assert score_folders(labels, truth, workers=1) == expected
     assert score_folders(labels, truth, workers=3) == expected
     assert score_folders(labels, truth, classes=["1", "2", "3", "4"]) == expected
@@ -90,7 +92,7 @@ def test_the_interval_holds_the_score_and_narrows_with_more_images() -> None:
         confusions = torch.zeros(images, 2, 3, dtype=torch.int64)
         confusions[:, 0, 0], confusions[:, 1, 1] = right.T
         confusions[:, 0, 1], confusions[:, 1, 0] = 100 - right.T
-        scores = judge(confusions, torch.ones(2, 2, dtype=torch.int64), ["background", "cat"])
+        scores = score_confusions(confusions, torch.ones(2, 2, dtype=torch.int64), ["background", "cat"])
         assert scores.interval95[0] < scores.miou < scores.interval95[1]
         return scores.interval95
 

@@ -122,10 +122,10 @@ def score_folders(
         names, confusions, boundaries = names[1:], confusions[:, 1:, 1:], boundaries[:, 1:]
     if not confusions.any():
         raise DataError(f"the ground truth in '{truth}' is {IGNORE} everywhere; nothing can be scored against it")
-    return judge(confusions, boundaries.sum(0), names, convention=convention)
+    return score_confusions(confusions, boundaries.sum(0), names, convention=convention)
 
 
-def judge(
+def score_confusions(
     confusions: Confusions, boundary: Tensor, names: Sequence[str], *, convention: Convention = "union"
 ) -> Scores:
     """Compute all scores from the counts of the images.

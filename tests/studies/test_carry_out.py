@@ -11,7 +11,7 @@ from tests.studies.pretence import FILE, WHOLE, Pretender, install, planned, sum
 from wsss.data import Dataset, open_dataset
 from wsss.errors import StageError, WsssError
 from wsss.studies import carry_out
-from wsss.studies.carry_out import DONE, FAILED, TO_DO, Inspector, Progress, State, found
+from wsss.studies.carry_out import DONE, FAILED, TO_DO, Inspector, Progress, State, find_states
 from wsss.studies.plan import StudyPlan
 
 BUDGETS = FILE + "budgets: [25%]\nbudgeted: [weak]\n"
@@ -145,13 +145,13 @@ def test_rounds_after_one_that_was_taken_back_are_not_waited_for(tmp_path: Path,
 
 def test_what_there_is_is_found_without_carrying_anything_out(tmp_path: Path, pretender: Pretender) -> None:
     plan = planned(write_study(tmp_path, BUDGETS), "seeds=0")
-    assert [state.state for state in found(plan, {})] == [TO_DO] * 3
+    assert [state.state for state in find_states(plan, {})] == [TO_DO] * 3
     pretender(config=plan.runs[0].config())
-    whole, failed, share = found(plan, {"strong · seed 0": {"error": "lost", "trace": None}})
+    whole, failed, share = find_states(plan, {"strong · seed 0": {"error": "lost", "trace": None}})
     assert (whole.state, failed.state, failed.error, share.state) == (DONE, FAILED, "lost", TO_DO)
     assert share.folder == plan.runs[2].config(WHOLE).folder
     pretender(config=plan.runs[2].config(WHOLE))
-    assert found(plan, {})[2] == State(plan.runs[2], DONE, share.folder)
+    assert find_states(plan, {})[2] == State(plan.runs[2], DONE, share.folder)
     assert len(pretender.ran) == 2
 
 
@@ -159,15 +159,15 @@ def test_a_run_that_has_ended_since_it_failed_is_done(tmp_path: Path, pretender:
     plan = planned(write_study(tmp_path), "seeds=0", "runs=weak")
     (run,) = plan.runs
     failed = {run.title: {"error": "lost", "trace": None}}
-    assert [state.state for state in found(plan, failed)] == [FAILED]
+    assert [state.state for state in find_states(plan, failed)] == [FAILED]
     pretender(config=run.config())
-    assert found(plan, failed) == [State(run, DONE, run.config().folder)]
+    assert find_states(plan, failed) == [State(run, DONE, run.config().folder)]
     # started again, and no newer summary
     settings, ended = (run.config().folder / name for name in ("run.yaml", "summary.json"))
     settings.write_text("")
     for started, state in ((1, FAILED), (-1, DONE)):
         os.utime(settings, ns=(0, ended.stat().st_mtime_ns + started * 10**9))
-        assert [each.state for each in found(plan, failed)] == [state]
+        assert [each.state for each in find_states(plan, failed)] == [state]
 
 
 def test_one_data_set_is_held_at_a_time_and_opened_once_for_runs_that_share_it(

@@ -208,7 +208,7 @@ def _came_to_its_end(folder: Path) -> bool:
     return times == sorted(times)
 
 
-def found(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
+def find_states(plan: StudyPlan, failures: Mapping[str, Any]) -> list[State]:
     """Determine the states of a study's runs from their folders; nothing is executed and no data is opened.
 
     Args:

@@ -9,7 +9,7 @@ from wsss import console
 from wsss.config import overrides_of
 from wsss.errors import StageError
 from wsss.runs import Drawing, Run
-from wsss.studies.carry_out import DONE, FAILED, Inspector, Progress, State, found
+from wsss.studies.carry_out import DONE, FAILED, Inspector, Progress, State, find_states
 from wsss.studies.plan import StudyPlan, plan_study
 from wsss.studies.report import CURVE, failures, html_report, record, text_report, write_report
 
@@ -91,7 +91,7 @@ def study(name: str, *overrides: str, report_only: bool = False, **settings: obj
     """
     plan = plan_study(name, [*overrides, *overrides_of(settings)])
     if report_only:
-        states = found(plan, failures(plan.folder))
+        states = find_states(plan, failures(plan.folder))
         write_report(plan, states)
     else:
         states = Progress(plan, lambda now: write_report(plan, now)).carry_out()
