@@ -201,12 +201,13 @@ class Execution:
         are_cams = step.stage.name == "cams"
         thresholds = training_thresholds(self.bench, artefact, settings) if are_cams else None
         for image in spread(self.dataset.ids(step.split), SHOWN):
-            labels = found(self.bench.store, step, image, len(self.dataset.classes))
-            if labels is None:
-                continue
-            if are_cams:
-                _, labels = cam_labels(self.dataset, settings, thresholds, artefact, image)
-            yield Masked(image, self.dataset.image(image), labels, self.dataset.truth(image))
+            labels = (
+                cam_labels(self.dataset, settings, thresholds, artefact, image)[1]
+                if are_cams
+                else found(self.bench.store, step, image, len(self.dataset.classes))
+            )
+            if labels is not None:
+                yield Masked(image, self.dataset.image(image), labels, self.dataset.truth(image))
 
     def _link(self, stage: Stage, place: int) -> None:
         """Create a numbered link to the artefact in the run folder."""
