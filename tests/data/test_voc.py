@@ -199,7 +199,7 @@ def test_all_that_is_wrong_with_a_mask_can_be_asked_for(tmp_path: Path) -> None:
     assert [(fault.kind, str(fault).partition("; ")[0].partition("' ")[2]) for fault in dataset.truth_faults("a")] == [
         (
             "label without a class",
-            "has a pixel labelled 3, labels must be 0 to 2 or 255 (unknown), which 2 more of its numbers are not",
+            "has a pixel labelled 3, labels must be 0 to 2 or 255 (unknown), and 2 more of its numbers are invalid",
         ),
         (
             "mask of another size",

@@ -114,7 +114,9 @@ def test_the_seeds_depend_on_the_cues_and_on_no_threshold_of_seeds(tmp_path: Pat
 
 def test_files_that_are_missing_are_named_before_the_run_begins(tmp_path: Path) -> None:
     given = replace(settings(tmp_path), cues=str(tmp_path / "nowhere.pickle"))
-    with pytest.raises(DataError, match=r"nowhere.pickle' can't be read \(No such file.*; set seeds.cues to a file"):
+    with pytest.raises(
+        DataError, match=r"nowhere.pickle' can't be read \(No such file.*; set seeds.cues to an existing file"
+    ):
         import_cues(dataset(), given)
 
 
