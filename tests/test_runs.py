@@ -523,6 +523,8 @@ def test_images_without_truth_go_through_all_stages_and_have_no_scores(photograp
     assert all(row[name] is None for row in run.summary["stages"] for name in SCORES)
     assert run.summary["segmenter"] is run.summary["full_supervision"] is run.summary["percent_of_full"] is None
     assert "no validation images" in run.table()
+    # nothing was measured, and the last round that the rule kept stands all the same
+    assert run.final_round == max(row["round"] for row in run.summary["rounds"] if row["kept"]) == 1
     for stage in ("crf", "pseudo_labels"):
         artefact = run.artefact(stage)
         assert artefact is not None

@@ -300,6 +300,7 @@ def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench
         "stages": report.rows,
         "work": report.work,
         "rounds": list(_rounds(report, dataset)),
+        "final_round": report.final,
         "segmenter": {"round": report.final, "split": "val", **row} if row else None,
         **compared,
     }

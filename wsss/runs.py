@@ -256,7 +256,7 @@ class Run:
     @property
     def final_round(self) -> int:
         """The round whose segmenter is the result; 0 if there is none."""
-        return int((self.summary.get("segmenter") or {}).get("round") or 0)
+        return int(self.summary.get("final_round") or 0)
 
     def table(self) -> str:
         """Table of stages, the segmenter's score and the location of the results, as plain text."""

@@ -49,6 +49,7 @@ def summary(config: Config, **scores: Any) -> dict[str, Any]:
         "stages": [{"name": "crf", "round": 0, "miou": 1.0}, {"name": "pseudo_labels", "round": 0, "miou": 40.0}],
         "work": stages,
         "rounds": [{"round": 0, "kept": True}],
+        "final_round": 0,
         "segmenter": {"round": 0, "miou": 50.0, "interval95": [48.0, 53.0]},
         "full_supervision": {"miou": 62.5, "interval95": [60.0, 64.0]},
         "percent_of_full": 80.0,

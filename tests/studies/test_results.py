@@ -31,9 +31,9 @@ def test_the_pseudo_labels_are_those_of_the_round_that_stands() -> None:
         {"name": "pseudo_labels", "round": 0, "miou": 2.0},
         {"name": "pseudo_labels", "round": 1, "miou": 3.0},
     ]
-    assert scores_of({"stages": rows, "segmenter": {"round": 0, "miou": 9.0}}).pseudo_labels == 2
-    assert scores_of({"stages": rows, "segmenter": None}).pseudo_labels == 3
-    assert scores_of({"stages": rows[:1], "segmenter": {"round": 0, "miou": 9.0}}).pseudo_labels is None
+    assert scores_of({"stages": rows, "final_round": 0}).pseudo_labels == 2
+    assert scores_of({"stages": rows, "final_round": None}).pseudo_labels == 3
+    assert scores_of({"stages": rows[:1], "final_round": 0}).pseudo_labels is None
 
 
 def test_a_summary_without_a_price_a_ceiling_or_a_segmenter_has_no_such_scores() -> None:

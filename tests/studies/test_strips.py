@@ -22,7 +22,7 @@ def config() -> Config:
 
 def summary(stage: str, standing: int | None) -> dict[str, Any]:
     work = [{"name": stage, "round": turn, "key": key} for turn, key in ROUNDS.items()]
-    return {"work": work, "segmenter": None if standing is None else {"round": standing}}
+    return {"work": work, "final_round": standing}
 
 
 def store_labels(stage: str, labels: dict[str, LabelMap], turn: int) -> None:

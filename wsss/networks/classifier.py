@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsss.errors import SettingsError
+from wsss.functional.cam import class_activation_maps
 from wsss.networks.backbones import Backbone
 
 NO_CLASS_WEIGHTS = "must be gradcam or gradcam++ with a hidden layer (classifier.hidden) before the classes"
@@ -53,11 +54,11 @@ class Classifier(nn.Module):
         return [self.backbone.anchor(stride) for stride in self.backbone.strides[-3:]]
 
     def activation_maps(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """Compute the class activation maps at the output stride: logits of any sign.
+        """Compute the class activation maps at the output stride, at least 0.
 
         Raises:
             SettingsError: If there is a hidden layer before the classes.
         """
         if self.hidden is not None:
             raise SettingsError("cams.method", f"{NO_CLASS_WEIGHTS}, got 'cam'")
-        return self.head(self.features(images))
+        return class_activation_maps(self.features(images), self.head.weight.flatten(1))

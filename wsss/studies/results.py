@@ -55,7 +55,7 @@ def scores_of(summary: Mapping[str, Any]) -> Scores:
         percent_interval=_interval(summary.get("percent_of_full_interval95")),
         full_miou=full.get("miou"),
         full_interval=_interval(full.get("interval95")),
-        pseudo_labels=_pseudo_labels(summary, segmenter.get("round")),
+        pseudo_labels=_pseudo_labels(summary, summary.get("final_round")),
         seconds=price.get("seconds"),
         per_image_seconds=price.get("per_image_seconds"),
     )
@@ -66,7 +66,7 @@ def _interval(ends: Sequence[float] | None) -> Interval | None:
 
 
 def _pseudo_labels(summary: Mapping[str, Any], final: int | None) -> float | None:
-    """Quality of the pseudo labels of the final round, or of the last one if no segmenter was evaluated."""
+    """Quality of the pseudo labels of the final round, or of the last one if there is none."""
     rows = [row for row in summary["stages"] if row["name"] == LABELS and (final is None or row["round"] == final)]
     return rows[-1]["miou"] if rows else None
 

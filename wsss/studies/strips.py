@@ -55,11 +55,9 @@ class Column:
 
     def _stored(self, stage: str, image: str) -> Tensor | None:
         """Labels of a stage in the final round; found by the summary, since planning would read all images."""
-        segmenter = self.summary.get("segmenter")
+        final = self.summary.get("final_round")
         rows = [
-            row
-            for row in self.summary["work"]
-            if row["name"] == stage and (segmenter is None or row["round"] == segmenter["round"])
+            row for row in self.summary["work"] if row["name"] == stage and (final is None or row["round"] == final)
         ]
         if not rows:
             return None

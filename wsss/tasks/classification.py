@@ -116,7 +116,7 @@ def predict_cams(
     size, stride = quarter(images), network.backbone.output_stride
     for shown, mirrored in views_of(images, scales, flip=flip):
         if method == "cam":
-            maps = network.activation_maps(shown).relu()
+            maps = network.activation_maps(shown)
         else:
             maps = gradient_maps(network, shown, method, None if wanted is None else wanted.repeat(len(mirrored), 1))
         maps = spread_over(maps.float(), size, shown.shape[2:], stride=stride, anchor=network.backbone.anchor(stride))
