@@ -77,13 +77,19 @@ def test_things_of_one_class_are_not_taken_for_each_others_background() -> None:
     assert agreement(cut_boxes(painted(truth), boxes(*rows)), truth) > 0.95
 
 
-def test_a_cut_of_less_than_15_percent_of_its_box_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = disc(60, 30, 30, 12).byte()
-    image, rows = painted(truth), boxes((1, 5, 5, 55, 55))
-    # the disc has 441 of 2500 pixels: 18 %
-    assert agreement(cut_boxes(image, rows), truth) > 0.9
-    monkeypatch.setattr(grabcut, "LEAST_CUT", 0.19)
-    assert (cut_boxes(image, rows) == 1).sum() == 2500
+@pytest.mark.parametrize(("side", "cut"), [(53, True), (56, False)])
+def test_a_cut_of_less_than_15_percent_of_its_box_is_none(side: int, cut: bool) -> None:
+    truth = disc(90, 45, 45, 12).byte()
+    first = 45 - side // 2
+    box = (first, first, first + side, first + side)
+    labels = cut_boxes(painted(truth), boxes((1, *box)))
+    # the disc has 441 pixels: 15.7 % of a box of 53 × 53, 14.1 % of one of 56 × 56
+    if cut:
+        assert agreement(labels, truth) > 0.98
+    else:
+        expected = torch.zeros(90, 90, dtype=torch.uint8)
+        expected[box[0] : box[2], box[1] : box[3]] = 1
+        assert torch.equal(labels, expected)
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,11 @@ def test_a_label_beyond_all_classes_is_refused() -> None:
         coarse_labels(picture("55..")[None], (1, 2), classes=3)
 
 
-def test_labels_beyond_all_channels_are_nobody_s() -> None:
-    assert (keep_labels(torch.full((2, 2), IGNORE), None, torch.ones(2, 2, 2, dtype=torch.bool)) == IGNORE).all()
+def test_what_is_unknown_stays_so_whatever_is_possible() -> None:
+    unknown = picture("..", "..")
+    for allowed in (allow(("11", "11"), ("11", "11")), allow(("00", "00"), ("00", "00"))):
+        assert torch.equal(keep_labels(unknown, None, allowed), unknown)
+        assert torch.equal(keep_labels(unknown, picture("1.", ".0"), allowed), picture("1.", ".0"))
 
 
 def test_scores_are_kept_on_their_device() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.drawing import picture
+from wsss.errors import SettingsError
 from wsss.functional.spreading import SpreadSettings, agreed_seeds, spread_settled, weigh_likely
 from wsss.types import IGNORE, Image, LabelMap
 
@@ -139,6 +140,21 @@ def test_an_impossible_label_stays_impossible_however_likely_it_is_called() -> N
     assert not weigh_likely(torch.zeros(2, 1, 1), picture("1"), SpreadSettings()).any()
 
 
-def test_settings_out_of_bounds_are_refused() -> None:
-    with pytest.raises(Exception, match="reach"):
-        SpreadSettings(reach=-1.0)
+@pytest.mark.parametrize(
+    ("name", "ends", "beyond"),
+    [
+        ("reach", (0, 10), (-0.1, 10.1)),
+        ("contrast", (0, 100), (-0.1, 100.1)),
+        ("kept", (0, 10), (-0.1, 10.1)),
+        ("likely", (0.01, 0.99), (0, 1)),
+        ("sure", (0, 1), (-0.1, 1.1)),
+    ],
+)
+def test_settings_out_of_bounds_are_refused_by_name(
+    name: str, ends: tuple[float, float], beyond: tuple[float, float]
+) -> None:
+    for value in ends:
+        assert getattr(SpreadSettings(**{name: value}), name) == value
+    for value in beyond:
+        with pytest.raises(SettingsError, match=rf"^{name} must lie in .*, got {value}"):
+            SpreadSettings(**{name: value})

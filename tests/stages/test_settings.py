@@ -13,13 +13,9 @@ from wsss.stages.settings import CamSettings, PseudoLabelSettings, SelfTrainingS
         (CamSettings, "scales", (1.0, 0.0)),
         (CamSettings, "scales", (4.5,)),
         (CamSettings, "batch_size", 0),
-        (PseudoLabelSettings, "ignore_below", 1.1),
-        (PseudoLabelSettings, "ignore_below", -0.1),
-        (SelfTrainingSettings, "foreground_threshold", 1.1),
-        (SelfTrainingSettings, "background_threshold", -0.1),
-        (SelfTrainingSettings, "least_area", 2.0),
-        (SelfTrainingSettings, "tolerance", -1.0),
-        (SelfTrainingSettings, "guard", 1.01),
+        (CamSettings, "method", "grad-cam"),
+        (CamSettings, "negative_quantile", 1.0),
+        (CamSettings, "negative_quantile", -0.1),
         (SelfTrainingSettings, "watched", 0.0),
         (SelfTrainingSettings, "watched", 1.0),
     ],
@@ -29,12 +25,24 @@ def test_a_value_that_breaks_its_rule_is_refused_by_name(cls: type, name: str, v
         cls(**{name: value})
 
 
-@pytest.mark.parametrize("cls", [CamSettings, PseudoLabelSettings, SelfTrainingSettings])
-def test_the_defaults_keep_the_rules(cls: type) -> None:
-    assert cls() == cls()
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (PseudoLabelSettings, "ignore_below"),
+        *(
+            (SelfTrainingSettings, name)
+            for name in ("foreground_threshold", "background_threshold", "least_area", "tolerance", "guard")
+        ),
+    ],
+)
+def test_a_share_may_be_nothing_or_all_and_no_more(cls: type, name: str) -> None:
+    assert [getattr(cls(**{name: end}), name) for end in (0.0, 1.0)] == [0.0, 1.0]
+    for beyond in (-1e-9, 1 + 1e-9):
+        with pytest.raises(SettingsError, match=rf"^{name} must lie in \[0, 1\]"):
+            cls(**{name: beyond})
 
 
-def test_the_ends_are_allowed() -> None:
+def test_the_ends_of_the_maps_are_allowed() -> None:
     assert CamSettings(scales=(4.0,)).scales == (4.0,)
-    assert PseudoLabelSettings(ignore_below=1.0).ignore_below == 1
-    assert SelfTrainingSettings(tolerance=0.0, guard=1.0).guard == 1
+    assert CamSettings(negative_quantile=0.0).negative_quantile == 0
+    assert CamSettings(batch_size=1).batch_size == 1
