@@ -8,18 +8,30 @@ from typing import Any
 import pytest
 import torch
 
+from tests.drawing import picture
 from tests.plans import CONFIG, DATA, PICTURES, changed, keys, planned, stages, steps
-from tests.stages.workshop import DrawnDataset
-from wsss.annotations import Annotation, Point, Points
+from tests.stages.workshop import DrawnDataset, enlarged, workbench
+from tests.toy_run import TOY, quietly
+from wsss.annotations import Annotation, Box, Boxes, Point, Points
 from wsss.annotations.cost import CostSettings
 from wsss.annotations.settings import LabelSettings, NoiseSettings, PointSettings
-from wsss.config import Config
+from wsss.config import Config, load
+from wsss.data.labelled import with_labels
 from wsss.data.manifests import write_manifest
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.spreading import SpreadSettings
+from wsss.stages.base import carry_out
+from wsss.stages.evaluate import evaluate
 from wsss.tasks.settings import GraphSettings, SegmenterSettings
 from wsss.types import LabelMap
 
+SHORT = ("classifier.epochs=2", "graph.epochs=1", "segmenter.epochs=1", "self_training.watched=0.3")
+SCENES = {
+    "cat": picture("01", "01"),
+    "dog": picture("22", "00"),
+    "both": picture("10", "22"),
+    "val": picture("12", "00"),
+}
 BEFORE = ["classifier:0", "cams:0", "seeds:0"]
 AFTER = ["pseudo_labels", "segmenter", "predictions"]
 
@@ -241,6 +253,52 @@ def test_full_supervision_is_the_same_for_all_labels_and_budgets(config: Config)
     for title in ("ceiling:0", "ceiling_predictions:0", "scores of ceiling_predictions:0"):
         assert before[title] == after[title]
     assert before["segmenter:0"] != after["segmenter:0"]
+
+
+class Blindfolded(DrawnDataset):
+    """Images whose truth nobody may look at."""
+
+    def truth(self, id: str) -> LabelMap | None:
+        raise AssertionError(f"the truth of '{id}' was looked at")
+
+    def _truth_digest(self, id: str) -> bytes:
+        # what measures is planned with the rest
+        return id.encode()
+
+
+SHOWN = {f"{name} {number}": enlarged(drawn, 16) for name, drawn in SCENES.items() for number in range(3)}
+GIVEN = {
+    "cat 0": Annotation(points=Points((Point(1, 8, 24), Point(0, 8, 4)))),
+    "cat 1": Annotation(boxes=Boxes((Box(1, 0, 16, 32, 32),)), tags_complete=True),
+    "dog 0": Annotation(points=Points((Point(2, 8, 8),)), tags_complete=True),
+    "both 0": Annotation(boxes=Boxes((Box(1, 0, 0, 16, 16), Box(2, 16, 0, 32, 32))), tags_complete=True),
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(("rounds=2",), id="tags"),
+        pytest.param(("rounds=1", "labels.kinds=[tags,points,boxes]", "labels.source=manifest"), id="a manifest"),
+    ],
+)
+def test_nothing_that_learns_or_labels_looks_at_the_truth(settings: tuple[str, ...], tmp_path: Path) -> None:
+    if "labels.source=manifest" in settings:
+        write_manifest(tmp_path / "labels.json", GIVEN, DATA.classes)
+        settings += (f"labels.manifest={tmp_path / 'labels.json'}",)
+    config = load([*TOY, "refine=[growing,graph,crf]", "ceiling=false", *SHORT, *settings])
+    data = with_labels(Blindfolded(SHOWN), config.labels)
+    bench, done = workbench(tmp_path, data), set()
+    with quietly():
+        for step in planned(config, Blindfolded(SHOWN)):
+            carry_out(step.stage, bench)
+            done.add(step.stage.name)
+    expected = {"classifier", "cams", "seeds", "growing", "superpixels", "graphs", "graph_fit", "graph", "crf"}
+    assert done >= expected | {"pseudo_labels", "segmenter", "predictions"}
+    assert ("annotations" in done) == ("labels.source=manifest" in settings)
+    assert ({"scores", "signal"} <= done) == ("rounds=2" in settings)
+    with pytest.raises(AssertionError, match="was looked at"):
+        carry_out(evaluate(data, step.stage, "val"), bench)
 
 
 def test_the_truth_is_not_read_where_labels_come_from_a_manifest(tmp_path: Path) -> None:
