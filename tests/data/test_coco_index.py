@@ -102,7 +102,7 @@ def test_an_image_without_annotations_is_not_looked_up(tmp_path: Path) -> None:
     path = written(tmp_path / "empty.json")
     index = CocoIndex(path)
     path.unlink()
-    assert index.claims(0) == index.texts(0) == index.annotations(0) == []
+    assert [index.claims(0), index.texts(0), index.annotations(0)] == [[], [], []]
 
 
 def test_a_file_that_is_gone_since_it_was_indexed_is_named(tmp_path: Path) -> None:
