@@ -1,5 +1,7 @@
 """Whole runs on each kind of label, at toy size."""
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +74,17 @@ def run_labelled(root: Path, name: str) -> Run:
     return run_toy(root / "runs", *SMALL, *settings, data=DRAWN)
 
 
+@pytest.fixture(scope="module")
+def labelled(root: Path) -> Callable[[str], Run]:
+    """Each run by its name, carried out once."""
+    return cache(partial(run_labelled, root))
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_each_kind_goes_through_all_stages_and_a_second_call_computes_nothing(name: str, root: Path) -> None:
-    run = run_labelled(root, name)
+def test_each_kind_goes_through_all_stages_and_a_second_call_computes_nothing(
+    name: str, root: Path, labelled: Callable[[str], Run]
+) -> None:
+    run = labelled(name)
     told: dict[str, Any] = run.summary["annotation"]
     ids = run.dataset.ids("train")
     assert told["kinds"] == RUNS[name][0]
@@ -98,10 +108,10 @@ def steps_of(run: Run, stage: str) -> int:
     return int(trained.read_json("history.json")[-1]["step"])
 
 
-def test_a_budget_makes_no_training_shorter_unless_asked_to(root: Path) -> None:
-    paid = run_labelled(root, "a budget")
+def test_a_budget_makes_no_training_shorter_unless_asked_to(root: Path, labelled: Callable[[str], Run]) -> None:
+    paid = labelled("a budget")
     fewer = run_toy(root / "runs", *SMALL, *RUNS["a budget"][1], "labels.full_schedule=false", data=DRAWN)
-    runs = {"all": run_labelled(root, "points"), "paid": paid, "fewer": fewer}
+    runs = {"all": labelled("points"), "paid": paid, "fewer": fewer}
     assert len(fewer.dataset.ids("train")) == len(paid.dataset.ids("train")) < len(runs["all"].dataset.ids("train"))
     for stage in ("classifier", "graph_fit", "segmenter"):
         steps = {name: steps_of(run, stage) for name, run in runs.items()}
@@ -111,8 +121,8 @@ def test_a_budget_makes_no_training_shorter_unless_asked_to(root: Path) -> None:
     assert {name for name in keys[0] if keys[0][name] == keys[1][name]} >= {"annotations", "superpixels"}
 
 
-def test_tags_cost_a_second_for_each_class(root: Path) -> None:
-    told = run_labelled(root, "tags").summary["annotation"]
+def test_tags_cost_a_second_for_each_class(labelled: Callable[[str], Run]) -> None:
+    told = labelled("tags").summary["annotation"]
     assert told == {
         "kinds": ["tags"],
         "seconds": float(6 * len(SOURCE.classes)),
@@ -120,8 +130,10 @@ def test_tags_cost_a_second_for_each_class(root: Path) -> None:
     }
 
 
-def test_a_run_on_labels_is_opened_shown_and_labels_photographs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = run_labelled(root, "sparse mixed").folder
+def test_a_run_on_labels_is_opened_shown_and_labels_photographs(
+    root: Path, labelled: Callable[[str], Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = labelled("sparse mixed").folder
     run = load_run(folder)
     assert run.dataset.annotation(NAMES[0]).points is not None
     assert "tags" in run.dataset.annotation(NAMES[5]).kinds

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.data.toys import make_voc, save_photo
 from tests.toy_run import run_toy
 from wsss.cli import main
 from wsss.config import experiments
-from wsss.runs import load_run
+from wsss.runs import Run, load_run
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -119,14 +120,16 @@ def test_the_lines_for_labels(desk: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "annotations:0" in told
 
 
-def test_the_python_quick_start(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_quick_start(toy: Run, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = blocks("python")
     assert len(block.strip().splitlines()) <= 6
+    # what the toy run has in common with it is not computed again
+    root = Path(shutil.copytree(toy.folder.parent, desk / "runs", symlinks=True))
 
-    def toy(*overrides: str, **settings: Any) -> wsss.Run:
-        return run_toy(desk / "runs", *overrides, *(f"{name}=[{','.join(value)}]" for name, value in settings.items()))
+    def small_run(*overrides: str, **settings: Any) -> Run:
+        return run_toy(root, *overrides, *(f"{name}=[{','.join(value)}]" for name, value in settings.items()))
 
-    monkeypatch.setattr(wsss, "run", toy, raising=False)
+    monkeypatch.setattr(wsss, "run", small_run, raising=False)
     exec(compile(block, "README.md", "exec"), {})
     assert len(list((desk / "labelled" / "overlays").iterdir())) == 3
 
