@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,21 @@ def execute(cell: str, names: dict[str, Any]) -> object:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def toy(*overrides: str, **settings: object) -> Run:
-        given = [f"{name}={value}".replace("'", "").replace(" ", "") for name, value in settings.items()]
-        return run_toy(tmp_path, *overrides, *given)
+def test_every_cell_runs(notebook: Path, toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what the toy run has in common with those of the notebooks is not computed again
+    root = Path(shutil.copytree(toy.folder.parent, tmp_path / "runs", symlinks=True))
 
-    def toy_study(name: str, **settings: Any) -> Study:
+    def small_run(*overrides: str, **settings: object) -> Run:
+        given = [f"{name}={value}".replace("'", "").replace(" ", "") for name, value in settings.items()]
+        return run_toy(root, *overrides, *given)
+
+    def small_study(name: str, **settings: Any) -> Study:
         short = ("rounds=1", "refine=[crf]", "classifier.epochs=2")
         with quietly():
-            return study(name, *TOY, *DRAWN, *short, f"store.root={tmp_path}", **{**settings, "runs": ["points"]})
+            return study(name, *TOY, *DRAWN, *short, f"store.root={root}", **{**settings, "runs": ["points"]})
 
-    monkeypatch.setattr(wsss, "run", toy, raising=False)
-    monkeypatch.setattr(wsss, "study", toy_study, raising=False)
+    monkeypatch.setattr(wsss, "run", small_run, raising=False)
+    monkeypatch.setattr(wsss, "study", small_study, raising=False)
     names: dict[str, Any] = {}
     for value in [execute(cell, names) for cell in cells(notebook)]:
         if isinstance(value, Study):
