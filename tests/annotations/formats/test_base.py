@@ -4,8 +4,9 @@ from hypothesis import strategies as some
 
 from wsss.annotations import Annotation, ImageTags, Point, Points
 from wsss.annotations.formats.base import VOC_CLASSES, Source, carriers, finished, number_classes, only_source
-from wsss.annotations.manifest import BACKGROUND_NAME, Classes, Manifest
+from wsss.annotations.manifest import Classes, Manifest
 from wsss.errors import DataError
+from wsss.types import BACKGROUND_NAME
 
 CLICK = Annotation(points=Points((Point(1, 2, 3),)))
 

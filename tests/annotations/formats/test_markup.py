@@ -13,11 +13,11 @@ XML = """<annotation>
   <empty/>
 </annotation>"""
 
-ROOT = parse_xml(XML, "'a.xml'", "annotation")
+ROOT = parse_xml(XML, "'a.xml'")
 
 
 def value(text: str) -> Node:
-    return parse_xml(f"<annotation><value>{text}</value></annotation>", "'a.xml'", "annotation").node("value")
+    return parse_xml(f"<annotation><value>{text}</value></annotation>", "'a.xml'").node("value")
 
 
 def test_elements_know_where_they_stand() -> None:
@@ -78,7 +78,7 @@ def test_whole_numbers_may_be_written_as_fractions() -> None:
 def test_a_document_type_is_refused_with_its_line_before_anything_is_read(kind: str, case: type) -> None:
     text = f"<?xml version='1.0'?>\n\n<!{case(kind)}>\n<annotation/>"  # type: ignore[call-arg]
     with pytest.raises(DataError, match=r"^'a\.xml', line 3, declares a document type or an entity.*; delete it"):
-        parse_xml(text, "'a.xml'", "annotation")
+        parse_xml(text, "'a.xml'")
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_document_type_is_refused_with_its_line_before_anything_is_read(kind: 
 )
 def test_what_is_no_xml_is_refused(text: str) -> None:
     with pytest.raises(DataError, match=r"^'a\.xml' can't be read as XML \(.*\); .* or fetch it again"):
-        parse_xml(text, "'a.xml'", "annotation")
+        parse_xml(text, "'a.xml'")
 
 
 def test_what_is_about_something_else_is_refused() -> None:
     with pytest.raises(DataError, match=r"^'a\.xml' is about <html>, its outermost element must be <annotation>"):
-        parse_xml("<html/>", "'a.xml'", "annotation")
+        parse_xml("<html/>", "'a.xml'")
 
 
 def test_a_size_is_height_and_width_or_nothing() -> None:
@@ -99,7 +99,7 @@ def test_a_size_is_height_and_width_or_nothing() -> None:
     assert read_size(value("3")) is None
     narrow = XML.replace("<width>8.0</width>", "<width>0</width>")
     with pytest.raises(DataError, match=r"entry size\.width, is '0', it must be a number from 1"):
-        read_size(parse_xml(narrow, "'a.xml'", "annotation"))
+        read_size(parse_xml(narrow, "'a.xml'"))
 
 
 @given(
@@ -109,7 +109,7 @@ def test_a_size_is_height_and_width_or_nothing() -> None:
 )
 def test_what_is_written_is_read_back(image: str, size: tuple[int, int] | None, elements: int) -> None:
     text = write_annotation(image, size, [f"<object><name>{number}</name></object>" for number in range(elements)])
-    root = parse_xml(text, "'a.xml'", "annotation")
+    root = parse_xml(text, "'a.xml'")
     assert root.node("filename").text() == f"{image}.jpg".strip()
     assert read_size(root) == size
     assert [node.node("name").whole(0) for node in root.nodes("object")] == list(range(elements))
