@@ -119,6 +119,7 @@ SETTINGS = (
     "segmenter.balance=-1",
     "segmenter.dropout=1",
     "segmenter.test_scales=[]",
+    "segmenter.network=deeplabv3",
     "segmenter.supervision=dsgr",
     "dsrg.stride=0",
     "dsrg.constrain_weight=-1",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.plans import CONFIG, PICTURES, changed, keys, planned, stages, with_setting
+from tests.plans import CONFIG, PICTURES, changed, keys, planned, with_setting
 from tests.stages.workshop import DrawnDataset
 from wsss.config import Config
 from wsss.functional.dense_crf import CrfSettings
@@ -97,20 +97,6 @@ def test_a_setting_changes_its_stage_and_those_after_it_and_none_before(
     key: str, value: Any, expected: set[str]
 ) -> None:
     assert changed(with_setting(CONFIG, key, value)) == expected_with_scores(expected)
-
-
-def test_later_choices_that_are_not_taken_change_no_key() -> None:
-    # stores hold what was made before there were hidden layers and maps by gradients
-    found = stages(planned())
-    assert "hidden" not in found["classifier:0"].settings
-    assert "method" not in found["cams:0"].settings
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_loss_as_it_was_published_has_the_key_from_before_it_could_be_changed(loss: str) -> None:
-    found = stages(planned(with_setting(CONFIG, "segmenter.loss", loss)))["segmenter:0"].settings
-    assert [name for name in found if name.startswith(("generalised", "symmetric"))] == []
-    assert found.get("loss", "cross_entropy") == loss
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from wsss.functional.dense_crf import CrfSettings
 from wsss.functional.dsrg import DsrgSettings
 from wsss.functional.seeds import SeedSettings
 from wsss.functional.superpixels import SuperpixelSettings
+from wsss.networks import NETWORKS
 from wsss.networks.backbones import BACKBONES
 from wsss.networks.classifier import NO_CLASS_WEIGHTS
 from wsss.networks.timm_backbones import is_timm, possible_names
@@ -116,6 +117,7 @@ class Config:
         rule = "must be a folder's name, not a path, 'store', 'studies' or 'locks'; set store.root to move it"
         require(named, "run", rule, self.run)
         one_of("palette", self.palette, tuple(PALETTES))
+        one_of("segmenter.network", self.segmenter.network, tuple(NETWORKS))
         known = possible_names(self.network) if is_timm(self.network) else BACKBONES
         if self.network not in known:
             raise unknown_name("network", self.network, [*known, *(() if is_timm(self.network) else ("timm/<name>",))])

@@ -19,7 +19,7 @@ from wsss.stages.make_seeds import make_network_seeds, make_seeds
 from wsss.stages.make_superpixels import make_superpixels
 from wsss.stages.materials import GraphStages, Trail
 from wsss.stages.measure_signal import measure_signal
-from wsss.stages.networks import NetworkSettings
+from wsss.stages.networks import NetworkPlan
 from wsss.stages.price_annotations import price_annotations
 from wsss.stages.refine import refine
 from wsss.stages.segmenters import SegmenterPlan
@@ -113,7 +113,7 @@ class Method:
         self.dataset = dataset
         self.precision = precision
         self.refiners: dict[str, Refiner] = {name: REFINERS[name](config) for name in config.refine}
-        self.classifier_network = NetworkSettings(
+        self.classifier_network = NetworkPlan(
             config.network, config.classifier, config.classifier.weights, config.classifier.hidden
         )
         self.segmenters = segmenter_plan(config, dataset, precision)
@@ -237,10 +237,10 @@ def segmenter_plan(config: Config, dataset: Dataset, precision: str) -> Segmente
     )
 
 
-def segmenter_network(config: Config) -> NetworkSettings:
+def segmenter_network(config: Config) -> NetworkPlan:
     """The backbone of all segmenters of a run, and its initial weights."""
     weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
-    return NetworkSettings(config.network, config.segmenter, weights)
+    return NetworkPlan(config.network, config.segmenter, weights)
 
 
 def plan(config: Config, dataset: Dataset, precision: str) -> Plan:

@@ -54,7 +54,7 @@ def test_without_edges_listening_adds_exactly_nothing_whatever_was_learnt() -> N
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     _, _, edge_index, edge_attr = graph(edges=0)
-    assert not layer.listen(torch.randn(NODES, 8), edge_index, edge_attr).any()
+    assert not layer.attention(torch.randn(NODES, 8), edge_index, edge_attr).any()
 
 
 def test_a_node_hears_along_edges_as_far_as_there_are_layers() -> None:
@@ -80,21 +80,21 @@ def test_listening_is_attention_as_in_the_paper() -> None:
     layer = RegionLayer(hidden, heads, 4, 0.0).double().eval()
     nodes, edge_attr = torch.randn(5, hidden).double(), torch.rand(7, 4).double()
     edge_index = torch.tensor([[0, 1, 2, 3, 0, 4, 1], [1, 0, 1, 1, 2, 2, 4]])
-    listen = layer.listen
+    attention = layer.attention
     heard = torch.zeros(5, heads, hidden // heads).double()
-    said = listen.lin_l(nodes).view(5, heads, -1)
-    asked = listen.lin_r(nodes).view(5, heads, -1)
-    between = listen.lin_edge(edge_attr).view(7, heads, -1)
+    said = attention.lin_l(nodes).view(5, heads, -1)
+    asked = attention.lin_r(nodes).view(5, heads, -1)
+    between = attention.lin_edge(edge_attr).view(7, heads, -1)
     for node in range(5):
         edges = [e for e in range(7) if edge_index[1, e] == node]
         for head in range(heads):
             sources = [int(edge_index[0, e]) for e in edges]
             sums = [said[s, head] + asked[node, head] + between[e, head] for s, e in zip(sources, edges, strict=True)]
-            strengths = [torch.nn.functional.leaky_relu(s, 0.2) @ listen.att[0, head] for s in sums]
+            strengths = [torch.nn.functional.leaky_relu(s, 0.2) @ attention.att[0, head] for s in sums]
             shares = torch.stack(strengths).softmax(dim=0) if strengths else torch.zeros(0)
             for share, source in zip(shares, sources, strict=True):
                 heard[node, head] += share.detach() * said[source, head].detach()
-    torch.testing.assert_close(listen(nodes, edge_index, edge_attr), heard.flatten(1))
+    torch.testing.assert_close(attention(nodes, edge_index, edge_attr), heard.flatten(1))
 
 
 def test_hiding_all_scores_is_a_network_that_can_do_without() -> None:

@@ -10,11 +10,11 @@ from wsss.functional.region_graph import build_region_graph
 from wsss.stages.base import Stage
 from wsss.stages.build_graphs import build_graphs
 from wsss.stages.materials import GraphStages, write_segments
-from wsss.stages.networks import NetworkSettings, build_classifier, weights_of
+from wsss.stages.networks import NetworkPlan, build_classifier, weights_of
 from wsss.store import UnitWriter
 from wsss.tasks.settings import ClassifierSettings, GraphSettings
 
-NETWORK = NetworkSettings("tiny", ClassifierSettings(output_stride=8), "none")
+NETWORK = NetworkPlan("tiny", ClassifierSettings(output_stride=8), "none")
 DATA = DrawnDataset(
     {
         "on the grid": enlarged(picture("0011", "0222"), 16),

@@ -9,12 +9,12 @@ from tests.stages.workshop import DrawnDataset, enlarged, finished, given_weight
 from wsss.functional.resampling import spread_over
 from wsss.stages.base import Stage
 from wsss.stages.make_cams import make_cams
-from wsss.stages.networks import NetworkSettings, build_classifier, weights_of
+from wsss.stages.networks import NetworkPlan, build_classifier, weights_of
 from wsss.stages.settings import CamSettings
 from wsss.store import stride_size
 from wsss.tasks.settings import ClassifierSettings
 
-NETWORK = NetworkSettings("tiny", ClassifierSettings(output_stride=8), "none")
+NETWORK = NetworkPlan("tiny", ClassifierSettings(output_stride=8), "none")
 DATA = DrawnDataset(
     {
         "on the grid": enlarged(picture("0011", "0222"), 16),
@@ -163,7 +163,7 @@ def test_grad_cam_of_the_linear_head_is_the_class_activation_map(tmp_path: Path)
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
 @pytest.mark.parametrize("backbone", ["tiny", "timm/test_vit"])
 def test_a_classifier_with_a_hidden_layer_has_maps_by_gradients(tmp_path: Path, backbone: str, method: str) -> None:
-    network = NetworkSettings(backbone, ClassifierSettings(output_stride=16), "none", hidden=8)
+    network = NetworkPlan(backbone, ClassifierSettings(output_stride=16), "none", hidden=8)
     torch.manual_seed(1)
     model = build_classifier(network, 2)
     torch.nn.init.normal_(model.head.weight, std=1.0)

@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 
 from tests.drawing import picture
-from tests.stages.test_segmenters import plan_of, seer_in, trained
+from tests.stages.test_segmenters import inference_in, plan_of, trained
 from tests.stages.workshop import DrawnDataset, enlarged, finished, workbench
 from wsss.stages.base import batches
 from wsss.stages.make_scores import make_predictions, make_scores
@@ -22,10 +22,10 @@ DATA = DrawnDataset(PICTURES, tags={"unknown": None})
 def test_scores_are_what_the_segmenter_sees_restricted_to_the_tags(tmp_path: Path) -> None:
     plan = plan_of(DATA)
     found = finished(workbench(tmp_path, DATA), make_scores(plan, trained(plan), 1))
-    seer = seer_in(tmp_path, plan)
+    inference = inference_in(tmp_path, plan)
     for name in DATA.ids("train"):
         size = DATA.size(name)
-        seen = resize_scores(seer.scores(batches(DATA, [name], 8)[0])[0], (size[0] // 4, size[1] // 4))
+        seen = resize_scores(inference.scores(batches(DATA, [name], 8)[0])[0], (size[0] // 4, size[1] // 4))
         allowed = torch.zeros(3, 1, 1)
         allowed[DATA.possible(name)] = 1
         expected = seen * allowed / (seen * allowed).sum(0)
@@ -44,8 +44,8 @@ def test_no_tag_helps_on_validation_images(tmp_path: Path) -> None:
     other = finished(workbench(tmp_path / "b", helped), make_predictions(plan_of(helped), trained(plan)))
     assert torch.equal(plain.read_labels("val"), other.read_labels("val"))
     assert list(plain.files) == ["labels/val.png"]
-    seer = seer_in(tmp_path / "a", plan)
-    small = seer.scores(batches(DATA, ["val"], 8)[0])[0]
+    inference = inference_in(tmp_path / "a", plan)
+    small = inference.scores(batches(DATA, ["val"], 8)[0])[0]
     assert torch.equal(plain.read_labels("val"), resize_scores(small, (20, 30)).argmax(0).to(torch.uint8))
 
 

@@ -10,7 +10,7 @@ from tests.stages.workshop import DrawnDataset, drawn_scores, enlarged, finished
 from wsss.stages import measure_signal as module
 from wsss.stages.base import Portion, Stage
 from wsss.stages.measure_signal import Signal, measure_signal, read_signal
-from wsss.stages.networks import NetworkSettings
+from wsss.stages.networks import NetworkPlan
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.tasks.settings import SegmenterSettings
@@ -25,10 +25,10 @@ def dataset(pictures: dict[str, LabelMap], **options: Any) -> DrawnDataset:
 
 def plan_of(data: DrawnDataset, settings: SelfTrainingSettings = SETTINGS, rounds: int = 2) -> SegmenterPlan:
     learning = SegmenterSettings()
-    return SegmenterPlan(data, NetworkSettings("tiny", learning, "none"), learning, settings, rounds, 0, "32-true")
+    return SegmenterPlan(data, NetworkPlan("tiny", learning, "none"), learning, settings, rounds, 0, "32-true")
 
 
-class DrawnSeer:
+class DrawnInference:
     """Sees what the test has drawn: labels of each image as it is, mirrored and shrunk."""
 
     views: dict[str, tuple[LabelMap, LabelMap, LabelMap]]
@@ -49,8 +49,8 @@ class DrawnSeer:
 
 
 def watch_everything(monkeypatch: pytest.MonkeyPatch, views: dict[str, tuple[LabelMap, LabelMap, LabelMap]]) -> None:
-    monkeypatch.setattr(DrawnSeer, "views", views, raising=False)
-    monkeypatch.setattr(module, "Seer", DrawnSeer)
+    monkeypatch.setattr(DrawnInference, "views", views, raising=False)
+    monkeypatch.setattr(module, "SegmenterInference", DrawnInference)
     monkeypatch.setattr(SegmenterPlan, "split", lambda plan: ((), plan.dataset.ids("train")))
 
 

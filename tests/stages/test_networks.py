@@ -8,7 +8,7 @@ from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, enlarged, finished, given_weights, painted, workbench
 from wsss.errors import DataError
 from wsss.stages.networks import (
-    NetworkSettings,
+    NetworkPlan,
     build_classifier,
     build_segmenter,
     load_classifier,
@@ -18,7 +18,7 @@ from wsss.stages.networks import (
 )
 from wsss.tasks.settings import ClassifierSettings, SegmenterSettings
 
-CLASSIFIER = NetworkSettings("tiny", ClassifierSettings(), "none")
+CLASSIFIER = NetworkPlan("tiny", ClassifierSettings(), "none")
 SEGMENTER = SegmenterSettings(width=16)
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def test_the_fingerprint_of_a_file_is_its_content(tmp_path: Path) -> None:
     for name, content in {"a.pth": b"one", "b.pth": b"one", "c.pth": b"two"}.items():
         (tmp_path / name).write_bytes(content)
     first, same, other = (
-        NetworkSettings("resnet18", ClassifierSettings(), str(tmp_path / name)).fingerprint
+        NetworkPlan("resnet18", ClassifierSettings(), str(tmp_path / name)).fingerprint
         for name in ("a.pth", "b.pth", "c.pth")
     )
     assert first == same
@@ -41,12 +41,12 @@ def test_the_fingerprint_of_a_file_is_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
 def test_named_weights_are_named(weights: str) -> None:
-    found = NetworkSettings("resnet18", ClassifierSettings(), weights).fingerprint
+    found = NetworkPlan("resnet18", ClassifierSettings(), weights).fingerprint
     assert found == {"backbone": "resnet18", "weights": weights}
 
 
 def test_a_network_of_timm_is_named_with_the_weights_that_it_stands_for() -> None:
-    found = NetworkSettings("timm/test_vit", ClassifierSettings(), "imagenet", hidden=8).fingerprint
+    found = NetworkPlan("timm/test_vit", ClassifierSettings(), "imagenet", hidden=8).fingerprint
     assert found == {"backbone": "timm/test_vit.r160_in1k", "weights": "imagenet", "hidden": 8}
 
 
@@ -64,15 +64,15 @@ def test_what_was_learnt_before_batchnorm_rested_with_its_stages_is_not_taken_fo
 ) -> None:
     probing = ClassifierSettings(probe_epochs=1, freeze_batchnorm=freeze_batchnorm)
     plain = ClassifierSettings(freeze_batchnorm=freeze_batchnorm)
-    found, expected = (NetworkSettings(backbone, learning, weights).fingerprint for learning in (probing, plain))
+    found, expected = (NetworkPlan(backbone, learning, weights).fingerprint for learning in (probing, plain))
     assert (found != expected) == marked
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_efficientnet", "squeezenet", "mobilenet_v3_small"])
 def test_networks_of_every_house_come_back_as_they_were_kept(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
-    first = NetworkSettings(name, ClassifierSettings(), "none", hidden=8)
-    second = NetworkSettings(name, SEGMENTER, "none")
+    first = NetworkPlan(name, ClassifierSettings(), "none", hidden=8)
+    second = NetworkPlan(name, SEGMENTER, "none")
     classifier, segmenter = build_classifier(first, 2), build_segmenter(second, SEGMENTER, 3)
     images, bench = torch.rand(1, 3, 40, 56), bench_in(tmp_path)
     for network in (classifier, segmenter):
@@ -91,7 +91,7 @@ def test_networks_of_every_house_come_back_as_they_were_kept(tmp_path: Path, nam
 
 def test_missing_weights_are_named_with_the_cure() -> None:
     with pytest.raises(DataError, match=r"'nowhere\.pth' can't be read .* give none, imagenet or the path of a file"):
-        _ = NetworkSettings("resnet18", ClassifierSettings(), "nowhere.pth").fingerprint
+        _ = NetworkPlan("resnet18", ClassifierSettings(), "nowhere.pth").fingerprint
 
 
 def test_a_classifier_comes_back_as_it_was_kept(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_classifier_comes_back_as_it_was_kept(tmp_path: Path) -> None:
 
 
 def test_a_segmenter_comes_back_as_it_was_kept(tmp_path: Path) -> None:
-    settings = NetworkSettings("tiny", SEGMENTER, "none")
+    settings = NetworkPlan("tiny", SEGMENTER, "none")
     torch.manual_seed(0)
     network = build_segmenter(settings, SEGMENTER, 3).eval()
     artefact = finished(bench_in(tmp_path), given_weights("segmenter", weights_of(network)))
@@ -118,7 +118,7 @@ def test_a_segmenter_comes_back_as_it_was_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_trained_needs_no_other_weights() -> None:
-    absent = NetworkSettings("resnet18", ClassifierSettings(freeze_stages=2), "nowhere.pth")
+    absent = NetworkPlan("resnet18", ClassifierSettings(freeze_stages=2), "nowhere.pth")
     assert build_classifier(absent, 2, trained=True).head.out_channels == 2
 
 

@@ -8,13 +8,13 @@ from tests.drawing import picture
 from tests.stages.workshop import DrawnDataset, Quiet, enlarged, finished, workbench
 from wsss.errors import StageError
 from wsss.stages.base import Stage
-from wsss.stages.networks import NetworkSettings, load_classifier
+from wsss.stages.networks import NetworkPlan, load_classifier
 from wsss.stages.train_classifier import train_classifier
 from wsss.tasks.settings import ClassifierSettings
 from wsss.types import LabelMap
 
 SETTINGS = ClassifierSettings(epochs=1, batch_size=4, crop=32, held_out=0.3, head_multiplier=1.0)
-NETWORK = NetworkSettings("tiny", SETTINGS, "none")
+NETWORK = NetworkPlan("tiny", SETTINGS, "none")
 
 
 def pictures() -> dict[str, LabelMap]:

@@ -9,11 +9,11 @@ from tests.tasks.toys import identical, train, weights
 from wsss.tasks.regions import (
     GraphLoader,
     RegionTask,
-    heard_edges,
     inverse_root_weights,
     predict_regions,
     region_logits,
     region_network,
+    select_edges,
     standardise,
 )
 from wsss.tasks.settings import GraphSettings
@@ -125,7 +125,7 @@ def test_a_prediction_depends_on_nothing_but_graph_and_seed() -> None:
     [(True, True, [1] * 24 + [0] * 12), (True, False, [1] * 24), (False, True, [0] * 12), (False, False, [])],
 )
 def test_edges_can_be_left_out_by_kind(adjacency: bool, similarity: bool, kinds: list[int]) -> None:
-    edges, features = heard_edges(draw_graph(5), GraphSettings(adjacency=adjacency, similarity=similarity))
+    edges, features = select_edges(draw_graph(5), GraphSettings(adjacency=adjacency, similarity=similarity))
     assert features[:, 0].tolist() == kinds
     assert edges.shape == (2, len(kinds))
 

@@ -26,9 +26,9 @@ class RegionLayer(nn.Module):
 
     def __init__(self, hidden: int, heads: int, edge_channels: int, dropout: float) -> None:
         super().__init__()
-        self.listen_norm = nn.LayerNorm(hidden)
+        self.attention_norm = nn.LayerNorm(hidden)
         # own state passes through the residual; a self loop or a bias would affect nodes without neighbours too
-        self.listen = GATv2Conv(
+        self.attention = GATv2Conv(
             hidden,
             hidden // heads,
             heads=heads,
@@ -37,7 +37,7 @@ class RegionLayer(nn.Module):
             edge_dim=edge_channels,
             bias=False,
         )
-        self.think = nn.Sequential(
+        self.feed_forward = nn.Sequential(
             nn.LayerNorm(hidden),
             nn.Linear(hidden, 2 * hidden),
             nn.GELU(),
@@ -53,8 +53,8 @@ class RegionLayer(nn.Module):
         edge_attr: Float[Tensor, "E edge_channels"],
     ) -> Float[Tensor, "N hidden"]:
         """Update the nodes."""
-        nodes = nodes + self.listen(self.listen_norm(nodes), edge_index, edge_attr)
-        return nodes + self.think(nodes)
+        nodes = nodes + self.attention(self.attention_norm(nodes), edge_index, edge_attr)
+        return nodes + self.feed_forward(nodes)
 
 
 class RegionGNN(nn.Module):

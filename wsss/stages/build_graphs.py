@@ -7,7 +7,7 @@ import torch
 from wsss.data.base import Dataset
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
 from wsss.stages.materials import GraphStages, read_segments
-from wsss.stages.networks import NetworkSettings, load_classifier, on_grid
+from wsss.stages.networks import NetworkPlan, load_classifier, on_grid
 from wsss.store import Artefact
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ BATCH = 8
 
 def build_graphs(
     dataset: Dataset,
-    network: NetworkSettings,
+    network: NetworkPlan,
     settings: "GraphSettings",
     superpixels: Stage,
     classifier: Stage,

@@ -77,7 +77,7 @@ def fit_refiner(
 
     return Stage(
         name=f"{name}_fit",
-        version=1,
+        version=2,
         work=work,
         settings=refiner.learns_from(trail.source) | repeats(dataset) | {"seed": seed, "precision": precision},
         reads={"scores": trail.scores, "seeds": trail.seeds, **graphs.reads, **reads_of(trail.annotations)},

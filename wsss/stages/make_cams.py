@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool
@@ -12,7 +12,7 @@ from wsss import ranks
 from wsss.data.base import Dataset
 from wsss.functional.cam import negative_offsets, normalise_cams, percentiles, subtract_offsets
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each, science
-from wsss.stages.networks import NetworkSettings, load_classifier, on_grid
+from wsss.stages.networks import NetworkPlan, load_classifier, on_grid
 from wsss.stages.settings import CamSettings
 from wsss.store import Artefact, UnitWriter, resize_scores, stride_size
 
@@ -26,7 +26,7 @@ LOOKED_AT = 2048
 
 
 def make_cams(
-    dataset: Dataset, network: NetworkSettings, settings: CamSettings, classifier: Stage, precision: str
+    dataset: Dataset, network: NetworkPlan, settings: CamSettings, classifier: Stage, precision: str
 ) -> Stage:
     """Plan the class activation maps.
 
@@ -40,24 +40,24 @@ def make_cams(
 
     def work(bench: Workbench, out: Artefact) -> None:
         model = load_classifier(network, len(dataset.classes), bench.read(classifier), bench.device)
-        camera = _Camera(bench=bench, dataset=dataset, model=model, settings=settings)
+        computation = _CamComputation(bench=bench, dataset=dataset, model=model, settings=settings)
         planned = batches(dataset, dataset.ids("train"), settings.batch_size)
         if settings.negative_quantile is None:
-            _make(camera, planned, out)
+            _make(computation, planned, out)
         else:
-            _make_above_offsets(camera, planned, out, settings.negative_quantile)
+            _make_above_offsets(computation, planned, out, settings.negative_quantile)
 
     return Stage(
         name="cams",
-        version=3,
+        version=4,
         work=work,
-        settings=_science(settings) | {"precision": precision},
+        settings=science(settings) | {"precision": precision},
         reads={"classifier": classifier},
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Camera:
+class _CamComputation:
     """The classifier and the images that it is applied to.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Camera:
     model: "Classifier"
     settings: CamSettings
 
-    def take(self, portion: Portion, wanted: Bool[Tensor, "B C"] | None) -> list[tuple[str, Tensor]]:
+    def compute(self, portion: Portion, wanted: Bool[Tensor, "B C"] | None) -> list[tuple[str, Tensor]]:
         """Compute the maps of a batch; see ``predict_cams``.
 
         Args:
@@ -97,37 +97,39 @@ class _Camera:
         ]
 
 
-def _make(camera: _Camera, planned: Sequence[Portion], out: Artefact) -> None:
+def _make(computation: _CamComputation, planned: Sequence[Portion], out: Artefact) -> None:
     """Write the maps directly."""
-    dataset = camera.dataset
+    dataset = computation.dataset
 
     def make(portion: Portion) -> None:
-        taken = camera.take(portion, _wanted(dataset, portion.ids))
+        taken = computation.compute(portion, _wanted(dataset, portion.ids))
         with out.unit(portion.name) as unit:
             for image, maps in taken:
                 _write_cams(unit, dataset, image, maps)
 
-    for_each(camera.bench, out, planned, make, description=DESCRIPTION)
+    for_each(computation.bench, out, planned, make, description=DESCRIPTION)
 
 
-def _make_above_offsets(camera: _Camera, planned: Sequence[Portion], out: Artefact, level: float) -> None:
+def _make_above_offsets(computation: _CamComputation, planned: Sequence[Portion], out: Artefact, level: float) -> None:
     """Write the maps minus their noise levels, which are known only after a pass over all images."""
     raw = Artefact(out.progress)
 
     def look(portion: Portion) -> None:
         # absent classes are needed too, so all maps are computed
-        taken = camera.take(portion, None)
+        taken = computation.compute(portion, None)
         with raw.unit(portion.name) as unit:
             for image, maps in taken:
-                _write_raw(unit, camera.dataset, image, maps)
+                _write_raw(unit, computation.dataset, image, maps)
 
-    for_each(camera.bench, raw, planned, look, description=DESCRIPTION)
+    for_each(computation.bench, raw, planned, look, description=DESCRIPTION)
     ranks.barrier()
-    _normalise(camera, planned, raw, out, level)
+    _normalise(computation, planned, raw, out, level)
 
 
-def _normalise(camera: _Camera, planned: Sequence[Portion], raw: Artefact, out: Artefact, level: float) -> None:
-    dataset = camera.dataset
+def _normalise(
+    computation: _CamComputation, planned: Sequence[Portion], raw: Artefact, out: Artefact, level: float
+) -> None:
+    dataset = computation.dataset
     offsets = _offsets(raw, dataset, level)
 
     def normalise(portion: Portion) -> None:
@@ -138,14 +140,7 @@ def _normalise(camera: _Camera, planned: Sequence[Portion], raw: Artefact, out: 
                 full[present] = subtract_offsets(maps, offsets[present])
                 _write_cams(unit, dataset, image, full)
 
-    for_each(camera.bench, out, planned, normalise, description="normalised maps")
-
-
-def _science(settings: CamSettings) -> dict[str, Any]:
-    """The settings without unused ones at their defaults, so that later additions do not change existing keys."""
-    unused = ["method"] if settings.method == "cam" else []
-    unused += ["negative_quantile"] if settings.negative_quantile is None else []
-    return science(settings, *unused)
+    for_each(computation.bench, out, planned, normalise, description="normalised maps")
 
 
 def _wanted(dataset: Dataset, images: Sequence[str]) -> Bool[Tensor, "B C"]:

@@ -4,7 +4,7 @@ from wsss.functional.seeds import restrict_scores
 from wsss.refine.base import best_labels
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
 from wsss.stages.materials import reads_of, settled_by
-from wsss.stages.segmenters import BATCH, Seer, SegmenterPlan
+from wsss.stages.segmenters import BATCH, SegmenterInference, SegmenterPlan
 from wsss.store import Artefact, resize_scores, stride_size
 
 
@@ -13,10 +13,10 @@ def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int, annotations: S
     dataset = plan.dataset
 
     def work(bench: Workbench, out: Artefact) -> None:
-        seer, settled = Seer(plan, bench, segmenter), settled_by(bench, annotations)
+        inference, settled = SegmenterInference(plan, bench, segmenter), settled_by(bench, annotations)
 
         def one(portion: Portion) -> None:
-            scores = seer.scores(portion)
+            scores = inference.scores(portion)
             with out.unit(portion.name) as unit:
                 for image, small in zip(portion.ids, scores, strict=True):
                     size, possible = dataset.size(image), dataset.possible(image)
@@ -44,13 +44,13 @@ def make_predictions(plan: SegmenterPlan, segmenter: Stage, name: str = "predict
     dataset = plan.dataset
 
     def work(bench: Workbench, out: Artefact) -> None:
-        seer = Seer(plan, bench, segmenter)
+        inference = SegmenterInference(plan, bench, segmenter)
 
         def one(portion: Portion) -> None:
-            scores = seer.scores(portion)
+            scores = inference.scores(portion)
             with out.unit(portion.name) as unit:
                 for image, small in zip(portion.ids, scores, strict=True):
-                    unit.write_labels(image, seer.labels(small, dataset.size(image)))
+                    unit.write_labels(image, inference.labels(small, dataset.size(image)))
 
         for_each(bench, out, batches(dataset, dataset.ids("val"), BATCH), one, description="predictions")
 

@@ -51,10 +51,10 @@ def make_seeds(
     def work(bench: Workbench, out: Artefact) -> None:
         settled = settled_by(bench, annotations)
         thresholds = training_thresholds(bench, bench.read(cams), settings, settled)
-        sower = _Sower(
+        computation = _SeedComputation(
             dataset, settings, asked, bench.read(cams), bench.read(cues) if cues else None, thresholds, settled, spread
         )
-        one = partial(_seed_from_cams, sower, out)
+        one = partial(_seed_from_cams, computation, out)
         for_each(bench, out, portions(dataset.ids("train")), one, description="seeds", pooled=True)
 
     return Stage(
@@ -70,7 +70,7 @@ def make_seeds(
 
 
 @dataclass(frozen=True)
-class _Sower:
+class _SeedComputation:
     """Computes scores and seeds of the first round.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Sower:
     settled: Settled
     spread: SpreadSettings | None
 
-    def plant(self, image: str) -> tuple[ScoreMap, LabelMap]:
+    def compute(self, image: str) -> tuple[ScoreMap, LabelMap]:
         """Read the CAMs of one image and compute its scores and seeds."""
         small = self.settled.cams(image, self.cams.read_scores(image, len(self.dataset.classes) + 1)[1:])
         tags = self.dataset.tags(image)
@@ -126,11 +126,11 @@ class _Sower:
         return plant_seeds(full, tags, self.settings, background=self.dataset.background, thresholds=thresholds)
 
 
-def _seed_from_cams(sower: _Sower, out: Artefact, portion: Portion) -> None:
-    dataset = sower.dataset
+def _seed_from_cams(computation: _SeedComputation, out: Artefact, portion: Portion) -> None:
+    dataset = computation.dataset
     with out.unit(portion.name) as unit:
         for image in portion.ids:
-            scores, seeds = sower.plant(image)
+            scores, seeds = computation.compute(image)
             unit.write_scores(image, scores, dataset.possible(image), dataset.size(image))
             unit.write_labels(image, seeds)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wsss.data.base import Dataset
 from wsss.stages.base import Portion, Stage, Workbench, batches, for_each
-from wsss.stages.segmenters import BATCH, Seer, SegmenterPlan
+from wsss.stages.segmenters import BATCH, SegmenterInference, SegmenterPlan
 from wsss.store import Artefact
 from wsss.types import IGNORE, LabelMap, Tags
 
@@ -53,10 +53,10 @@ def measure_signal(plan: SegmenterPlan, segmenter: Stage, first_seeds: Stage) ->
     dataset, least_area = plan.dataset, plan.self_training.least_area
 
     def work(bench: Workbench, out: Artefact) -> None:
-        seer, seeds = Seer(plan, bench, segmenter), bench.read(first_seeds)
+        inference, seeds = SegmenterInference(plan, bench, segmenter), bench.read(first_seeds)
 
         def one(portion: Portion) -> None:
-            views = _views(seer, portion)
+            views = _views(inference, portion)
             counts = torch.stack(
                 [
                     _count(dataset, image, [view[index] for view in views], seeds.read_labels(image), least_area)
@@ -78,15 +78,15 @@ def measure_signal(plan: SegmenterPlan, segmenter: Stage, first_seeds: Stage) ->
     )
 
 
-def _views(seer: Seer, portion: Portion) -> list[list[LabelMap]]:
+def _views(inference: SegmenterInference, portion: Portion) -> list[list[LabelMap]]:
     """Labels of a unit's images: original, mirrored and downscaled."""
-    sizes = [seer.plan.dataset.size(image) for image in portion.ids]
+    sizes = [inference.plan.dataset.size(image) for image in portion.ids]
     shown = (
-        seer.scores(portion, scales=(1.0,), flip=False),
-        seer.scores(portion, scales=(1.0,), flip=False, mirrored=True),
-        seer.scores(portion, scales=(SHRUNK,), flip=False),
+        inference.scores(portion, scales=(1.0,), flip=False),
+        inference.scores(portion, scales=(1.0,), flip=False, mirrored=True),
+        inference.scores(portion, scales=(SHRUNK,), flip=False),
     )
-    return [[seer.labels(one, size) for one, size in zip(scores, sizes, strict=True)] for scores in shown]
+    return [[inference.labels(one, size) for one, size in zip(scores, sizes, strict=True)] for scores in shown]
 
 
 def _count(dataset: Dataset, image: str, views: list[LabelMap], seeds: LabelMap, least_area: float) -> Tensor:

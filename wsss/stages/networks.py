@@ -28,7 +28,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class NetworkPlan:
     """A backbone and its initial weights.
 
     Attributes:
@@ -49,9 +49,7 @@ class NetworkSettings:
         from wsss.networks.timm_backbones import full_name, is_timm
 
         backbone = full_name(self.backbone) if is_timm(self.backbone) else self.backbone
-        # absent parts are left out, so that keys stay as they were before these parts existed
-        network: dict[str, str | int] = {"backbone": backbone} | ({"hidden": self.hidden} if self.hidden else {})
-        network |= {"resting_statistics": 1} if self._rests else {}
+        network: dict[str, str | int] = {"backbone": backbone, "hidden": self.hidden}
         if self.weights in ("none", "imagenet"):
             return network | {"weights": self.weights}
         try:
@@ -60,14 +58,6 @@ class NetworkSettings:
             raise DataError(
                 f"weights '{self.weights}' can't be read ({error.strerror}); give none, imagenet or the path of a file"
             ) from error
-
-    @property
-    def _rests(self) -> bool:
-        """Whether BatchNorm is trained but frozen while the head is probed; our own networks once did not freeze it."""
-        from wsss.networks.timm_backbones import is_timm
-
-        frozen = self.weights != "none" if self.learning.freeze_batchnorm is None else self.learning.freeze_batchnorm
-        return self.learning.probe_epochs > 0 and not frozen and not is_timm(self.backbone)
 
     def check(self, section: str) -> None:
         """Check that the network supports its settings, before anything is computed.
@@ -90,7 +80,7 @@ class NetworkSettings:
             raise SettingsError(name, error.reason) from None
 
 
-def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = False) -> "Classifier":
+def build_classifier(network: NetworkPlan, classes: int, *, trained: bool = False) -> "Classifier":
     """Create a classifier.
 
     Args:
@@ -104,7 +94,7 @@ def build_classifier(network: NetworkSettings, classes: int, *, trained: bool = 
 
 
 def build_segmenter(
-    network: NetworkSettings, settings: "SegmenterSettings", labels: int, *, trained: bool = False
+    network: NetworkPlan, settings: "SegmenterSettings", labels: int, *, trained: bool = False
 ) -> "DeepLabV3Plus":
     """Create a segmentation network.
 
@@ -123,7 +113,7 @@ def build_segmenter(
     return build(backbone, labels, width=settings.width, rates=rates, dropout=settings.dropout)
 
 
-def _backbone(network: NetworkSettings, *, trained: bool) -> "Backbone":
+def _backbone(network: NetworkPlan, *, trained: bool) -> "Backbone":
     from wsss.networks.backbones import build_backbone
     from wsss.networks.timm_backbones import build_timm_backbone, is_timm
 
@@ -138,13 +128,13 @@ def _backbone(network: NetworkSettings, *, trained: bool) -> "Backbone":
     )
 
 
-def load_classifier(network: NetworkSettings, classes: int, artefact: Artefact, device: torch.device) -> "Classifier":
+def load_classifier(network: NetworkPlan, classes: int, artefact: Artefact, device: torch.device) -> "Classifier":
     """Load a trained classifier for inference."""
     return _ready(build_classifier(network, classes, trained=True), artefact.read_tensors(WEIGHTS_FILE), device)
 
 
 def load_segmenter(
-    network: NetworkSettings, settings: "SegmenterSettings", artefact: Artefact, device: torch.device
+    network: NetworkPlan, settings: "SegmenterSettings", artefact: Artefact, device: torch.device
 ) -> "DeepLabV3Plus":
     """Load a trained segmenter for inference; its number of labels is read from the weights."""
     weights = artefact.read_tensors(WEIGHTS_FILE)

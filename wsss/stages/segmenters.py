@@ -10,7 +10,7 @@ from wsss.data.base import Dataset
 from wsss.data.holdout import stratified_holdout
 from wsss.refine.base import best_labels
 from wsss.stages.base import Portion, Stage, Workbench, repeats, science
-from wsss.stages.networks import NetworkSettings, load_segmenter, on_grid
+from wsss.stages.networks import NetworkPlan, load_segmenter, on_grid
 from wsss.stages.settings import SelfTrainingSettings
 from wsss.store import resize_scores
 from wsss.tasks.settings import LOSSES, SegmenterSettings
@@ -38,7 +38,7 @@ class SegmenterPlan:
     """
 
     dataset: Dataset
-    network: NetworkSettings
+    network: NetworkPlan
     settings: SegmenterSettings
     self_training: SelfTrainingSettings
     rounds: int
@@ -57,7 +57,7 @@ class SegmenterPlan:
     def science(self) -> dict[str, object]:
         """The settings that the training depends on."""
         # the supervision is part of the stages that are read
-        unused = ("weights", "test_scales", "test_flip", "supervision", *_plain_loss(self.settings))
+        unused = ("weights", "test_scales", "test_flip", "supervision", *self._other_losses())
         learning = science(self.settings, *unused)
         watched = self.self_training.watched if self.rounds > 1 else 0.0
         return (
@@ -71,16 +71,12 @@ class SegmenterPlan:
             }
         )
 
-
-def _plain_loss(settings: SegmenterSettings) -> set[str]:
-    """Loss settings that have no effect or their published value, so that later additions do not change keys."""
-    told = {name for name, published in LOSSES[settings.loss].items() if getattr(settings, name) != published}
-    if settings.loss != "cross_entropy":
-        told.add("loss")
-    return {"loss", *(name for chosen in LOSSES.values() for name in chosen)} - told
+    def _other_losses(self) -> set[str]:
+        """Settings of losses that are not used."""
+        return {name for names in LOSSES.values() for name in names} - {*LOSSES[self.settings.loss]}
 
 
-class Seer:
+class SegmenterInference:
     """Predicts units of images with a trained segmenter.
 
     Args:

@@ -6,14 +6,14 @@ from wsss.data.base import Dataset
 from wsss.data.holdout import stratified_holdout
 from wsss.errors import StageError
 from wsss.stages.base import Stage, Workbench, repeats, science
-from wsss.stages.networks import NetworkSettings, build_classifier
+from wsss.stages.networks import NetworkPlan, build_classifier
 from wsss.stages.training import keep_network, loading, steps_of, train
 from wsss.store import Artefact
 from wsss.tasks.settings import ClassifierSettings
 
 
 def train_classifier(
-    dataset: Dataset, network: NetworkSettings, settings: ClassifierSettings, seed: int, precision: str
+    dataset: Dataset, network: NetworkPlan, settings: ClassifierSettings, seed: int, precision: str
 ) -> Stage:
     """Plan the training of the classifier.
 
@@ -53,7 +53,7 @@ def train_classifier(
     learning = science(settings, "weights", "hidden") | network.fingerprint | repeats(dataset)
     return Stage(
         name="classifier",
-        version=1,
+        version=2,
         work=work,
         settings=learning | {"seed": seed, "precision": precision},
         data={"train": dataset.fingerprint("train")},

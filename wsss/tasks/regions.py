@@ -87,7 +87,7 @@ class RegionTask(Task):
             total, count = entropy_loss(probabilities)
             penalty = penalty + self.settings.entropy_weight * total / count
         if self.settings.laplacian_weight:
-            edges, features = heard_edges(batch, self.settings)
+            edges, features = select_edges(batch, self.settings)
             total, count = laplacian_loss(probabilities, edges, features[:, LIKENESS].clamp(min=0))
             penalty = penalty + self.settings.laplacian_weight * total / count.clamp(min=SMALLEST)
         return penalty
@@ -121,10 +121,10 @@ def region_logits(
     scores = graph.x[:, :0]
     if settings.cam_input:
         scores = torch.cat([graph.cams.masked_fill(hidden[:, None], 0), hidden[:, None].to(graph.cams.dtype)], dim=1)
-    return network(graph.x, scores, *heard_edges(graph, settings))
+    return network(graph.x, scores, *select_edges(graph, settings))
 
 
-def heard_edges(graph: Data, settings: GraphSettings) -> tuple[Int[Tensor, "2 E"], Float[Tensor, "E 4"]]:
+def select_edges(graph: Data, settings: GraphSettings) -> tuple[Int[Tensor, "2 E"], Float[Tensor, "E 4"]]:
     """Select the edges for message passing: adjacent regions, similar regions, both or none."""
     if settings.adjacency and settings.similarity:
         return graph.edge_index, graph.edge_attr

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsss.errors import one_of, require
-from wsss.networks import NETWORKS
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
@@ -174,7 +173,6 @@ class SegmenterSettings(ImageLearningSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("supervision", self.supervision, SUPERVISIONS)
-        one_of("network", self.network, tuple(NETWORKS))
         one_of("loss", self.loss, tuple(LOSSES))
         exponent, forward, reverse = self.generalised_exponent, self.symmetric_forward, self.symmetric_reverse
         require(0 < exponent <= 1, "generalised_exponent", "must lie in (0, 1]", exponent)
