@@ -26,6 +26,8 @@ from wsss.data.manifests import write_manifest
 from wsss.data.synthetic import SyntheticSettings
 from wsss.data.voc import VocSettings
 from wsss.functional.seeds import SeedSettings
+from wsss.networks import NETWORKS
+from wsss.networks.deeplabv3plus import DeepLabV3Plus
 from wsss.tasks.sparse_settings import USUAL_WEIGHTS
 from wsss.types import LabelMap
 
@@ -70,6 +72,7 @@ OTHER_VALUES: dict[str, Any] = {
     "classifier.freeze_batchnorm": False,
     "segmenter.freeze_batchnorm": False,
     "segmenter.loss": "symmetric",
+    "segmenter.network": "another",
     "labels.kinds": ("points",),
     "labels.budget_seconds": 10.0,
     "labels.points.per": "class",
@@ -167,7 +170,8 @@ LARGE = DrawnDataset(
 
 
 @pytest.mark.parametrize(("key", "value"), [entry for entry in METHOD if entry[0] not in RULE | FILES | TOGETHER])
-def test_no_setting_of_the_method_is_unread(key: str, value: Any) -> None:
+def test_no_setting_of_the_method_is_unread(key: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "another", DeepLabV3Plus)
     config = next((where for section, where in WHERE.items() if key.startswith(f"{section}.")), CONFIG)
     for chosen, choice in BESIDE.get(key, {}).items():
         config = with_setting(config, chosen, choice)

@@ -34,9 +34,9 @@ def test_classes_that_a_byte_can_number_are_taken(classes: Classes) -> None:
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ((), r"^'a.json' lists 0 classes, there must be 1 to 254; mend the list"),
+        ((), r"^'a.json' lists 0 classes, there must be 1 to 254; fix the list"),
         (tuple(map(str, range(255))), "^'a.json' lists 255 classes"),
-        (("cat", " "), "^'a.json' calls class 2 ' ', that is no name of a class"),
+        (("cat", " "), "^'a.json' calls class 2 ' ', that is not a class name"),
         (("background", "cat"), "^'a.json' calls class 1 'background'"),
         (("cat", "dog", "cat"), "^'a.json' names two classes 'cat'; rename one"),
     ],

@@ -109,7 +109,7 @@ def test_a_file_that_is_gone_since_it_was_indexed_is_named(tmp_path: Path) -> No
     path = written(tmp_path / "gone.json", annotations=[{"image_id": 1, "category_id": 3}])
     index = CocoIndex(path)
     path.unlink()
-    with pytest.raises(DataError, match=r"gone\.json' has changed while it was in use .*; start again"):
+    with pytest.raises(DataError, match=r"gone\.json' has changed while it was in use .*; run again"):
         index.annotations(0)
 
 

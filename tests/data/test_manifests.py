@@ -86,7 +86,7 @@ def test_a_manifest_on_the_disk_is_read_by_the_classes_of_the_data(tmp_path: Pat
 
 
 def test_a_manifest_that_is_missing_or_lies_nowhere_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone.json' is missing; give a file"):
+    with pytest.raises(DataError, match=r"gone.json' is missing; give an existing file"):
         read_manifest(tmp_path / "gone.json", CLASSES)
     with pytest.raises(DataError, match="can't be read"):
         read_manifest(tmp_path, CLASSES)

@@ -227,7 +227,7 @@ def test_a_network_that_was_changed_since_it_was_fitted_is_refused(tmp_path: Pat
     artefact.finish("fit_graph", "key", version=1)
     assert refiner.refine(evidence(), seen(BOTH)).scores.isfinite().all()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(StoreError, match=r"not as its stage left it \(its digest differs"):
+    with pytest.raises(StoreError, match=r"has changed since its stage wrote it \(its digest differs"):
         refiner.load(tmp_path).refine(evidence(), seen(BOTH))
 
 

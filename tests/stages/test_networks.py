@@ -50,24 +50,6 @@ def test_a_network_of_timm_is_named_with_the_weights_that_it_stands_for() -> Non
     assert found == {"backbone": "timm/test_vit.r160_in1k", "weights": "imagenet", "hidden": 8}
 
 
-@pytest.mark.parametrize(
-    ("backbone", "weights", "freeze_batchnorm", "marked"),
-    [
-        ("resnet18", "none", None, True),
-        ("resnet18", "imagenet", False, True),
-        ("resnet18", "imagenet", None, False),
-        ("timm/test_efficientnet", "none", None, False),
-    ],
-)
-def test_what_was_learnt_before_batchnorm_rested_with_its_stages_is_not_taken_for_the_same(
-    backbone: str, weights: str, freeze_batchnorm: bool | None, marked: bool
-) -> None:
-    probing = ClassifierSettings(probe_epochs=1, freeze_batchnorm=freeze_batchnorm)
-    plain = ClassifierSettings(freeze_batchnorm=freeze_batchnorm)
-    found, expected = (NetworkPlan(backbone, learning, weights).fingerprint for learning in (probing, plain))
-    assert (found != expected) == marked
-
-
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_efficientnet", "squeezenet", "mobilenet_v3_small"])
 def test_networks_of_every_house_come_back_as_they_were_kept(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)

@@ -54,7 +54,7 @@ def test_a_flat_box_within_a_pixel_touches_it_and_one_between_two_is_refused() -
 
 def test_a_fraction_beyond_the_image_is_cut_off_and_more_is_refused() -> None:
     assert boxes_of(with_first(bbox=[1, 0, 7.3, 3]))[0] == Box(2, 0, 1, 3, 8)
-    with pytest.raises(DataError, match="lie in an image of 8 × 6"):
+    with pytest.raises(DataError, match=r"lie in an image of 6 × 8 \(rows × columns\)"):
         boxes_of(with_first(bbox=[1, 0, 9, 3]))
 
 

@@ -90,7 +90,7 @@ def test_what_is_no_xml_is_refused(text: str) -> None:
 
 
 def test_what_is_about_something_else_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^'a\.xml' is about <html>, its outermost element must be <annotation>"):
+    with pytest.raises(DataError, match=r"^'a\.xml' has the root element <html>, it must be <annotation>"):
         parse_xml("<html/>", "'a.xml'")
 
 
