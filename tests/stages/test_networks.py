@@ -42,7 +42,7 @@ def test_the_fingerprint_of_a_file_is_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
 def test_named_weights_are_named(weights: str) -> None:
     found = NetworkPlan("resnet18", ClassifierSettings(), weights).fingerprint
-    assert found == {"backbone": "resnet18", "weights": weights}
+    assert found == {"backbone": "resnet18", "hidden": 0, "weights": weights}
 
 
 def test_a_network_of_timm_is_named_with_the_weights_that_it_stands_for() -> None:
