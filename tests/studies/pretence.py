@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.toy_run import DRAWN, TOY
-from wsss.config import Config
+from wsss.config import Config, to_yaml
 from wsss.runs import Run
 from wsss.studies import carry_out
 from wsss.studies.carry_out import Inspector
@@ -79,6 +79,7 @@ class Pretender:
         if kind in self.broken:
             raise self.broken[kind]()
         config.folder.mkdir(parents=True, exist_ok=True)
+        (config.folder / "run.yaml").write_text(to_yaml(config))
         content = summary(config, **self.scores.get(kind, {}))
         (config.folder / "summary.json").write_text(json.dumps(content))
         return Run(config.folder)

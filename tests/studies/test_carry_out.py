@@ -2,6 +2,7 @@ import gc
 import json
 import os
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,16 @@ def test_what_there_is_is_found_without_carrying_anything_out(tmp_path: Path, pr
     assert len(pretender.ran) == 2
 
 
+def test_a_run_that_was_cut_short_since_is_not_done(tmp_path: Path, pretender: Pretender) -> None:
+    plan = planned(write_study(tmp_path), "seeds=0", "runs=weak")
+    config = plan.runs[0].config()
+    pretender(config=config)
+    assert [state.state for state in find_states(plan, {})] == [DONE]
+    # the same run once more, but to its CAMs only, takes the summary's place
+    pretender(config=replace(config, until="cams"))
+    assert [state.state for state in find_states(plan, {})] == [TO_DO]
+
+
 def test_a_run_that_has_ended_since_it_failed_is_done(tmp_path: Path, pretender: Pretender) -> None:
     plan = planned(write_study(tmp_path), "seeds=0", "runs=weak")
     (run,) = plan.runs
@@ -164,7 +175,6 @@ def test_a_run_that_has_ended_since_it_failed_is_done(tmp_path: Path, pretender:
     assert find_states(plan, failed) == [State(run, DONE, run.config().folder)]
     # started again, and no newer summary
     settings, ended = (run.config().folder / name for name in ("run.yaml", "summary.json"))
-    settings.write_text("")
     for started, state in ((1, FAILED), (-1, DONE)):
         os.utime(settings, ns=(0, ended.stat().st_mtime_ns + started * 10**9))
         assert [each.state for each in find_states(plan, failed)] == [state]

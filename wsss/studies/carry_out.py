@@ -195,11 +195,12 @@ class Inspector:
 
 
 def summary_of(config: Config) -> dict[str, Any] | None:
-    """Summary of a finished run of exactly this configuration; None if there is none."""
+    """Summary of a finished run of exactly this configuration, up to the same stage; None if there is none."""
     ended = Run(config.folder)
-    if not ended.ended or ended.summary.get("config") != config.hash:
+    if not (ended.ended and (config.folder / CONFIG).exists()):
         return None
-    return ended.summary
+    same = ended.summary.get("config") == config.hash and ended.config.until == config.until
+    return ended.summary if same else None
 
 
 def _came_to_its_end(folder: Path) -> bool:
