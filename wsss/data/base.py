@@ -52,7 +52,9 @@ class Dataset(ABC):
         self._ids = ids
         self._fingerprints: dict[tuple[str, bool], str] = {}
         if not 1 <= len(classes) <= MOST_CLASSES:
-            raise DataError(f"data set '{name}' has {len(classes)} classes, it must have 1 to {MOST_CLASSES}")
+            raise DataError(
+                f"data set '{name}' has {len(classes)} classes, it must have 1 to {MOST_CLASSES}; change its list of classes"
+            )
         twice = sorted({label for label in classes if classes.count(label) > 1})
         if twice:
             raise DataError(f"data set '{name}' names more than one class '{twice[0]}'; rename one of them")

@@ -35,7 +35,8 @@ def load_weights(body: nn.Module, network: str, weights: str, *, head: str | tup
     if faults:
         shown = "; ".join(faults[:SHOWN_KEYS])
         more = f" and {len(faults) - SHOWN_KEYS} more" if len(faults) > SHOWN_KEYS else ""
-        raise SettingsError("weights", f"'{weights}' does not fit {network}: {shown}{more}")
+        cure = f"give a state dict of {network}, imagenet or none"
+        raise SettingsError("weights", f"'{weights}' does not fit {network}: {shown}{more}; {cure}")
     body.load_state_dict(given, strict=False)
 
 
@@ -53,9 +54,13 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SettingsError("weights", f"'{path}' can't be read as a state dict: {reason}") from error
+        said = f"'{path}' can't be read as a state dict: {reason}; fetch or save it again"
+        raise SettingsError("weights", said) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SettingsError("weights", f"'{path}' must hold a state dict (names and tensors), not {_outline(state)}")
+        said = (
+            f"'{path}' must hold a state dict (names and tensors), not {_outline(state)}; save model.state_dict() alone"
+        )
+        raise SettingsError("weights", said)
     return state
 
 

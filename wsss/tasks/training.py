@@ -73,7 +73,7 @@ def fit(
         device = choose_device((settings or TrainerSettings()).accelerator)
         with _batches(loaders) as (train, held_out), _undisturbed(), _deterministic(device):
             if not len(train):
-                raise StageError(f"{description} has nothing to train on")
+                raise StageError(f"{description} has nothing to train on; add training images, or labels to them")
             task.total_steps, task.epoch_steps = epochs * len(train), len(train)
             callbacks = [EpochStart(train, seed), EpochEnd(folder / CHECKPOINT, on_metrics, description)]
             trainer = _trainer(device, world, precision, epochs, [*callbacks, *([Steps(on_step)] if on_step else [])])
