@@ -53,7 +53,7 @@ class Dataset(ABC):
         self._fingerprints: dict[tuple[str, bool], str] = {}
         if not 1 <= len(classes) <= MOST_CLASSES:
             raise DataError(
-                f"data set '{name}' has {len(classes)} classes, it must have 1 to {MOST_CLASSES}; change its list of classes"
+                f"data set '{name}' has {len(classes)} classes, it must have 1 to {MOST_CLASSES}; list others"
             )
         twice = sorted({label for label in classes if classes.count(label) > 1})
         if twice:
