@@ -48,7 +48,8 @@ def test_weights_of_another_network_are_refused_and_the_first_faults_named(tmp_p
 def test_a_wrong_shape_is_named_with_both_shapes(tmp_path: Path) -> None:
     state = Small().state_dict() | {"body.0.weight": torch.ones(5, 3, 1, 1)}
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(SettingsError, match=r"body\.0\.weight is \(5, 3, 1, 1\), not \(2, 3, 1, 1\); give a state dict of small, imagenet or none$"):
+    said = r"body\.0\.weight is \(5, 3, 1, 1\), not \(2, 3, 1, 1\); give a state dict of small, imagenet or none$"
+    with pytest.raises(SettingsError, match=said):
         load_weights(Small(), "small", str(tmp_path / "w.pth"), head="fc")
 
 
