@@ -12,8 +12,8 @@
 # %% [markdown]
 # # A first run
 #
-# From image tags to a segmentation network, on images that are drawn as they are needed: nothing to download. Two cores
-# take about three minutes for the first cell, and seconds when it is asked again: every finished stage is in the store.
+# From image tags to a segmentation network, on synthetic images that are generated on the fly: nothing to download. The
+# first cell takes about three minutes on two cores, and seconds when repeated: every finished stage is in the store.
 
 # %%
 import wsss
@@ -21,23 +21,23 @@ import wsss
 run = wsss.run(ceiling=True)
 
 # %% [markdown]
-# A run shows itself: the table of its stages, what each did to the labels of the training images (mIoU, coverage,
-# precision) and how long it took; what the segmenter of the last round comes to on images it never saw, in all and by
-# class; and some images on their way.
+# A run is displayed as the table of its stages, with the quality of each label map on the training images (mIoU,
+# coverage, precision) and its computation time; the scores of the last round's segmenter on validation images, overall
+# and by class; and the results of each stage for some images.
 
 # %%
 run
 
 # %% [markdown]
-# What no number tells: what became of some images on their way. One row an image, one column a stage. Here those that
-# are tagged with a class; `images=[…]` takes them by name.
+# Scores do not show everything, so look at the results for some images: one row per image, one column per stage. Here
+# images tagged with a class are shown; `images=[…]` selects them by name.
 
 # %%
 run.show(of="cat", count=4)
 
 # %% [markdown]
-# Where it goes wrong is worth most: images that nothing was trained on, the worst first by the IoU of their labels with
-# the truth.
+# Failures are the most informative: images that were not used in training, sorted by the IoU of their labels with the
+# ground truth, worst first.
 
 # %%
 run.show("val", worst=4)
@@ -45,7 +45,7 @@ run.show("val", worst=4)
 # %% [markdown]
 # ## One setting at a time
 #
-# Two runs that differ in a late setting share everything before it, so an ablation costs what it changes. Here the
+# Two runs that differ in a late setting share all earlier stages, so an ablation computes only what differs. Here the
 # region graph is left out; `until` stops before the segmenter.
 
 # %%
@@ -53,8 +53,8 @@ without_graph = wsss.run(refine=["growing", "crf"], rounds=1, ceiling=False, unt
 without_graph
 
 # %% [markdown]
-# What a setting means stands beside its default: `wsss config` prints all of them, and `wsss config experiment=voc21`
-# those of an experiment. A key or a name that is not known is refused, with the nearest that are.
+# `wsss config` prints all settings with their defaults and meaning, and `wsss config experiment=voc21` those of an
+# experiment. Unknown keys and names are rejected, and the error suggests similar ones.
 
 # %%
 try:
@@ -65,7 +65,7 @@ except wsss.WsssError as error:
 # %% [markdown]
 # ## Your own images
 #
-# A folder of images and a CSV of tags are enough; without masks there are simply no scores.
+# A folder of images and a CSV of tags are enough; without masks, nothing is scored.
 #
 # ```python
 # wsss.run("data=folder", "data.root=PATH", "experiment=voc21", "classifier.weights=imagenet", ceiling=False)

@@ -12,8 +12,8 @@
 # %% [markdown]
 # # Looking inside
 #
-# Every stage leaves its results in the store, and every step is a function on tensors. This notebook takes one image by
-# the hand: what the run kept of it, and the same again by hand with another setting.
+# Every stage writes its results to the store, and every step is a function on tensors. This notebook follows one image:
+# its stored results, and the same steps by hand with other settings.
 
 # %%
 import json
@@ -25,7 +25,7 @@ import wsss
 run = wsss.run(rounds=1, ceiling=False, until="crf")
 
 # %% [markdown]
-# The data set of the run knows its images, their tags and, to measure against, their truth.
+# The data set of the run gives access to its images, their tags and, for evaluation, their ground truth.
 
 # %%
 data = run.dataset
@@ -34,8 +34,8 @@ image, tags, truth = data.image(image_id), data.tags(image_id), data.truth(image
 [name for name, there in zip(data.classes, tags, strict=True) if there]
 
 # %% [markdown]
-# What a stage wrote lies in its artefact. Scores have channel 0 for the background and are kept at a quarter of the
-# image's size; 255 in seeds means that nobody knows.
+# The results of a stage are in its artefact. Channel 0 of the scores is the background, and scores are stored at a
+# quarter of the image's size; 255 in seeds means that the label is unknown.
 
 # %%
 seeds = run.artefact("seeds")
@@ -51,7 +51,7 @@ print(
 )
 
 # %% [markdown]
-# Seeded region growing by hand: the same function that the stage calls, at three thresholds.
+# Seeded region growing by hand: the function that the stage calls, at three thresholds.
 
 # %%
 from wsss.store import resize_scores
@@ -77,13 +77,13 @@ for factor in (0.5, 1.0, 2.0):
     print(f"weight x {factor}: {(labels == truth)[known].float().mean().item():.0%} of the pixels right")
 
 # %% [markdown]
-# What the summary says of the last stage, over all training images.
+# The summary's entry on the last stage, over all training images.
 
 # %%
 print(json.dumps(run.summary["stages"][-1], indent=2))
 
 # %% [markdown]
-# Nothing here touches what the run has stored: artefacts are read, checked against their digests, and never changed.
+# Nothing here changes the stored results: artefacts are read, verified against their digests, and never modified.
 
 # %%
 assert torch.equal(run.artefact("seeds").read_labels(image_id), planted)

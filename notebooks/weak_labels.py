@@ -12,9 +12,9 @@
 # %% [markdown]
 # # Which weak label is worth its price?
 #
-# Image tags, points, scribbles and boxes cost different amounts of work, and teach different amounts. A study carries
-# out several runs that differ in nothing else and puts them into one table. Here one seed and no budgets; each run
-# takes a few minutes on two cores, and one that has ended is not repeated.
+# Image tags, points, scribbles and boxes differ in annotation cost and in how much a network learns from them. A study
+# executes several runs that differ in nothing else and compares them in one table. Here it uses one seed and no
+# budgets; each run takes a few minutes on two cores, and finished runs are not repeated.
 
 # %%
 import wsss
@@ -23,22 +23,22 @@ kinds = ["tags", "points", "scribbles", "boxes"]
 study = wsss.study("weak_labels", seeds=[0], runs=kinds, budgets=[])
 
 # %% [markdown]
-# A study shows itself: a line for each kind, with the mIoU of the segmenter on images that it never saw, what share
-# that is of full supervision, how good the pseudo labels were, and what the labels cost a person.
+# A study is displayed as a table with a line for each kind: the mIoU of the segmenter on validation images, its share
+# of full supervision, the quality of the pseudo labels, and the annotation cost.
 
 # %%
 study
 
 # %% [markdown]
-# The same as numbers, a dict for each line, as data frames take them.
+# The same as numbers, one dict per line, ready for a data frame.
 
 # %%
 for row in study.rows:
     print(row["run"], row["miou"], row["percent_of_full"], row["annotation_seconds"])
 
 # %% [markdown]
-# The same images, seen by each kind: the pixels that a person's labels settle, what the pipeline made of them, and what
-# the segmenters say of images for validation.
+# The same images with each kind of label: the settled (annotated) pixels, the pseudo labels computed from them, and the
+# predictions of the segmenters on validation images.
 
 # %%
 study.show("labels_given")
@@ -50,23 +50,23 @@ study.show("pseudo_labels")
 study.show("predictions")
 
 # %% [markdown]
-# ## With less money
+# ## With a smaller budget
 #
-# A budget is a share of what labelling all images with that kind would cost (or plain seconds). Images beyond it are
-# not seen at all, and every kind gets them in the same order. With budgets each kind is a curve over its cost.
+# A budget is a share of the cost of labelling all images with that kind (or a number of seconds). Images beyond it are
+# not used at all, and their order is the same for every kind. With budgets, each kind becomes a curve over its cost.
 
 # %%
 study = wsss.study("weak_labels", seeds=[0], runs=kinds, budgets=["50%"])
 study.show("cost")
 
 # %% [markdown]
-# ## One run of it
+# ## A single run
 #
-# A study's runs are runs like any other.
+# The runs of a study are ordinary runs.
 
 # %%
 study.runs["points · seed 0"]
 
 # %% [markdown]
-# The whole of it, with every seed and budget, from a shell: `wsss study weak_labels`, and on a data set of your own
+# To run the whole study from a shell, with every seed and budget: `wsss study weak_labels`, and on your own data set
 # `wsss study weak_labels experiment=voc21 data.root=PATH`.
