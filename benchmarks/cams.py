@@ -1,10 +1,10 @@
 """How much faster are class activation maps in batches than one image and one view at a time in float32?
 
-Both sum the maps of the same views (four scales, each mirrored as well). The plain way shows the network one view of
-one image after the other, in a process as scripts start it; the batched ways show like-sized images together, in
-float32 and in the arithmetic that this machine is fast in, in a process that keeps what it frees, as runs do. They take
-turns, so that a busy machine slows all of them. Run
-``python benchmarks/cams.py`` in the project's environment; the result is JSON, on the terminal or in a file.
+All variants sum the maps of the same views (four scales, each also mirrored). The plain one feeds the network one view
+of one image at a time, in an ordinary process; the batched ones feed images of similar size together, in float32 and in
+the fastest precision of this machine, in a process that keeps freed memory, as runs do. They alternate, so that a busy
+machine slows all of them. Run ``python benchmarks/cams.py`` in the project's environment; the result is JSON, written
+to the terminal or a file.
 """
 
 import argparse
@@ -34,12 +34,12 @@ SCALES = (1.0, 0.5, 1.5, 2.0)
 
 
 def one_at_a_time(network: Classifier, images: Tensor) -> Tensor:
-    """Sum the maps of each image, one view after the other."""
+    """Sum the maps of each image, one view at a time."""
     return torch.cat([views_of_one(network, image[None]) for image in images])
 
 
 def views_of_one(network: Classifier, image: Tensor) -> Tensor:
-    """Sum the maps of one image, a call of the network for each view."""
+    """Sum the maps of one image, with one forward pass per view."""
     height, width = image.shape[2:]
     views: list[Tensor] = []
     flipped: list[bool] = []
@@ -53,12 +53,12 @@ def views_of_one(network: Classifier, image: Tensor) -> Tensor:
 
 
 def batched(network: Classifier, images: Tensor) -> Tensor:
-    """Sum the maps of all images together, as the stage does."""
+    """Sum the maps of all images in one batch, as the stage does."""
     return predict_cams(network, images, scales=SCALES, flip=True)
 
 
 def measure(name: str, size: tuple[int, int], batch: int, repeats: int, precision: str) -> dict[str, Any]:
-    """Let all ways take turns on one case."""
+    """Time all variants alternately on one case."""
     ways = {"one_at_a_time_float32": "32-true", "batched_float32": "32-true"}
     if precision != "32-true":
         ways[f"batched_{precision}"] = precision
@@ -78,12 +78,12 @@ def measure(name: str, size: tuple[int, int], batch: int, repeats: int, precisio
 
 
 def process(start: Callable[[], object] | None = None) -> ProcessPoolExecutor:
-    """Start a process of its own, for how memory is kept is a matter of the whole process."""
+    """Run in a separate process, because the handling of freed memory applies to the whole process."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=start)
 
 
 def timed(name: str, size: tuple[int, int], batch: int, precision: str, at_once: bool) -> float:
-    """Compute the maps of all images once, in this process; tell the seconds."""
+    """Compute the maps of all images once, in this process; return the seconds."""
     device = choose_device("auto")
     layout = torch.channels_last if at_once else torch.contiguous_format
     images = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
@@ -97,13 +97,13 @@ def timed(name: str, size: tuple[int, int], batch: int, precision: str, at_once:
 
 @cache
 def network_of(name: str, *, folded: bool) -> Classifier:
-    """Make the same classifier with BatchNorm as it is trained, or folded into its convolutions as stages load it."""
+    """Create the classifier with separate BatchNorm as in training, or folded into its convolutions as in stages."""
     torch.manual_seed(0)
     return Classifier(build_backbone(name, freeze_batchnorm=folded), CLASSES).eval()
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Median, and the distance between the quartiles."""
+    """Median and interquartile range."""
     lower, median, upper = statistics.quantiles(milliseconds, n=4)
     return {"median_ms_per_image": round(median, 3), "spread_ms_per_image": round(upper - lower, 3)}
 
@@ -111,7 +111,7 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
-    parser.add_argument("--repeats", type=int, default=9, help="turns that each way takes on each case (at least 2)")
+    parser.add_argument("--repeats", type=int, default=9, help="repetitions of each variant per case (at least 2)")
     arguments = parser.parse_args()
     precision = resolve_precision("auto")
     cases = [("mobilenet_v2", (64, 64), 8), ("mobilenet_v2", (96, 64), 8), ("mobilenet_v2", (352, 512), 8)]

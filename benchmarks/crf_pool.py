@@ -1,8 +1,8 @@
 """How much faster is the dense CRF over a data set with the pool of workers than in one process?
 
-Both carry out the same stage, files read and written: a segmenter's blurred scores of drawn images are refined. They
-take turns; starting the workers is measured by itself, for a run does it once. Run ``python benchmarks/crf_pool.py`` in
-the project's environment; the result is JSON, on the terminal or in a file.
+Both execute the same stage, including reading and writing of files: it refines blurred scores of synthetic images. They
+alternate; the start of the workers is measured separately, because it happens once per run. Run
+``python benchmarks/crf_pool.py`` in the project's environment; the result is JSON, written to the terminal or a file.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from wsss.tasks.settings import TrainerSettings
 
 
 class Silent:
-    """A watcher that tells nobody."""
+    """An observer that ignores everything."""
 
     def progress(self, description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:  # noqa: ARG002
         """Show nothing."""
@@ -47,7 +47,7 @@ class Silent:
 
 
 def blurred_truth(dataset: Dataset) -> Stage:
-    """A stage that writes scores like a segmenter's: right in the large, wrong along the edges."""
+    """A stage that writes scores like a segmenter's: correct overall, wrong along the edges."""
 
     def work(_: Workbench, out: Artefact) -> None:
         classes = len(dataset.classes) + 1
@@ -66,13 +66,13 @@ def blurred_truth(dataset: Dataset) -> Stage:
 
 
 def time_stage(stage: Stage, bench: Workbench) -> float:
-    """Seconds that the stage takes from nothing."""
+    """Seconds that the stage takes in an empty store."""
     shutil.rmtree(bench.read(stage).folder, ignore_errors=True)
     return carry_out(stage, bench).seconds
 
 
 def measure(side: int, images: int, workers: int, repeats: int, root: Path) -> dict[str, Any]:
-    """Let one process and the pool take turns on one case."""
+    """Time one process and the pool alternately on one case."""
     dataset = open_dataset(SyntheticSettings(train=images, val=0, size=side))
     alone = Workbench(
         store=Store(root / f"{side}"),
@@ -112,7 +112,7 @@ def measure(side: int, images: int, workers: int, repeats: int, root: Path) -> d
 
 
 def summary(rates: list[float]) -> dict[str, float]:
-    """Median, and the distance between the quartiles."""
+    """Median and interquartile range."""
     lower, median, upper = statistics.quantiles(rates, n=4)
     return {"median_images_per_second": round(median, 2), "spread_images_per_second": round(upper - lower, 2)}
 
@@ -120,12 +120,12 @@ def summary(rates: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
-    parser.add_argument("--repeats", type=int, default=5, help="turns that each way takes on each case (at least 2)")
-    parser.add_argument("--images", type=int, help="images of the data set (default: 4 units of 8 for each worker)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="workers (default: one a core)")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions of each variant per case (at least 2)")
+    parser.add_argument("--images", type=int, help="number of images (default: 4 units of 8 per worker)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="workers (default: one per core)")
     arguments = parser.parse_args()
     images = arguments.images or 32 * arguments.workers
-    torch.set_num_threads(1)  # as the workers have
+    torch.set_num_threads(1)  # as in the workers
     with tempfile.TemporaryDirectory() as root:
         rows = [measure(side, images, arguments.workers, arguments.repeats, Path(root)) for side in (64, 180)]
     report = {"question": "images per second of the dense CRF, by the pool and by one process", "cases": rows}

@@ -1,6 +1,7 @@
 """How long does seeded region growing take per image?
 
-Run ``python benchmarks/growing.py`` in the project's environment; the result is JSON, on the terminal or in a file.
+Run ``python benchmarks/growing.py`` in the project's environment; the result is JSON, written to the terminal or
+a file.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from wsss.functional.region_growing import grow_regions
 
 
 def draw_case(batch: int, classes: int, side: int, present: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw smooth scores, seeds on a fifth of the pixels, and tags of which a share is present."""
+    """Generate smooth scores, seeds on a fifth of the pixels, and tags of which a share is present."""
     generator = torch.Generator().manual_seed(0)
     coarse = 8 * torch.randn(batch, classes, 8, 8, generator=generator)
     scores = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear").softmax(dim=1)
@@ -26,7 +27,7 @@ def draw_case(batch: int, classes: int, side: int, present: float) -> tuple[Tens
 
 
 def measure(batch: int, classes: int, side: int, present: float, repeats: int) -> dict[str, float]:
-    """Time one case; the spread is the distance between the quartiles."""
+    """Time one case; the spread is the interquartile range."""
     case = draw_case(batch, classes, side, present)
     grow_regions(*case)
     milliseconds = []

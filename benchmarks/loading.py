@@ -1,10 +1,10 @@
 """Does data loading keep up with the training step that it feeds?
 
-A folder of drawn photographs is loaded as a training loads it: decoded, scaled, cut, mirrored, its colours changed.
-What a batch costs is measured for the loader alone, for the step alone on a batch that is ready, and for both together;
-what is longer together than the step alone is time that the network waits. They take turns, so that a busy machine
-slows all of them. Run ``python benchmarks/loading.py`` in the project's environment; the result is JSON, on the
-terminal or in a file.
+A folder of synthetic photographs is loaded as in training: decoded, scaled, cropped, mirrored, with colour jitter. The
+time per batch is measured for the loader alone, for the step alone on a batch that is ready, and for both together; the
+difference between both together and the step alone is the time that the network waits. They alternate, so that a busy
+machine slows all of them. Run ``python benchmarks/loading.py`` in the project's environment; the result is JSON,
+written to the terminal or a file.
 """
 
 import argparse
@@ -38,7 +38,7 @@ WORDS = ("cat", "dog")
 
 
 def draw_photographs(folder: Path, count: int, size: tuple[int, int]) -> Dataset:
-    """Write JPEGs that are smooth in the large and noisy in the small, as photographs are, and their tags."""
+    """Write JPEGs that are smooth at large scales and noisy at small ones, like photographs, and their tags."""
     generator = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     for index in range(count):
@@ -52,12 +52,12 @@ def draw_photographs(folder: Path, count: int, size: tuple[int, int]) -> Dataset
 
 
 def differences(times: list[float]) -> list[float]:
-    """Milliseconds from one time to the next, the first few left out."""
+    """Milliseconds between consecutive times, without the first few."""
     return [1000 * (after - before) for before, after in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)]
 
 
 def time_loader(module: DataModule) -> list[float]:
-    """Time the batches of the loader when nobody computes."""
+    """Time the batches of the loader without a training step."""
     return differences([time.perf_counter() for _ in module.train_dataloader()])
 
 
@@ -82,7 +82,7 @@ def time_fit(network: str, batches: DataModule | Iterable[dict[str, Tensor]], pr
 def measure(
     dataset: Dataset, network: str, crop: int, batch: int, workers: int, turns: int, precision: str
 ) -> dict[str, Any]:
-    """Let loader, step and both together take turns on one case."""
+    """Time loader, step and both together alternately on one case."""
     ids = dataset.ids("train")
 
     def module() -> DataModule:
@@ -108,7 +108,7 @@ def measure(
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Median, and the distance between the quartiles."""
+    """Median and interquartile range."""
     lower, median, upper = statistics.quantiles(milliseconds, n=4)
     return {"median_ms": round(median, 3), "spread_ms": round(upper - lower, 3)}
 
@@ -116,8 +116,8 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
-    parser.add_argument("--turns", type=int, default=3, help="turns that each part takes on each case")
-    parser.add_argument("--images", type=int, default=128, help="images of an epoch (at least 5 batches of 16)")
+    parser.add_argument("--turns", type=int, default=3, help="repetitions of each part per case")
+    parser.add_argument("--images", type=int, default=128, help="images per epoch (at least 5 batches of 16)")
     arguments = parser.parse_args()
     precision = resolve_precision("auto")
     cases = [("tiny", 64, 16, 0), ("mobilenet_v2", 320, 16, 0), ("mobilenet_v2", 320, 16, 1)]

@@ -1,9 +1,10 @@
-"""What does a region graph cost once the superpixels are cut, and what does scikit-image's?
+"""How long does a region graph take, given the superpixels, compared with scikit-image's?
 
-``build_region_graph`` describes every region by colour, place and three levels of a network's features and joins
-neighbours and look-alikes; scikit-image's graph of mean colours joins neighbours and describes them by their colour.
-They take turns on the same superpixels, in a process that keeps what it frees, as runs do. Run
-``python benchmarks/region_graph.py`` in the project's environment; the result is JSON, on the terminal or in a file.
+``build_region_graph`` describes every region by colour, position and three levels of a network's features, and connects
+adjacent and similar regions; scikit-image's graph connects adjacent regions and describes them by their mean colours.
+They alternate on the same superpixels, in a process that keeps freed memory, as runs do. Run
+``python benchmarks/region_graph.py`` in the project's environment; the result is JSON, written to the terminal or a
+file.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from wsss.functional.superpixels import SuperpixelSettings, slic_segments
 from wsss.memory import keep_freed_memory
 
 LEVELS = ((8, 32), (16, 96), (16, 1280))
-"""Stride and channels of the features that MobileNetV2 describes regions by, on the image enlarged twice."""
+"""Stride and channels of the MobileNetV2 features that describe regions, on the image at twice its size."""
 
 
 def draw_case(height: int, width: int) -> tuple[Tensor, list[Tensor]]:
-    """Draw a smooth image with noise on it, and features of it."""
+    """Generate a smooth image with noise, and features of it."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 8, 8, generator=generator)
     smooth = interpolate(coarse, (height, width), mode="bicubic")[0].clamp(0, 1)
@@ -40,7 +41,7 @@ def draw_case(height: int, width: int) -> tuple[Tensor, list[Tensor]]:
 
 
 def measure(height: int, width: int, count: int, repeats: int) -> dict[str, Any]:
-    """Let all ways take turns on one case."""
+    """Time all variants alternately on one case."""
     image, levels = draw_case(height, width)
     settings = SuperpixelSettings(count=count)
     segments = slic_segments(image, settings)
@@ -65,7 +66,7 @@ def measure(height: int, width: int, count: int, repeats: int) -> dict[str, Any]
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Median, and the distance between the quartiles."""
+    """Median and interquartile range."""
     lower, median, upper = statistics.quantiles(milliseconds, n=4)
     return {"median_ms": round(median, 3), "spread_ms": round(upper - lower, 3)}
 
@@ -73,7 +74,7 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
-    parser.add_argument("--repeats", type=int, default=20, help="turns that each way takes on each case (at least 2)")
+    parser.add_argument("--repeats", type=int, default=20, help="repetitions of each variant per case (at least 2)")
     arguments = parser.parse_args()
     keep_freed_memory()
     cases = [(64, 90, 250), (375, 500, 250), (375, 500, 600)]

@@ -1,7 +1,7 @@
 """How long do the losses of sparse labels take, forward and backward?
 
-Run ``python benchmarks/sparse_losses.py`` in the project's environment; the result is JSON, on the terminal or in a
-file.
+Run ``python benchmarks/sparse_losses.py`` in the project's environment; the result is JSON, written to the terminal or
+a file.
 """
 
 import argparse
@@ -29,7 +29,7 @@ BOXES = 3
 
 @dataclass(frozen=True)
 class Case:
-    """What the losses judge: smooth logits, images four times as large, sparse labels, tags, boxes."""
+    """Input of the losses: smooth logits, images four times as large, sparse labels, tags, boxes."""
 
     logits: Tensor
     images: Tensor
@@ -40,7 +40,7 @@ class Case:
 
 
 def draw_case(batch: int, side: int, device: torch.device) -> Case:
-    """Draw blobs of colours and scores, with grain on the colours, and label one pixel in fifty."""
+    """Generate blobs of colours and scores, with noise on the colours, and label one pixel in fifty."""
     generator = torch.Generator().manual_seed(0)
 
     def smooth(channels: int, size: int) -> Tensor:
@@ -63,7 +63,7 @@ def draw_case(batch: int, side: int, device: torch.device) -> Case:
 
 
 def losses_of(case: Case) -> dict[str, Callable[[Tensor], SumAndCount]]:
-    """Prepare each loss as a function of the logits; the softmax is part of it."""
+    """Return each loss as a function of the logits, including the softmax."""
     owners = torch.arange(len(case.tags), device=case.tags.device).repeat_interleave(BOXES)
     bounds = bounds_of_tags(case.tags, torch.ones_like(case.tags[:, 0]), present=0.02)
     open_pixels = case.labels == IGNORE
@@ -84,7 +84,7 @@ def losses_of(case: Case) -> dict[str, Callable[[Tensor], SumAndCount]]:
 
 
 def measure(loss: Callable[[Tensor], SumAndCount], logits: Tensor, repeats: int) -> dict[str, float]:
-    """Time a loss and its gradient; the spread is the distance between the quartiles."""
+    """Time a loss and its gradient; the spread is the interquartile range."""
     milliseconds = []
     for _ in range(repeats + 1):
         leaf = logits.clone().requires_grad_()
@@ -99,7 +99,7 @@ def measure(loss: Callable[[Tensor], SumAndCount], logits: Tensor, repeats: int)
 
 
 def wait(device: torch.device) -> None:
-    """Let the device finish."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
     parser.add_argument("--repeats", type=int, default=7, help="timed calls per case (at least 2)")
-    parser.add_argument("--batch", type=int, default=8, help="images of a batch")
+    parser.add_argument("--batch", type=int, default=8, help="images per batch")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []

@@ -1,8 +1,8 @@
 """How much does one training step cost beyond a bare torch loop?
 
-Both train the same classifier on the same batch, in the same arithmetic and memory layout; the loop has a fused AdamW
-and nothing else. They take turns, so that a busy machine slows both. Run ``python benchmarks/training_step.py`` in the
-project's environment; the result is JSON, on the terminal or in a file.
+Both train the same classifier on the same batch, with the same precision and memory layout; the loop has a fused AdamW
+and nothing else. They alternate, so that a busy machine slows both. Run ``python benchmarks/training_step.py`` in the
+project's environment; the result is JSON, written to the terminal or a file.
 """
 
 import argparse
@@ -30,7 +30,7 @@ WARM_UP = 2
 
 
 def draw_batch(size: int, crop: int) -> dict[str, Tensor]:
-    """Draw noise with random tags."""
+    """Generate noise images with random tags."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(size, 3, crop, crop, generator=generator).contiguous(memory_format=torch.channels_last)
     tags = torch.rand(size, CLASSES, generator=generator) < 0.1
@@ -38,7 +38,7 @@ def draw_batch(size: int, crop: int) -> dict[str, Tensor]:
 
 
 def differences(times: list[float]) -> list[float]:
-    """Milliseconds from one time to the next, the first few left out."""
+    """Milliseconds between consecutive times, without the first few."""
     return [1000 * (after - before) for before, after in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)]
 
 
@@ -75,19 +75,19 @@ def time_loop(network: Classifier, batch: dict[str, Tensor], steps: int, precisi
 
 
 def wait() -> None:
-    """Let the device finish."""
+    """Wait until the device has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Median, and the distance between the quartiles."""
+    """Median and interquartile range."""
     lower, median, upper = statistics.quantiles(milliseconds, n=4)
     return {"median_ms": round(median, 3), "spread_ms": round(upper - lower, 3)}
 
 
 def measure(name: str, crop: int, size: int, steps: int, turns: int, precision: str) -> dict[str, Any]:
-    """Let both take turns on one case."""
+    """Time both alternately on one case."""
     batch = draw_batch(size, crop)
     ways: dict[str, Callable[..., list[float]]] = {"fit": time_fit, "loop": time_loop}
     times: dict[str, list[float]] = {way: [] for way in ways}
@@ -105,8 +105,8 @@ def measure(name: str, crop: int, size: int, steps: int, turns: int, precision: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
-    parser.add_argument("--turns", type=int, default=4, help="turns that each of the two takes on each case")
-    parser.add_argument("--steps", type=int, default=12, help="steps of a turn (at least 5)")
+    parser.add_argument("--turns", type=int, default=4, help="repetitions of both per case")
+    parser.add_argument("--steps", type=int, default=12, help="steps per repetition (at least 5)")
     arguments = parser.parse_args()
     precision = resolve_precision("auto")
     cases = [("tiny", 64, 16), ("mobilenet_v2", 128, 8), ("mobilenet_v2", 256, 16)]

@@ -1,7 +1,8 @@
-"""What do the tree filter and the tree energy loss cost, forward and backward, and which part the trees?
+"""How long do the tree filter and the tree energy loss take, forward and backward, and how much of it the trees?
 
-``tree_filter`` is asked for gradients of the values, as along the colours of an image; then of the features too. Run
-``python benchmarks/tree_filter.py`` in the project's environment; the result is JSON, on the terminal or in a file.
+``tree_filter`` is timed with gradients of the values, for trees on image colours, and with gradients of the features
+too. Run ``python benchmarks/tree_filter.py`` in the project's environment; the result is JSON, written to the terminal
+or a file.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from wsss.functional.tree_energy import tree_energy_loss
 from wsss.functional.tree_filter import tree_filter
 
 CLASSES, CHANNELS = 21, 64
-"""Labels that are filtered, and channels of the features."""
+"""Number of filtered labels, and of feature channels."""
 
 
 def draw_case(batch: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw logits, smooth images with noise on them, and features of them."""
+    """Generate logits, smooth images with noise, and features of them."""
     generator = torch.Generator().manual_seed(0)
 
     def smooth(channels: int, noise: float) -> Tensor:
@@ -38,7 +39,7 @@ def draw_case(batch: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def measure(batch: int, side: int, repeats: int) -> dict[str, Any]:
-    """Let all parts take turns on one case."""
+    """Time all parts alternately on one case."""
     logits, images, features = draw_case(batch, side)
     values, distances = logits.detach().softmax(dim=1).requires_grad_(), neighbour_distances(images)
     unlabelled = torch.ones(batch, side, side, dtype=torch.bool)
@@ -72,7 +73,7 @@ def measure(batch: int, side: int, repeats: int) -> dict[str, Any]:
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Median, and the distance between the quartiles."""
+    """Median and interquartile range."""
     lower, median, upper = statistics.quantiles(milliseconds, n=4)
     return {"median_ms": round(median, 2), "spread_ms": round(upper - lower, 2)}
 
@@ -80,7 +81,7 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to the terminal")
-    parser.add_argument("--repeats", type=int, default=20, help="turns that each part takes on each case (at least 2)")
+    parser.add_argument("--repeats", type=int, default=20, help="repetitions of each part per case (at least 2)")
     arguments = parser.parse_args()
     rows = [measure(*case, arguments.repeats) for case in [(1, 128), (16, 64), (16, 32)]]
     report = {
