@@ -223,6 +223,10 @@ def test_boxes_take_back_what_labels_lost_and_a_mended_label_stays_in_its_box() 
     assert torch.equal(Annotation(boxes=boxes).mend(labels), picture("1111", "1111", "2000").to(torch.uint8))
     assert torch.equal(Annotation(tags=ImageTags((1,))).mend(labels), labels)
     assert torch.equal(Annotation(boxes=replace(boxes, reset_below=0.0)).mend(labels), labels)
+    # the second row and three columns of the first box, and nothing where boxes may be missing
+    tight = replace(boxes, reset_below=0.0, tight=True)
+    assert torch.equal(Annotation(boxes=tight).mend(labels), picture("1...", "....", "2.02").to(torch.uint8))
+    assert torch.equal(Annotation(boxes=replace(tight, complete=False)).mend(labels), labels)
 
 
 def test_marks_on_a_thumbnail_lie_in_the_middle_of_what_each_of_its_pixels_shows() -> None:

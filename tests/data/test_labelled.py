@@ -84,12 +84,14 @@ def test_settings_of_what_is_made_of_labels_reach_the_labels() -> None:
     settings = LabelSettings(
         kinds=("points", "boxes"),
         points=PointSettings(radius=7),
-        boxes=BoxSettings(grabcut=False, core=0.2, reset_below=0.1),
+        boxes=BoxSettings(grabcut=False, core=0.2, reset_below=0.1, tight=True),
     )
     given = with_labels(SOURCE, settings).annotation(NAMES[0])
     assert given.points is not None
     assert given.boxes is not None
-    assert (given.points.radius, given.boxes.grabcut, given.boxes.core, given.boxes.reset_below) == (7, False, 0.2, 0.1)
+    assert given.points.radius == 7
+    boxes = given.boxes
+    assert (boxes.grabcut, boxes.core, boxes.reset_below, boxes.tight) == (False, 0.2, 0.1, True)
 
 
 def test_some_images_show_their_mask_the_same_for_any_kind() -> None:

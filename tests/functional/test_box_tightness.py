@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.drawing import picture
 from tests.functional.loss_checks import (
     assert_nothing_counts,
     assert_the_slope_is_right,
@@ -13,7 +14,7 @@ from tests.functional.loss_checks import (
     numbers_of,
     shares_of,
 )
-from wsss.functional.box_tightness import box_tightness_loss
+from wsss.functional.box_tightness import box_tightness_loss, ignore_missed_lines
 
 Boxes = tuple[Tensor, Tensor, Tensor]
 HEIGHT, WIDTH = 5, 6
@@ -108,3 +109,38 @@ def test_a_box_filled_to_its_sides_costs_nothing() -> None:
     assert numbers_of(
         box_tightness_loss(cross, torch.tensor([[0, 0, 3, 3]]), torch.tensor([1]), torch.tensor([0]))
     ) == (0, 1)
+
+
+def test_the_background_of_rows_and_columns_that_miss_the_object_is_ignored() -> None:
+    labels = picture(
+        "000000",
+        "001100",
+        "001000",
+        "000020",
+        "000000",
+    )
+    boxes = torch.tensor([[1, 1, 1, 4, 5]])
+    # the box holds rows 1 to 3 and columns 1 to 4; no pixel of its class is in row 3, or in columns 1 and 4
+    expected = picture(
+        "000000",
+        "0.11.0",
+        "0.10.0",
+        "0...20",
+        "000000",
+    )
+    assert torch.equal(ignore_missed_lines(labels, boxes), expected)
+
+
+def test_a_box_that_its_class_reaches_on_every_line_is_left_as_it_is() -> None:
+    diagonal = picture("100", "010", "001")
+    assert torch.equal(ignore_missed_lines(diagonal, torch.tensor([[1, 0, 0, 3, 3]])), diagonal)
+    assert torch.equal(ignore_missed_lines(diagonal, torch.zeros(0, 5, dtype=torch.long)), diagonal)
+
+
+def test_what_one_box_ignores_does_not_hide_what_another_contains() -> None:
+    labels = picture("0000", "0110", "0000")
+    one, other = [1, 0, 0, 3, 4], [1, 1, 1, 2, 3]
+    expected = picture("....", ".11.", "....")
+    for order in ([one, other], [other, one]):
+        assert torch.equal(ignore_missed_lines(labels, torch.tensor(order)), expected)
+    assert torch.equal(labels, picture("0000", "0110", "0000"))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wsss.annotations.base import Size, WeakLabel, nothing_known
 from wsss.errors import DataError
+from wsss.functional.box_tightness import ignore_missed_lines
 from wsss.functional.grabcut import cores_of_cut, cut_boxes, reset_shrunk_segments
 from wsss.types import BACKGROUND, IGNORE, Image, LabelMap
 
@@ -47,6 +48,7 @@ class Boxes(WeakLabel):
         core: Depth inside a segmented object from which its pixels are settled, in halves of the box's shorter side;
             other pixels of the box get likely labels. 0 settles the whole object.
         reset_below: Share of its box below which an object's pseudo labels are replaced by the whole box.
+        tight: Whether pseudo labels ignore the background in rows and columns of a box without a pixel of its class.
     """
 
     boxes: tuple[Box, ...]
@@ -55,6 +57,7 @@ class Boxes(WeakLabel):
     core: float = 0.0
     # excluded from repr, so that an annotation's hash does not depend on its later use
     reset_below: float = field(default=0.5, repr=False)
+    tight: bool = field(default=False, repr=False)
 
     kind = "boxes"
     losses = ("partial_cross_entropy", "box_tightness", "tree_energy")
@@ -92,10 +95,12 @@ class Boxes(WeakLabel):
         return marks
 
     def mend(self, labels: LabelMap) -> LabelMap:
-        """Fill the boxes of which too little is left, if every object has a box (SDI)."""
-        if not (self.complete and self.reset_below):
+        """Fill boxes of which too little is left (SDI), and ignore lines of tight boxes that miss their class."""
+        if not self.complete:
             return labels
-        return reset_shrunk_segments(labels, self.as_tensor(), self.reset_below)
+        if self.reset_below:
+            labels = reset_shrunk_segments(labels, self.as_tensor(), self.reset_below)
+        return ignore_missed_lines(labels, self.as_tensor()) if self.tight else labels
 
     def as_tensor(self) -> Tensor:
         """One row per box, (N, 5) int64: label, top, left, bottom, right; the largest first, in a definite order."""

@@ -61,6 +61,8 @@ class BoxSettings:
     """Distance of each side from the object, as a share of the box's height or width."""
     reset_below: float = 0.3
     """Share of its box below which an object's pseudo labels are replaced by the whole box (SDI); 0: never."""
+    tight: bool = False
+    """Whether pseudo labels ignore the background in rows and columns of a box without a pixel of its class."""
     grabcut: bool = True
     """Whether objects are segmented in their boxes by GrabCut (SDI's rules); else only pixels outside are settled."""
     core: float = 0.0

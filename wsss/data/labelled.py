@@ -98,7 +98,8 @@ class LabelledDataset(Dataset):
     @property
     def label_use(self) -> dict[str, object]:
         """Settings for the use of given labels."""
-        return {"reset_below": self.settings.boxes.reset_below} if "boxes" in self.settings.kinds else {}
+        boxes = self.settings.boxes
+        return {"reset_below": boxes.reset_below, "tight": boxes.tight} if "boxes" in self.settings.kinds else {}
 
     def annotation(self, id: str) -> Annotation:
         """Return the labels of an image that are used in training.
@@ -156,7 +157,7 @@ class LabelledDataset(Dataset):
             points = replace(points, radius=self.settings.points.radius)
         if boxes is not None:
             use = self.settings.boxes
-            boxes = replace(boxes, grabcut=use.grabcut, core=use.core, reset_below=use.reset_below)
+            boxes = replace(boxes, grabcut=use.grabcut, core=use.core, reset_below=use.reset_below, tight=use.tight)
         given = replace(given, points=points, boxes=boxes)
         if id not in self._masked or given.masks is not None:
             return given

@@ -1,10 +1,11 @@
-"""Box tightness loss: objects touch all sides of their box (Lempitsky et al., ICCV 2009; Hsu et al., NeurIPS 2019)."""
+"""Box tightness: objects touch all sides of their box (Lempitsky et al., ICCV 2009; Hsu et al., NeurIPS 2019)."""
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
 from wsss.functional.losses import SumAndCount, at_least_single
+from wsss.types import BACKGROUND, IGNORE, LabelMap
 
 
 def box_tightness_loss(
@@ -45,6 +46,27 @@ def box_tightness_loss(
     costs = -best.where(lines, 1).log()
     count = lines.sum(dim=1)
     return (costs.sum(dim=1) / count.clamp(min=1)).sum(), (count > 0).sum().to(costs.dtype)
+
+
+def ignore_missed_lines(labels: LabelMap, boxes: Int64[Tensor, "N 5"]) -> LabelMap:
+    """Ignore the background in the rows and columns of a box that contain no pixel of its class.
+
+    A tight box leaves no such line, so part of the object was missed there; it is not known which.
+
+    Args:
+        labels: Labels of a segmenter or a CRF, ``IGNORE`` where unknown.
+        boxes: Label, top, left, bottom, right of each, half-open.
+
+    Returns:
+        New labels; those of other classes stay.
+    """
+    kept = labels.clone()
+    for label, top, left, bottom, right in boxes.tolist():
+        found = labels[top:bottom, left:right] == label
+        missed = ~found.any(dim=1)[:, None] | ~found.any(dim=0)
+        inside = kept[top:bottom, left:right]
+        inside[missed & (inside == BACKGROUND)] = IGNORE
+    return kept
 
 
 def _between(first: Integer[Tensor, " N"], last: Integer[Tensor, " N"], length: int) -> Bool[Tensor, "N length"]:
