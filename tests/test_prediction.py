@@ -137,3 +137,24 @@ def test_the_best_label_is_that_of_enlarged_scores() -> None:
     enlarged = resize_scores(scores, (29, 33))
     assert torch.equal(best_of_enlarged(scores, (29, 33), range(5)), enlarged.argmax(0).byte())
     assert torch.equal(best_of_enlarged(scores, (29, 33), [1, 3]), enlarged[[1, 3]].argmax(0).byte() * 2 + 1)
+
+
+def test_a_larger_photograph_is_seen_at_the_size_of_the_training_images(
+    toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Seen:
+        max_side = 40
+
+        def __call__(self, image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+            seen.append(tuple(image.shape))
+            return torch.zeros(size, dtype=torch.uint8)
+
+    monkeypatch.setattr("wsss.runs.Predictor", lambda *_: Seen())
+    for name, size in (("large", (100, 60)), ("small", (30, 20))):
+        PillowImage.new("RGB", size).save(tmp_path / f"{name}.png")
+    large, small = toy.predict(tmp_path / "large.png", tmp_path / "small.png", out=tmp_path / "out")
+    assert seen == [(3, 24, 40), (3, 20, 30)]
+    with PillowImage.open(large) as one, PillowImage.open(small) as other:
+        assert (one.size, other.size) == ((100, 60), (30, 20))

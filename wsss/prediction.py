@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from wsss import console
 from wsss.config import Config
-from wsss.data.images import IMAGE_SUFFIXES, image_size, read_image
+from wsss.data.images import IMAGE_SUFFIXES, fit_size, image_size, read_image
 from wsss.data.units import fit_grid
 from wsss.errors import DataError
 from wsss.functional.windows import merge_windows
@@ -47,6 +47,7 @@ class Predictor:
         from wsss.tasks.segmentation import predict_scores
 
         trainer, settings, self.background = config.trainer, config.segmenter, config.data.background
+        self.max_side: int | None = getattr(config.data, "max_side", None)
         self.precision = precision_of(trainer)
         self.device = choose_device(trainer.accelerator)
         self._look = partial(
@@ -57,20 +58,21 @@ class Predictor:
             background=self.background,
         )
 
-    def __call__(self, image: Image) -> LabelMap:
+    def __call__(self, image: Image, size: tuple[int, int] | None = None) -> LabelMap:
         """Label an image.
 
         Args:
-            image: (3, H, W) bytes.
+            image: (3, H, W) bytes, at the scale of the training images.
+            size: Height and width of the labels; by default those of the image.
 
         Returns:
-            (H, W) uint8, never ``IGNORE``.
+            Labels of that size, uint8, never ``IGNORE``.
         """
         shown = on_grid([image], (fit_grid(image.shape[1]), fit_grid(image.shape[2])), self.device)
         with torch.inference_mode(), autocast(self.precision, self.device):
             scores = merge_windows(self._look, shown, window=WINDOW, overlap=OVERLAP, stride=STRIDE)
         labels = range(0 if self.background else BACKGROUND + 1, len(scores))
-        return best_of_enlarged(scores, (image.shape[1], image.shape[2]), labels)
+        return best_of_enlarged(scores, size or (image.shape[1], image.shape[2]), labels)
 
 
 def best_of_enlarged(scores: Tensor, size: tuple[int, int], labels: Sequence[int]) -> LabelMap:
@@ -114,7 +116,10 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
     with console.progress("predictions", len(images)) as advance:
         for name, path in images.items():
             image = read_image(path)
-            labels = predictor(image)
+            height, width = image.shape[1:]
+            # the network was trained on images of at most this size
+            small = fit_size((height, width), predictor.max_side) != (height, width)
+            labels = predictor(read_image(path, predictor.max_side) if small else image, (height, width))
             written.append(out / "labels" / f"{name}.png")
             write_atomically(written[-1], encode_labels(labels))
             write_overlay(out / "overlays" / f"{name}.png", image, labels, palette=palette)
