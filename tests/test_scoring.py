@@ -161,6 +161,12 @@ def test_a_missing_truth_is_named(labels: Path, truth: Path) -> None:
         score_folders(labels, truth)
 
 
+def test_folders_may_be_given_as_texts(labels: Path, truth: Path) -> None:
+    for folder in (labels, truth):
+        put(folder, "a", picture("01"))
+    assert score_folders(str(labels), str(truth)) == score_folders(labels, truth)
+
+
 def test_maps_of_two_sizes_are_both_named(labels: Path, truth: Path) -> None:
     put(labels, "a", picture("01"))
     put(truth, "a", picture("01", "01"))

@@ -83,8 +83,8 @@ class Scores:
 
 
 def score_folders(
-    labels: Path,
-    truth: Path,
+    labels: str | Path,
+    truth: str | Path,
     *,
     classes: Sequence[str] | None = None,
     convention: Convention = "union",
@@ -105,6 +105,7 @@ def score_folders(
     Raises:
         DataError: If a ground truth is missing, sizes differ, a PNG is not a label map or a label is not a class.
     """
+    labels, truth = Path(labels), Path(truth)
     pairs = pair_up(labels, truth)
     left = len(_label_files(truth)) - len(pairs)
     if left:
