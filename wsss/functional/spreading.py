@@ -90,7 +90,7 @@ def weigh_likely(
     """Combine scores with labels that are likely but not settled, for example those that GrabCut gives to a box.
 
     As near settled labels, the scores before count with the exponent ``kept``: class activation maps light up where a
-    thing is most telling, and would otherwise cut it down to that part. On synthetic images with boxes, pseudo labels
+    thing is most telling, and would otherwise cut it down to that part. In a trial on synthetic images with boxes, labels
     rose from 80.1 to 85.0 mIoU.
 
     Args:
