@@ -244,7 +244,9 @@ class Run:
             StoreError: If the run has not finished.
             DataError: If there is no image, two have the same name, or one cannot be read.
         """
-        segmenter = self.artefact("segmenter", self.final_round)
+        # without a final round, as after a call with until, it is not known whose segmenter is the result
+        known = self.summary.get("final_round") is not None
+        segmenter = self.artefact("segmenter", self.final_round) if known else None
         if segmenter is None:
             raise StageError(f"run '{self.folder}' has no trained segmenter; run it to its end, without until")
         with _threads(self.config):
