@@ -21,6 +21,7 @@ from wsss.config import (
     help_of,
     keys,
     load,
+    studies,
     to_dict,
     to_yaml,
     written,
@@ -308,7 +309,10 @@ def test_a_misspelt_word_is_answered_in_three_lines_with_what_is_near(override: 
     assert override.partition("=")[0] in lines[0]
     assert lines[1].startswith("did you mean ")
     assert near in lines[1]
-    assert lines[2] == "see all with: wsss config"
+    told = (
+        f"there are: {', '.join(experiments())}" if override.startswith("experiment") else "see all with: wsss config"
+    )
+    assert lines[2] == told
 
 
 def test_a_word_that_is_near_nothing_is_answered_with_what_there_is() -> None:
@@ -425,6 +429,16 @@ def test_an_experiment_below_the_working_folder_is_found(tmp_path: Path, monkeyp
     (tmp_path / "experiments" / "mine.yaml").write_text("rounds: 4\n")
     monkeypatch.chdir(tmp_path)
     assert load(["experiment=mine"]).rounds == 4
+
+
+def test_folders_and_links_to_nothing_among_the_experiments_are_no_experiments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiments" / "folder.yaml").mkdir(parents=True)
+    (tmp_path / "experiments" / "gone.yaml").symlink_to(tmp_path / "nowhere.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert not {"folder", "gone"} & {*experiments(), *studies()}
+    assert refusal("experiment=gone")[0].startswith("experiment knows no 'gone'")
 
 
 def test_an_error_of_a_setting_is_told_with_its_rule_and_value() -> None:

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from wsss import console
+from wsss.console import elide, format_table, text_width
 
 
 class Terminal(io.StringIO):
@@ -137,3 +138,21 @@ def test_a_terminal_of_few_characters_gets_what_it_can_show(monkeypatch: pytest.
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
     console.result("mIoU 64.2 – 67.1")
     assert written.getvalue() == b"mIoU 64.2 ? 67.1\n"
+
+
+def test_columns_stay_below_each_other_with_wide_letters() -> None:
+    lines = format_table("", ["class", "IoU"], [["猫", 1.0], ["sea lion", 2.5]]).splitlines()
+    assert {text_width(line) for line in lines} == {len("sea lion  IoU")}
+
+
+@pytest.mark.parametrize("width", range(3, 14))
+@pytest.mark.parametrize("text", ["", "cat", "2007_000032_left", "猫と犬と鳥と魚", "e\u0301" * 9])
+def test_a_shortened_text_keeps_its_ends_and_its_width(text: str, width: int) -> None:
+    short = elide(text, width)
+    assert text_width(short) <= width
+    if text_width(text) <= width:
+        assert short == text
+    else:
+        head, _, tail = short.partition("…")
+        assert text.startswith(head)
+        assert text.endswith(tail)

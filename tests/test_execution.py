@@ -42,6 +42,7 @@ def test_an_unknown_stage_is_refused_with_those_near_it(wanted: str, near: str) 
         find_stage(STAGES, wanted, "until")
     assert wanted in str(refused.value)
     assert "until" in str(refused.value)
+    assert str(refused.value).splitlines()[-1] == "see all with: wsss run --dry-run"
 
 
 def test_start_and_until_are_places_and_without_them_everything_is_asked_for() -> None:

@@ -151,6 +151,12 @@ def test_what_each_segmenter_mixes_up_is_drawn(tmp_path: Path, monkeypatch: pyte
     assert confusion.nonzero().tolist() == [[0, 2], [1, 1]]
     assert path.name == "confusion_0.png"
     assert names == ("background", *DATA.classes)
+    seen.clear()
+    monkeypatch.setattr(DATA, "background", False)
+    draw_run(tmp_path, DATA, Plan((Round(0, (step,), predictions, step, None, predictions),), (), scored), bench.store)
+    ((confusion, _, names),) = seen
+    assert confusion.shape == (len(names), len(names) + 1)
+    assert names == DATA.classes
 
 
 def test_figures_that_are_there_are_kept_unless_something_is_new(

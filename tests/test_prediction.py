@@ -158,3 +158,21 @@ def test_a_larger_photograph_is_seen_at_the_size_of_the_training_images(
     assert seen == [(3, 24, 40), (3, 20, 30)]
     with PillowImage.open(large) as one, PillowImage.open(small) as other:
         assert (one.size, other.size) == ((100, 60), (30, 20))
+
+
+def test_folders_within_a_folder_are_noted_and_left_out(
+    toy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PillowImage.new("L", (8, 8)).save(tmp_path / "dot.png")
+    for name in ("one", "two", ".hidden"):
+        (tmp_path / name).mkdir()
+        PillowImage.new("L", (8, 8)).save(tmp_path / name / "deep.png")
+    assert [path.stem for path in toy.predict(tmp_path, out=tmp_path / "out")] == ["dot"]
+    noted = capsys.readouterr().err
+    assert f"'{tmp_path / 'one'}', '{tmp_path / 'two'}'" in noted
+    assert "hidden" not in noted
+
+
+def test_an_empty_name_is_no_folder(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(toy.folder), ""]) == 2
+    assert "has the empty name ''" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import torch
 
 from wsss import ranks
 from wsss.errors import StageError
-from wsss.ranks import LARGEST_CALL, Pool, World
+from wsss.ranks import LARGEST_CALL, Pool, World, cores
 
 ROOT = Path(__file__).parents[1]
 START = subprocess.Popen
@@ -91,6 +91,10 @@ def survive_interrupt(number: int) -> int:
     return number
 
 
+def interrupts_blocked(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def leave_a_mark(path: Path) -> Path:
     path.touch()
     return path
@@ -124,6 +128,20 @@ def test_workers_are_other_processes_of_one_thread_each_that_stay(pool: Pool) ->
     assert first == second
     assert os.getpid() not in {pid for pid, _ in first}
     assert {threads for _, threads in first} == {1}
+
+
+def test_workers_start_with_interrupts_blocked_and_this_process_keeps_them(pool: Pool) -> None:
+    # ignoring them only once a worker's own code runs would leave tracebacks of its imports
+    assert all(pool.map(interrupts_blocked, range(4)))
+    assert not interrupts_blocked(0)
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 9})
+    assert cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert cores() == 64
 
 
 def test_no_more_than_a_few_items_are_under_way(pool: Pool, tmp_path: Path) -> None:

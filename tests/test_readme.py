@@ -63,7 +63,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tags = tuple(f"{name} 1 2" for name in images)
     make_voc(tmp_path / "VOCdevkit" / "VOC2012", train=images, val={"e": mask}, tags=tags)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("wsss.ranks.cores", lambda: 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
         yield tmp_path

@@ -70,6 +70,13 @@ def root(toy: Run, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def unended(toy: Run, root: Path) -> Path:
+    """The same as if the run had been killed after its last stage, before it wrote its summary."""
+    (root / toy.folder.name / "summary.json").unlink()
+    return root
+
+
+@pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     """A folder of images and tags, no masks: with an image of one pixel, one that is narrow, and odd tags."""
     folder = tmp_path / "photographs"
@@ -314,12 +321,13 @@ def test_a_dry_run_tells_what_is_cached(toy: Run, root: Path) -> None:
 @pytest.mark.parametrize(
     ("until", "last"), [("seeds", 3), ("seeds:0", 3), ("crf", 9), ("seeds:1", 15), ("ceiling", 24), ("signal:0", 13)]
 )
-def test_until_names_the_last_stage(root: Path, until: str, last: int) -> None:
-    run = run_toy(root, f"until={until}")
+def test_until_names_the_last_stage(unended: Path, until: str, last: int) -> None:
+    run = run_toy(unended, f"until={until}")
     assert work_of(run) == [(name, turn, True) for name, turn in STAGES[:last]]
 
 
-def test_a_run_that_ends_before_its_segmenter_measures_what_there_is(toy: Run, root: Path) -> None:
+def test_a_run_that_ends_before_its_segmenter_measures_what_there_is(toy: Run, unended: Path) -> None:
+    root = unended
     remove(toy, root, *(name for name, _ in STAGES[2:]))
     run = run_toy(root, "until=seeds")
     assert [row["name"] for row in run.summary["stages"]] == ["cams", "cams_oracle", "seeds"]
@@ -335,7 +343,8 @@ def test_start_refuses_when_an_earlier_stage_is_not_in_the_store(toy: Run, root:
         run_toy(root, "start=crf")
 
 
-def test_start_goes_on_from_what_is_in_the_store(toy: Run, root: Path) -> None:
+def test_start_goes_on_from_what_is_in_the_store(toy: Run, unended: Path) -> None:
+    root = unended
     remove(toy, root, "crf:0")
     run = run_toy(root, "start=crf", "until=pseudo_labels")
     assert work_of(run) == [(name, 0, name != "crf") for name in FIRST_ROUND[:10]]
@@ -678,9 +687,30 @@ def test_nothing_of_another_configuration_stays_in_a_run_of_its_name(tmp_path: P
     }
 
 
-def test_a_round_that_was_not_judged_does_not_stand(toy: Run, root: Path) -> None:
+def test_a_round_that_was_not_judged_does_not_stand(toy: Run, unended: Path) -> None:
     assert toy.final_round == toy.summary["segmenter"]["round"]
-    begun = run_toy(root, "until=predictions:1")
-    assert begun.final_round == begun.summary["segmenter"]["round"] == 0
-    first = run_toy(root, "until=predictions:0")
+    first = run_toy(unended, "until=predictions:0")
     assert first.summary["segmenter"]["round"] == 0
+    begun = run_toy(unended, "until=predictions:1")
+    assert begun.final_round == begun.summary["segmenter"]["round"] == 0
+
+
+def test_a_call_that_ends_earlier_keeps_the_summary_of_one_that_went_further(toy: Run, root: Path) -> None:
+    before = (root / toy.folder.name / "summary.json").read_bytes()
+    again = run_toy(root, "until=seeds")
+    assert (again.folder / "summary.json").read_bytes() == before
+    assert again.final_round == toy.final_round
+    assert again.artefact("segmenter", again.final_round) is not None
+
+
+def test_a_call_that_goes_further_replaces_the_summary(unended: Path) -> None:
+    assert len(run_toy(unended, "until=seeds").summary["work"]) == 3
+    assert len(run_toy(unended, "until=crf").summary["work"]) == 9
+
+
+def test_a_summary_of_other_keys_is_replaced_whatever_it_contained(toy: Run, root: Path) -> None:
+    path = root / toy.folder.name / "summary.json"
+    whole = json.loads(path.read_bytes())
+    whole["work"][0]["key"] = "of older code"
+    path.write_text(json.dumps(whole))
+    assert len(run_toy(root, "until=seeds").summary["work"]) == 3

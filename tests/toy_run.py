@@ -66,7 +66,7 @@ def run_toy(root: Path, *settings: str, data: tuple[str, ...] = DRAWN, figures: 
 def quietly(*, figures: bool = False) -> Iterator[None]:
     """Neither say anything nor start worker processes, nor draw figures unless they are looked at."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), console.quiet():
-        patch.setattr("os.cpu_count", lambda: 1)
+        patch.setattr("wsss.ranks.cores", lambda: 1)
         if not figures:
             patch.setattr("wsss.runs.draw_run", lambda *_, **__: None)
         # importing torch-geometric scripts a class, which torch has begun to warn about

@@ -150,7 +150,7 @@ def _add_result_verbs(verbs: "Verbs") -> None:
 
     predict = verbs.add_parser("predict", help="label images of any size with a run's segmenter")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, and folders of them")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     predict.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: in the run)")
     predict.set_defaults(verb=_predict)
 

@@ -68,7 +68,7 @@ class Config:
     ceiling: bool = False
     """Whether to also train a segmenter on ground truth, by cross entropy, to report percent of full supervision."""
     until: str | None = None
-    """Last stage to run, `name` or `name:round`."""
+    """Last stage to run, `name` or `name:round`; a finished run keeps its summary of all stages."""
     start: str | None = None
     """First stage to run, `name` or `name:round`; results of earlier ones must be in the store."""
     run: str | None = None
@@ -377,19 +377,21 @@ def _check_keys(merged: Mapping[str, str], kind: str) -> None:
             raise SettingsError(key, f"is not a setting{elsewhere}{_near(key, known)}")
 
 
-def unknown_name(setting: str, name: str, known: "Mapping[str, Any] | Sequence[str]") -> SettingsError:
-    """Error for a setting whose value is an unknown name, with similar names."""
-    return SettingsError(setting, f"knows no {name!r}{_near(name, known)}")
+def unknown_name(
+    setting: str, name: str, known: "Mapping[str, Any] | Sequence[str]", last_line: str = "see all with: wsss config"
+) -> SettingsError:
+    """Error for a setting whose value is an unknown name, with similar names, and a last line on where to find all."""
+    return SettingsError(setting, f"knows no {name!r}{_near(name, known, last_line)}")
 
 
-def _near(word: str, known: "Mapping[str, Any] | Sequence[str]") -> str:
-    """Suggest similar names, and the command that lists all."""
+def _near(word: str, known: "Mapping[str, Any] | Sequence[str]", last_line: str = "see all with: wsss config") -> str:
+    """Suggest similar names; the last line says where to find all."""
     last = {name.rsplit(".", 1)[-1]: name for name in known}
     found = [name for name in known if name.endswith(f".{word}")]
     found += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     found += [last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2)]
     near = list(dict.fromkeys(found))[:3]
-    return f"\n{offer(near, list(known))}\nsee all with: wsss config"
+    return f"\n{offer(near, list(known))}\n{last_line}"
 
 
 def experiments() -> dict[str, Path]:
@@ -404,21 +406,24 @@ def studies() -> dict[str, Path]:
 
 def _asks(path: Path) -> bool:
     """Whether a file is a study: only those have the key ``study``."""
-    return re.search(rb"^study\s*:", path.read_bytes(), flags=re.MULTILINE) is not None
+    try:
+        return re.search(rb"^study\s*:", path.read_bytes(), flags=re.MULTILINE) is not None
+    except OSError as error:
+        raise SettingsError("experiment", f"'{path}' can't be read ({error.strerror}); mend or delete it") from error
 
 
 def _named_files() -> dict[str, Path]:
     here = Path(__file__).resolve().parent
     found: dict[str, Path] = {}
     for folder in (here / "experiments", here.parent / "experiments", Path.cwd() / "experiments"):
-        found |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        found |= {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.is_file()}
     return found
 
 
 def _experiment_overrides(name: str) -> list[tuple[str, str]]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else _named_files().get(name)
     if path is None or not path.is_file():
-        raise unknown_name("experiment", name, experiments())
+        raise unknown_name("experiment", name, experiments(), f"there are: {', '.join(experiments())}")
     if _asks(path):
         raise SettingsError("experiment", f"can't be {name!r}, a study of several runs; write: wsss study {name}")
     try:

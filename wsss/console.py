@@ -90,18 +90,45 @@ def format_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obj
         Lines without a final line break.
     """
     texts = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+    widths = [max(map(text_width, column)) for column in zip(columns, *texts, strict=True)]
     right = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(cells, widths, right, strict=True)
-        ]
+        padded = []
+        for cell, width, numeric in zip(cells, widths, right, strict=True):
+            blank = " " * (width - text_width(cell))
+            padded.append(blank + cell if numeric else cell + blank)
         return "  ".join(padded).rstrip()
 
     rule = "  ".join("─" * width for width in widths)
     return "\n".join([*([title] if title else []), line(columns), rule, *map(line, texts)])
+
+
+def text_width(text: str) -> int:
+    """Number of terminal columns that a text takes; Chinese, Japanese and Korean characters take two.
+
+    >>> text_width("café"), text_width("猫")
+    (4, 2)
+    """
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def elide(text: str, width: int) -> str:
+    """Shorten a text to a number of terminal columns, leaving out its middle.
+
+    >>> elide("2007_000032_left_camera", 12)
+    '2007_0…amera'
+    """
+    if text_width(text) <= width:
+        return text
+    kept = len(text)
+    while True:
+        kept -= 1
+        shortened = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+        if kept <= 1 or text_width(shortened) <= width:
+            return shortened
 
 
 def html_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

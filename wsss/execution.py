@@ -277,7 +277,12 @@ def find_stage(stages: Sequence[Stage], wanted: str, setting: str) -> int:
     for place, stage in enumerate(stages):
         if wanted in (stage.name, stage.title):
             return place
-    raise unknown_name(setting, wanted, [name for stage in stages for name in (stage.name, stage.title)])
+    raise unknown_name(
+        setting,
+        wanted,
+        [name for stage in stages for name in (stage.name, stage.title)],
+        "see all with: wsss run --dry-run",
+    )
 
 
 def summarise(config: Config, dataset: Dataset, report: Report, bench: Workbench, price: Stage) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from wsss.stages.base import is_done
 from wsss.stages.evaluate import read_pooled
 from wsss.store import Store
 from wsss.tracking import read_metrics
-from wsss.types import BACKGROUND_NAME
+from wsss.types import BACKGROUND, BACKGROUND_NAME
 
 ROWS = 6
 """Number of images in the figure that every run draws."""
@@ -55,7 +55,8 @@ def draw_run(
         path = folder / "figures" / f"confusion_{turn.index}.png"
         confusion = _confusion(store, turn.predictions, len(dataset.classes))
         if confusion is not None and (redraw or not path.exists()):
-            draw_confusion(confusion, path, (BACKGROUND_NAME, *dataset.classes))
+            names, first = (BACKGROUND_NAME, *dataset.classes), 0 if dataset.background else BACKGROUND + 1
+            draw_confusion(confusion[first:, first:], path, names[first:])
 
 
 def _confusion(store: Store, step: Step, classes: int) -> Tensor | None:

@@ -28,6 +28,9 @@ WINDOW = 1024
 OVERLAP = 256
 """Minimum overlap of neighbouring windows in pixels."""
 
+SHOWN = 3
+"""Maximum number of folders named in a note."""
+
 STRIDE = 4
 """Stride of a segmenter's scores in pixels."""
 
@@ -128,8 +131,12 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield each image with its name without suffix."""
+    """Yield each image with its name without suffix; a note names folders that are left out."""
     seen: dict[str, Path] = {}
+    folders = [inner for path in paths if path.is_dir() for inner in sorted(path.iterdir()) if _is_left_out(inner)]
+    if folders:
+        shown = ", ".join(f"'{folder}'" for folder in folders[:SHOWN]) + (", …" if len(folders) > SHOWN else "")
+        console.note(f"folders within folders are not searched for images, give them too if they are wanted: {shown}")
     for path in paths:
         for file in _images(path):
             if seen.get(file.stem) == file:
@@ -145,6 +152,10 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         raise DataError(
             f"there is no image in {', '.join(repr(str(path)) for path in paths)}; give files or folders with some"
         )
+
+
+def _is_left_out(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def _images(path: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,6 +56,11 @@ class World:
     def leads(self) -> bool:
         """Whether this process writes files that exist once."""
         return self.rank == 0
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def world() -> World:
@@ -255,11 +260,12 @@ class Pool:
         executor = self._started()
         ahead = 2 * self.workers
         with _handed_over(function) as called:
-            with _without_main():
+            with _spawning():
                 waiting = [executor.submit(called, item) for item in items[:ahead]]
             for item in items[ahead:]:
                 yield waiting.pop(0).result()
-                waiting.append(executor.submit(called, item))
+                with _spawning():
+                    waiting.append(executor.submit(called, item))
             for future in waiting:
                 yield future.result()
 
@@ -312,9 +318,24 @@ def _load(path: Path) -> Callable[[Any], Any]:
 def _start_worker(parent: int) -> None:
     die_with_parent(parent)
     keep_freed_memory()
-    # Ctrl-C reaches all processes of the terminal; only the leading one reports it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _spawning() -> Iterator[None]:
+    """Start workers that neither import the user's main script nor end with a traceback at Ctrl-C.
+
+    Ctrl-C reaches all processes of the terminal, from their first moment on, and only the leading one reports it:
+    workers inherit that the signal is blocked, while this process receives it at the end of the block.
+    """
+    # it would start within the block, and unblock the signal
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with _without_main():
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

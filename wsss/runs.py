@@ -141,7 +141,8 @@ class Run:
     @property
     def _keys(self) -> dict[tuple[str, int], str]:
         """Recorded key of each stage and round; empty before the run has finished."""
-        rows = self.summary.get("work", []) if self.ended else []
+        # of two classifiers the last one is only the ceiling's
+        rows = reversed(self.summary.get("work", [])) if self.ended else []
         return {(row["name"], row["round"]): row["key"] for row in rows}
 
     def _note_other_keys(self) -> None:
@@ -242,8 +243,10 @@ class Run:
         Raises:
             StageError: If the run has no segmenter.
             StoreError: If the run has not finished.
-            DataError: If there is no image, two have the same name, or one cannot be read.
+            DataError: If there is no image, two have the same name, or one has none or cannot be read.
         """
+        if not all(os.fspath(image) for image in images):
+            raise DataError("an image has the empty name ''; give files, or folders of files")
         # without a final round, as after a call with until, it is not known whose segmenter is the result
         known = self.summary.get("final_round") is not None
         segmenter = self.artefact("segmenter", self.final_round) if known else None
@@ -349,7 +352,7 @@ def take_part(config: Config, opened: Opened) -> None:
     keep_freed_memory()
     dataset, planned, precision = opened
     watcher = Watcher()
-    pool = Pool(max(1, (os.cpu_count() or 1) // ranks.world().size))
+    pool = Pool(max(1, ranks.cores() // ranks.world().size))
     bench = Workbench(
         store=Store(Path(config.store.root)),
         dataset=dataset,
@@ -363,7 +366,11 @@ def take_part(config: Config, opened: Opened) -> None:
     try:
         report = execution.run()
         if ranks.world().leads:
-            write_summary(config.folder, summarise(config, dataset, report, bench, planned.price))
+            summary = summarise(config, dataset, report, bench, planned.price)
+            if _covers(Run(config.folder), summary):
+                watcher.say(f"run '{config.folder}' has gone further before, so its summary stays as it is")
+            else:
+                write_summary(config.folder, summary)
             redraw = not all(row["cached"] for row in report.work)
             draw_run(config.folder, dataset, planned, bench.store, palette=config.palette, redraw=redraw)
         ranks.barrier()  # otherwise other processes might look for the summary before it is written
@@ -374,11 +381,23 @@ def take_part(config: Config, opened: Opened) -> None:
         pool.close()
 
 
+def _covers(run: Run, summary: Mapping[str, Any]) -> bool:
+    """Whether a run's summary contains all stages of another one, and more."""
+    try:
+        before, now = (
+            {(row["name"], row["round"], row["key"]) for row in rows["work"]}
+            for rows in (run.summary if run.ended else {"work": []}, summary)
+        )
+    except (StoreError, KeyError, TypeError):
+        return False
+    return now < before
+
+
 @contextmanager
 def _threads(config: Config) -> Iterator[None]:
     """Divide the cores among the processes of a run."""
     before = torch.get_num_threads()
-    count = config.trainer.threads or max(1, (os.cpu_count() or 1) // config.trainer.devices)
+    count = config.trainer.threads or max(1, ranks.cores() // config.trainer.devices)
     torch.set_num_threads(count)
     try:
         yield

@@ -85,9 +85,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
 
 
-def json_bytes(value: object) -> bytes:
-    """Encode JSON in a readable and canonical form."""
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+def json_bytes(value: object, *, sort: bool = True) -> bytes:
+    """Encode JSON in a readable form, which is canonical if the keys are sorted."""
+    return (json.dumps(value, indent=1, sort_keys=sort, allow_nan=False) + "\n").encode()
 
 
 def stride_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -31,8 +31,8 @@ Row = dict[str, Any]
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Write the summary of a run."""
-    write_atomically(folder / FILE, json_bytes(summary))
+    """Write the summary of a run, with classes in their order."""
+    write_atomically(folder / FILE, json_bytes(summary, sort=False))
 
 
 def percent(share: float | None) -> float | None:

@@ -109,6 +109,28 @@ def test_every_fault_is_one_line_with_file_rule_and_cure(
     assert "\n" not in found.text
 
 
+@pytest.mark.parametrize(("values", "shown"), [((0, 255), "0 and 255"), ((255,), "255"), ((0,), "0")])
+def test_masks_that_show_no_class_at_all_are_a_fault(tmp_path: Path, values: tuple[int, ...], shown: str) -> None:
+    root = make_sound(tmp_path / "sound")
+    for path in (root / "SegmentationClass").glob("*.png"):
+        mask = np.zeros((24, 32), dtype=np.uint8)
+        mask[:], mask[:12] = values[0], values[-1]
+        PillowImage.fromarray(mask).save(path)
+    (found,) = of_kind(check(root), "masks without classes")
+    assert found.fault
+    assert f"contain only {shown}; 0 is background and 255 unknown; save the number" in found.text
+
+
+def test_a_mask_that_is_unknown_throughout_is_remarked(tmp_path: Path) -> None:
+    root = make_sound(tmp_path / "sound")
+    PillowImage.fromarray(np.full((24, 32), 255, dtype=np.uint8)).save(root / "SegmentationClass" / "b.png")
+    report = check(root)
+    (found,) = of_kind(report, "mask without labels")
+    assert not found.fault
+    assert "b.png' is 255 (unknown) at every pixel" in found.text
+    assert of_kind(report, "masks without classes") == []
+
+
 def test_nothing_else_is_found_wrong(broken: DataReport) -> None:
     assert not broken.ok
     assert len(broken.faults) == 13

@@ -77,7 +77,7 @@ def test_worker_processes_tell_the_same(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(looks, "PORTION", 1)
     monkeypatch.setattr(looks, "Pool", Counted)
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("wsss.ranks.cores", lambda: 3)
     assert look_at_all(dataset) == here
     monkeypatch.setattr(looks, "WORTHWHILE", 0.0)
     assert look_at_all(dataset) == here

@@ -183,6 +183,21 @@ def test_labels_drawn_in_colours_are_refused(tmp_path: Path) -> None:
         read_label_png(tmp_path / "colours.png")
 
 
+@pytest.mark.parametrize(
+    ("mode", "cure"),
+    [
+        ("1", "convert it to 8-bit grey, with the number of the class where it is 1"),
+        ("I;16", "convert it to 8 bits, with class numbers as values"),
+        ("LA", "remove its transparency"),
+        ("RGBA", "save the class numbers, not their colours"),
+    ],
+)
+def test_labels_of_another_depth_are_refused_with_their_own_cure(tmp_path: Path, mode: str, cure: str) -> None:
+    PillowImage.new(mode, (4, 4)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=rf"mask\.png' stores its labels as {mode}, .* grey\); {cure}$"):
+        read_label_png(tmp_path / "mask.png")
+
+
 def test_labels_are_resized_to_the_nearest_pixel() -> None:
     labels = picture("0011", "0011", "2233", "2233")
     assert torch.equal(resize_labels(labels, (2, 2)), picture("01", "23"))

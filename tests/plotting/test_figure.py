@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from tests.drawing import grey, picture, read
 from wsss.plotting import (
     Curve,
+    Picture,
     Tile,
     draw_confusion,
     draw_curves,
@@ -16,7 +18,7 @@ from wsss.plotting import (
     strip_of_maps,
     with_column,
 )
-from wsss.plotting.figure import new_figure, write_figure
+from wsss.plotting.figure import FONTS, _fonts, new_figure, write_figure
 
 
 def write_name(name: str, path: Path) -> int:
@@ -51,3 +53,47 @@ def test_no_name_of_an_image_or_a_class_is_a_formula(name: str, tmp_path: Path) 
     curve = Curve(name, ((1.0, 0.5, 0.4, 0.6), (20.0, 0.6, 0.5, 0.7)))
     draw_tradeoff([curve], path, along=name, value=name, level=curve, title=name)
     assert path.exists()
+
+
+@pytest.mark.parametrize("long", ["2007_000032_as_the_camera_of_the_left_side_saw_it_on_a_sunday", "no " * 30])
+def test_long_names_take_no_more_room_than_short_ones(long: str, tmp_path: Path) -> None:
+    def drawn(name: str, remark: str = "") -> list[Picture]:
+        row = strip_of_maps(grey(), [("labels", picture("01", "1.")), (name, None)], name + remark)
+        draw_strips([row, row], tmp_path / "strips.png", classes=[name])
+        draw_confusion(torch.tensor([[8, 2, 0], [0, 5, 0]]), tmp_path / "confusion.png", ["background", name])
+        return [read(tmp_path / f"{figure}.png") for figure in ("strips", "confusion")]
+
+    def clear(shown: Picture) -> bool:
+        """Whether nothing is cut off above, below or on the left; on the right pictures reach the edge."""
+        return bool((np.concatenate([shown[[0, -1]].reshape(-1, 3), shown[:, 0]]) > 250).all())
+
+    for remark in ("", "\nIoU 12.5"):
+        for fits, strained in zip(drawn("cat", remark), drawn(long, remark), strict=True):
+            assert fits.shape == strained.shape
+            assert clear(strained)
+
+
+def test_letters_that_no_font_has_are_noted_without_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsss.plotting.figure._fonts", lambda: ["DejaVu Sans"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_name("café", tmp_path / "known.png")
+        assert capsys.readouterr().err == ""
+        write_name("猫", tmp_path / "unknown.png")
+    assert f"'{tmp_path / 'unknown.png'}' has letters that no installed font contains" in capsys.readouterr().err
+
+
+def test_other_warnings_of_a_figure_are_passed_on(tmp_path: Path) -> None:
+    figure = new_figure(0.1, 0.1, layout="constrained")
+    figure.subplots().set_title("far too long for this")
+    with pytest.warns(UserWarning, match="constrained_layout"):
+        write_figure(figure, tmp_path / "figure.png")
+
+
+def test_fonts_of_other_scripts_are_used_where_they_are_installed() -> None:
+    from matplotlib.font_manager import fontManager
+
+    assert _fonts()[0] == "DejaVu Sans"
+    assert set(_fonts()) <= {*FONTS} & set(fontManager.get_font_names())

@@ -39,6 +39,7 @@ def test_a_study_is_carried_out_told_and_shown(
     assert done.table() + "\n" == out
     assert len(pretender.ran) == 2
     assert list(done.runs) == ["weak · seed 0", "strong · seed 0"]
+    assert repr(done) == f"Study({done.plan.name!r}: 2 of 2 runs are done)"
     assert done.runs["weak · seed 0"].summary["segmenter"]["miou"] == 50
     assert [(row["run"], row["miou"]) for row in done.rows] == [("weak", 50), ("strong", 50)]
     assert "Which CRF?" in done._repr_html_()

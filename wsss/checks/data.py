@@ -20,7 +20,7 @@ from wsss.data.faults import gathered_faults
 from wsss.data.files import NO_FOLDER
 from wsss.data.labelled import with_labels
 from wsss.errors import DataError, SettingsError, StoreError
-from wsss.types import BACKGROUND, label_names, tagged_labels
+from wsss.types import BACKGROUND, IGNORE, label_names, tagged_labels
 
 Named = Mapping[str, frozenset[int] | None]
 """Labels of the classes named in each training image; None where nothing is known."""
@@ -141,6 +141,7 @@ def _findings_of_lists(
     elif not any(look.pixels for look in looks if look.split == "val"):
         text = f"no validation image of '{dataset.name}' has a mask that can be read; without one nothing is scored"
         yield Finding("no truth", text, fault=False)
+    yield from _findings_of_masks(dataset, looks)
     learnt = {label for labels in named.values() for label in labels or ()}
     for label, name in enumerate(dataset.classes, start=1):
         if label not in learnt and dataset.ids("train"):
@@ -152,6 +153,21 @@ def _findings_of_lists(
             cure = "tag it, or take it off the list"
             text = f"{dataset.place(image)} is a training image without tags or other labels; {cure}"
             yield Finding("untagged image", text, fault=False)
+
+
+def _findings_of_masks(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
+    """Yield findings about masks without any class, which are often binary ones."""
+    masks = [look for look in looks if look.pixels]
+    shown = frozenset[int]().union(*(look.pixels or () for look in masks))
+    if masks and not shown & set(range(1, len(dataset.classes) + 1)):
+        values = " and ".join(str(label) for label in sorted(shown))
+        text = f"the masks of '{dataset.name}' contain only {values}; {BACKGROUND} is background and {IGNORE} unknown"
+        yield Finding("masks without classes", f"{text}; save the number of the class where one is seen")
+        return
+    for look in masks:
+        if set(look.pixels or ()) == {IGNORE}:
+            text = f"the mask of {look.place} is {IGNORE} (unknown) at every pixel, so the image is not scored"
+            yield Finding("mask without labels", f"{text}; label it, or delete the mask", fault=False)
 
 
 def _labels_seen(dataset: Dataset, settings: LabelSettings, looks: Sequence[Look]) -> tuple[Named, list[Finding]]:

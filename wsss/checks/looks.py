@@ -1,6 +1,5 @@
 """Examination of each image of a data set: its size, labels and signature, and its errors."""
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from wsss import console
+from wsss import console, ranks
 from wsss.data.base import SPLITS, Dataset, digest
 from wsss.errors import DataError
 from wsss.functional.lookalikes import OUTLINE_SIDE, outline, signature
@@ -121,7 +120,7 @@ def _in_workers(work: Callable[[Portion], Result], portions: Sequence[Portion]) 
     start = time.monotonic()
     yield from map(work, portions[:1])
     left = (time.monotonic() - start) * (len(portions) - 1)
-    pool = Pool(os.cpu_count() or 1 if left > WORTHWHILE else 1)
+    pool = Pool(ranks.cores() if left > WORTHWHILE else 1)
     try:
         yield from pool.map(work, portions[1:])
     finally:

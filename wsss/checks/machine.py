@@ -124,12 +124,10 @@ def _dense_crf() -> Line:
 
 
 def _cores() -> Line:
-    cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    if usable < cores:
-        cure = f"only {usable} may be used here; set trainer.threads={usable}"
-        return Line("cores", str(cores), cure, required=False)
-    return Line("cores", str(cores))
+    from wsss import ranks
+
+    cores, usable = os.cpu_count() or 1, ranks.cores()
+    return Line("cores", str(cores) if usable == cores else f"{usable} of {cores} may be used")
 
 
 def _memory() -> Line:

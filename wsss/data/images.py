@@ -22,6 +22,17 @@ LARGEST_IMAGE = 2**31
 ORIENTATION = 0x0112
 """Number of the EXIF orientation entry."""
 
+MASK_CURES = {
+    "1": ("mask of another depth", "convert it to 8-bit grey, with the number of the class where it is 1"),
+    "I": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
+    "I;16": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
+    "I;16B": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
+    "F": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
+    "LA": ("mask with transparency", "remove its transparency"),
+    "PA": ("mask with transparency", "remove its transparency"),
+}
+"""Kind and cure of the fault of a mask, by its mode in Pillow; all other modes hold colours."""
+
 TURNS = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
     3: PillowImage.Transpose.ROTATE_180,
@@ -103,10 +114,11 @@ def read_label_png(path: Path) -> LabelMap:
     """
     with _opened(path) as picture:
         if picture.mode not in ("P", "L"):
+            kind, cure = MASK_CURES.get(picture.mode, ("mask of colours", "save the class numbers, not their colours"))
             raise DataError(
                 f"'{path}' stores its labels as {picture.mode}, they must be one byte per pixel (palette or 8-bit "
-                f"grey); save the class numbers, not their colours",
-                kind="mask of colours",
+                f"grey); {cure}",
+                kind=kind,
             )
         # must be read before the pixels are decoded: Pillow then forgets how they were stored
         step = _grey_step(picture)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from wsss.console import elide
 from wsss.plotting.figure import new_figure, write_figure
 from wsss.plotting.pictures import COLOUR_BLIND
 
@@ -34,6 +35,9 @@ LINES = (
     "#000000",
 )
 """Line colours on white: those of Okabe and Ito except for yellow."""
+
+LONGEST_LABEL = 24
+"""Maximum number of letters of a class beside a confusion matrix."""
 
 MARKERS = "osD^vPX*<>"
 
@@ -158,6 +162,7 @@ def draw_confusion(confusion: Tensor, path: Path, names: Sequence[str]) -> None:
     shares = (100 * counts[seen] / counts[seen].sum(1, keepdim=True)).numpy()
     rows = [name for name, is_seen in zip(names, seen.tolist(), strict=True) if is_seen]
     columns = [*names, "unknown"]
+    rows, columns = ([elide(name, LONGEST_LABEL) for name in along] for along in (rows, columns))
     side = 0.28
     figure = new_figure(2 + side * len(columns), 1.6 + side * max(1, len(rows)), layout="constrained")
     place = figure.subplots()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wsss.annotations import Annotation
+from wsss.console import elide
 from wsss.plotting.figure import CELL, draw_legend, legend_entries, new_figure, write_figure
 from wsss.plotting.pictures import Picture, annotated, heat, overlay, picture
 from wsss.types import Image, LabelMap
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 LABELS_TITLE = "given labels"
 """Title of the column with the training labels."""
+
+TITLE_WIDTH = 24
+"""Maximum number of letters in the title of a column."""
+
+SIDE_LETTERS = 20
+"""Letters of a row's name that fit into an inch."""
 
 NOTE = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1}
 """Background of notes."""
@@ -167,10 +174,10 @@ def draw_strips(strips: Sequence[Strip], path: Path, *, classes: Sequence[str] =
             "hspace": 0.05 * len(heights) / sum(heights),
         },
     )
-    for row, places in zip(strips, axes, strict=True):
-        _draw_row(row, titles, places)
+    for row, places, height in zip(strips, axes, heights, strict=True):
+        _draw_row(row, titles, places, height)
     for title, place in zip(titles, axes[0], strict=True):
-        place.set_title(title, fontsize=8, pad=3)
+        place.set_title(elide(title, TITLE_WIDTH), fontsize=8, pad=3)
     draw_legend(figure, entries, columns=len(titles), palette=palette)
     write_figure(figure, path)
 
@@ -180,7 +187,7 @@ def _aspect(shown: Picture) -> float:
     return min(max(shown.shape[0] / shown.shape[1], 0.25), 4)
 
 
-def _draw_row(row: Strip, titles: Sequence[str], places: "Sequence[Axes]") -> None:
+def _draw_row(row: Strip, titles: Sequence[str], places: "Sequence[Axes]", height: float) -> None:
     pictures, notes = dict(row.columns), dict(row.notes)
     for title, place in zip(titles, places, strict=True):
         place.set_xticks([])
@@ -192,4 +199,12 @@ def _draw_row(row: Strip, titles: Sequence[str], places: "Sequence[Axes]") -> No
             place.imshow(shown, interpolation="nearest" if max(shown.shape) < 128 else "antialiased")
         if title in notes:
             place.text(0.02, 0.02, notes[title], transform=place.transAxes, fontsize=4.5, color="white", bbox=NOTE)
-    places[0].set_ylabel(row.title, fontsize=6)
+    places[0].set_ylabel(_along_side(row.title, int(height * SIDE_LETTERS)), fontsize=6)
+
+
+def _along_side(title: str, width: int) -> str:
+    """Fit the name of a row, and the remark below it, into two lines beside the row."""
+    name, _, remark = title.partition("\n")
+    if remark:
+        return f"{elide(name, width)}\n{elide(remark, width)}"
+    return "\n".join(textwrap.wrap(elide(name, 2 * width - 1), width))

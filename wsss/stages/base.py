@@ -189,8 +189,8 @@ def _work(stage: Stage, bench: Workbench, artefact: Artefact) -> None:
         stage.work(bench, artefact)
     except BrokenProcessPool as error:
         raise StageError(
-            f"{stage.title} lost a worker process (killed, or out of memory); "
-            "give it fewer with trainer.workers and run the same command to go on"
+            f"{stage.title} lost a worker process (killed, or out of memory); free memory, or allow this process fewer "
+            "cores, each of which has a worker, and run the same command to go on"
         ) from error
     ranks.barrier()
 

@@ -66,6 +66,9 @@ class Study:
             raise StageError(f"study '{self.plan.name}' has no figure '{figure}' (it has: {drawn}); finish more runs")
         return Drawing(path)
 
+    def __repr__(self) -> str:
+        return f"Study({self.plan.name!r}: {len(self.runs)} of {len(self.states)} runs are done)"
+
     def _repr_html_(self) -> str:
         return html_report(self.plan, self.states)
 
