@@ -224,6 +224,7 @@ def test_a_process_that_is_to_join_no_run_is_told_so(tmp_path: Path, capsys: pyt
         ),
         ("squeezenet", ["segmenter.output_stride=32"], "segmenter.output_stride must be 8 or 16 for squeezenet"),
         ("tiny", ["segmenter.weights=imagenet"], "segmenter.weights must be none for tiny"),
+        ("tiny", ["classifier.weights=classifier"], "classifier.weights must be none, imagenet or a file"),
         ("tiny", ["classifier.freeze_stages=2"], "classifier.freeze_stages must be 0 where no weights are loaded"),
         ("timm/test_vit_relpos", [], "network timm/test_vit_relpos does not support images of any size"),
     ],

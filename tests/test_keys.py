@@ -8,11 +8,12 @@ import pytest
 
 from tests.plans import CONFIG, PICTURES, changed, keys, planned, with_setting
 from tests.stages.workshop import DrawnDataset
+from wsss.annotations.settings import LabelSettings
 from wsss.config import Config
 from wsss.functional.dense_crf import CrfSettings
 from wsss.refine.settings import GrowingSettings
 from wsss.store import StoreSettings
-from wsss.tasks.settings import LOSSES, TrainerSettings
+from wsss.tasks.settings import LOSSES, SegmenterSettings, TrainerSettings
 from wsss.tracking import TrackingSettings
 
 ROUND = ("growing", "graph_fit", "graph", "crf", "pseudo_labels", "segmenter", "predictions", "signal")
@@ -26,6 +27,7 @@ def since(title: str, *others: str) -> set[str]:
     return {*ORDER[ORDER.index(title) :], *others}
 
 
+SPARSE = SegmenterSettings(supervision="sparse")
 LEARNING = since("segmenter:0", "ceiling:0", "ceiling_predictions:0")
 LOOKING = since("scores:1", "predictions:0", "ceiling_predictions:0")
 
@@ -236,6 +238,17 @@ def test_the_content_of_the_weights_counts_and_not_their_place(tmp_path: Path) -
     a, b, c = (keys(planned(weighted(tmp_path / name))) for name in ("a.pth", "b.pth", "c.pth"))
     assert a == b
     assert {title for title in a if a[title] == c[title]} == {"superpixels:0"}
+
+
+def test_a_segmenter_that_starts_from_the_classifier_follows_it() -> None:
+    started = with_setting(CONFIG, "segmenter.weights", "classifier")
+    assert changed(started) == expected_with_scores(LEARNING)
+    longer = with_setting(started, "classifier.epochs", 3)
+    assert {"ceiling:0", "ceiling_predictions:0", "segmenter:0"} <= changed(longer, plain=started)
+    points = replace(CONFIG, labels=LabelSettings(kinds=("tags", "points")), segmenter=SPARSE)
+    assert "segmenter:0" not in changed(with_setting(points, "classifier.epochs", 3), plain=points)
+    started = with_setting(points, "segmenter.weights", "classifier")
+    assert "segmenter:0" in changed(with_setting(started, "classifier.epochs", 3), plain=started)
 
 
 def test_the_segmenter_starts_from_the_weights_of_the_classifier_unless_told(tmp_path: Path) -> None:

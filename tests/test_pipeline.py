@@ -255,6 +255,52 @@ def test_full_supervision_is_the_same_for_all_labels_and_budgets(config: Config)
     assert before["segmenter:0"] != after["segmenter:0"]
 
 
+def started(config: Config = CONFIG, **learning: Any) -> Config:
+    """The configuration, with segmenters that start from the trained classifier."""
+    return replace(config, segmenter=SegmenterSettings(weights="classifier", **learning))
+
+
+@pytest.mark.parametrize(
+    ("config", "classifiers"),
+    [
+        (CONFIG, 1),
+        (labelled("points"), 1),
+        (labelled("tags", masks=2), 1),
+        # the run's own classifier sees fewer tags, or wrong ones
+        (labelled("tags", budget_seconds=5.0), 2),
+        (labelled("tags", noise=NoiseSettings(wrong_tags=1.0, missing_tags=1.0)), 2),
+    ],
+)
+def test_full_supervision_starts_from_the_same_classifier_for_all_labels_and_budgets(
+    config: Config, classifiers: int
+) -> None:
+    found, plain = planned(started(config)), planned(started())
+    ceiling = stages(found)["ceiling:0"]
+    assert ceiling.key == stages(plain)["ceiling:0"].key != stages(planned())["ceiling:0"].key
+    trained = [step.stage for step in found if step.stage.name == "classifier"]
+    assert len(trained) == classifiers
+    assert [trained[0].key, trained[-1].key] == [
+        stages(found)["segmenter:0"].reads["start"].key,
+        ceiling.reads["start"].key,
+    ]
+
+
+def test_a_ceiling_without_tags_of_its_own_starts_from_the_classifier_of_the_labels() -> None:
+    untagged = DrawnDataset(PICTURES, tags=dict.fromkeys(PICTURES))
+    found = planned(started(labelled("points")), untagged)
+    assert stages(found)["ceiling:0"].reads["start"].key == stages(found)["classifier:0"].key
+
+
+@pytest.mark.parametrize("supervision", ["pseudo_labels", "dsrg", "sparse"])
+def test_segmenters_of_every_supervision_and_round_start_from_the_classifier(supervision: str) -> None:
+    found = planned(started(labelled("points"), supervision=supervision))
+    names = [step.stage.title for step in found]
+    for turn in (0, 1):
+        assert stages(found)[f"segmenter:{turn}"].reads["start"] is stages(found)["classifier:0"]
+    assert names.index("classifier:0") < names.index("segmenter:0")
+    assert names.count("classifier:0") == 1
+
+
 class Blindfolded(DrawnDataset):
     """Images whose truth nobody may look at."""
 

@@ -1,10 +1,11 @@
 """The method: the stages in the order they run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from wsss.config import Config
 from wsss.data.base import Dataset
+from wsss.networks.weights import CLASSIFIER
 from wsss.refine import REFINERS
 from wsss.refine.base import FittedRefiner, Refiner
 from wsss.stages.base import Stage
@@ -116,11 +117,11 @@ class Method:
         self.classifier_network = NetworkPlan(
             config.network, config.classifier, config.classifier.weights, config.classifier.hidden
         )
-        self.segmenters = segmenter_plan(config, dataset, precision)
         self.annotations = settle_pixels(dataset) if dataset.settles_pixels else None
         self.classifier_network.check("classifier")
-        self.segmenters.network.check("segmenter")
-        self.classifier = train_classifier(dataset, self.classifier_network, config.classifier, config.seed, precision)
+        segmenter_network(config).check("segmenter")
+        self.classifier = self.trained_classifier(dataset)
+        self.segmenters = self.segmenters_from(dataset, self.classifier)
 
     def plan(self) -> Plan:
         """Plan all rounds and the ceiling."""
@@ -130,6 +131,25 @@ class Method:
             rounds.append(self.next_round(index, rounds[-1], first))
         ceiling = self.ceiling() if self.config.ceiling else ()
         return Plan(tuple(rounds), ceiling, price_annotations(self.dataset, self.config.labels.cost))
+
+    def trained_classifier(self, dataset: Dataset) -> Stage:
+        """Plan the classifier of a data set."""
+        config = self.config
+        return train_classifier(dataset, self.classifier_network, config.classifier, config.seed, self.precision)
+
+    def segmenters_from(self, dataset: Dataset, classifier: Stage) -> SegmenterPlan:
+        """Plan segmenters that start from the weights in the settings, or from those of a classifier."""
+        config, network = self.config, segmenter_network(self.config)
+        return SegmenterPlan(
+            dataset,
+            network,
+            config.segmenter,
+            config.self_training,
+            config.rounds,
+            config.seed,
+            self.precision,
+            start=classifier if network.weights == CLASSIFIER else None,
+        )
 
     def first_round(self) -> Round:
         """Image tags → classifier → CAMs → seeds, of CAMs or published → refiners → pseudo labels → segmenter.
@@ -141,7 +161,8 @@ class Method:
         settled = (self.scored(annotations),) if annotations else ()
         if annotations and config.segmenter.supervision == "sparse":
             trail = Trail(annotations, annotations, annotations, source="network", annotations=annotations)
-            return self.finish_round(0, settled, trail, first_seeds=annotations)
+            started = (Step(self.classifier),) if self.segmenters.start else ()
+            return self.finish_round(0, (*settled, *started), trail, first_seeds=annotations)
         cams = make_cams(dataset, self.classifier_network, config.cams, self.classifier, self.precision)
         cues = import_cues(dataset, config.seeds) if config.seeds.cues else None
         seeds = make_seeds(
@@ -213,11 +234,18 @@ class Method:
         )
 
     def ceiling(self) -> tuple[Step, ...]:
-        """Full masks → segmenter: the same network, schedule, images and seed, always with cross entropy."""
+        """Full masks → segmenter: the same network, schedule, images and seed, always with cross entropy.
+
+        Where segmenters start from the classifier, the ceiling starts from one that was trained on the data set's own
+        tags, so that full supervision is the same for all labels.
+        """
         # all images, including those beyond the budget of weak labels
-        whole = replace(self.segmenters, dataset=self.dataset.whole)
-        trained = train_on_truth(whole)
-        return Step(trained), self.predicted(trained, CEILING)
+        whole, classifier = self.dataset.whole, self.classifier
+        if self.segmenters.start and any(whole.named(image) is not None for image in whole.ids("train")):
+            classifier = self.trained_classifier(whole)
+        started = (Step(classifier),) if classifier.key != self.classifier.key else ()
+        trained = train_on_truth(self.segmenters_from(whole, classifier))
+        return *started, Step(trained), self.predicted(trained, CEILING)
 
     def predicted(self, segmenter: Stage, name: str = "predictions") -> Step:
         """Predict the validation images, and evaluate."""
@@ -229,16 +257,8 @@ class Method:
         return Step(stage, evaluate(self.dataset, stage, "train"))
 
 
-def segmenter_plan(config: Config, dataset: Dataset, precision: str) -> SegmenterPlan:
-    """Common plan of all segmenters; by default they have the same initial weights as the classifier."""
-    network = segmenter_network(config)
-    return SegmenterPlan(
-        dataset, network, config.segmenter, config.self_training, config.rounds, config.seed, precision
-    )
-
-
 def segmenter_network(config: Config) -> NetworkPlan:
-    """The backbone of all segmenters of a run, and its initial weights."""
+    """The backbone of all segmenters of a run, and its initial weights: by default those that the classifier had."""
     weights = config.classifier.weights if config.segmenter.weights is None else config.segmenter.weights
     return NetworkPlan(config.network, config.segmenter, weights)
 

@@ -97,3 +97,13 @@ def test_imagenet_means_torchvisions_first_weights(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(models.MobileNet_V2_Weights, "get_state_dict", give)
     load_weights(Small(), "mobilenet_v2", "imagenet", head="fc")
     assert asked == [models.MobileNet_V2_Weights.IMAGENET1K_V1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello world\n", b"0\n", b"a,b\n1,2\n", b"import torch\n", b".", b"(lp0\n.", b"\x80\x02."]
+)
+def test_a_text_is_no_state_dict(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"w\.pth' (can't be read as|must hold) a state dict"):
+        read_state(path)

@@ -7,13 +7,22 @@ import torch
 
 from tests.drawing import picture
 from tests.stages.test_segmenters import plan_of
-from tests.stages.workshop import DrawnDataset, Quiet, enlarged, finished, given, given_labels, workbench
+from tests.stages.workshop import (
+    DrawnDataset,
+    Quiet,
+    enlarged,
+    finished,
+    given,
+    given_labels,
+    given_weights,
+    workbench,
+)
 from wsss.errors import StageError
 from wsss.functional.dsrg import DsrgSettings
 from wsss.ranks import Pool
 from wsss.stages import train_segmenter as module
 from wsss.stages.materials import write_weights
-from wsss.stages.networks import load_segmenter
+from wsss.stages.networks import build_classifier, load_segmenter, weights_of
 from wsss.stages.segmenters import SegmenterPlan
 from wsss.stages.train_segmenter import train_on_pseudo_labels, train_on_seeds, train_on_truth
 from wsss.store import UnitWriter
@@ -117,6 +126,18 @@ def test_the_key_follows_labels_and_settings_and_not_the_round() -> None:
     assert train_on_pseudo_labels(quick(), other, 0).key != key
     assert train_on_pseudo_labels(quick(epochs=2), labels, 0).key != key
     assert train_on_pseudo_labels(quick(seed=3), labels, 0).key != key
+
+
+def test_a_segmenter_starts_from_the_classifier(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    plan = quick(learning_rate=1e-9)
+    classifier = build_classifier(replace(plan.network, hidden=8), 2)
+    start = given_weights("classifier", weights_of(classifier))
+    plan = replace(plan, network=replace(plan.network, weights="classifier"), start=start)
+    for stage in (train_on_pseudo_labels(plan, given_labels("pseudo_labels", PICTURES), 0), train_on_truth(plan)):
+        learnt = finished(workbench(tmp_path, DATA), stage).read_tensors("network.safetensors")
+        for name, value in classifier.backbone.state_dict().items():
+            torch.testing.assert_close(learnt[f"backbone.{name}"], value, rtol=0, atol=1e-6)
 
 
 SEEDS = {name: drawn.where(torch.arange(32) % 5 == 0, 255) for name, drawn in PICTURES.items()}

@@ -12,7 +12,7 @@ from wsss.errors import require
 from wsss.functional.resampling import read_between
 from wsss.networks.convolution import freeze_norms
 from wsss.networks.tiny import tiny_stages
-from wsss.networks.weights import load_weights
+from wsss.networks.weights import CLASSIFIER, load_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -169,8 +169,8 @@ def build_backbone(
     Args:
         name: A key of ``BACKBONES``.
         output_stride: 32, 16 or 8; dilation replaces the strides left out.
-        weights: ``none`` (random), ``imagenet`` (torchvision's, downloaded) or the path of a state dict of the
-            torchvision classifier of that name.
+        weights: ``none`` (random), ``imagenet`` (torchvision's, downloaded), the path of a state dict of the
+            torchvision classifier of that name, or ``CLASSIFIER``.
         freeze_batchnorm: Whether BatchNorm keeps its statistics; None freezes exactly when weights are loaded.
         freeze_stages: Number of frozen first stages (0 … 5).
 
@@ -179,7 +179,7 @@ def build_backbone(
     """
     check_backbone(name, output_stride=output_stride, weights=weights, freeze_stages=freeze_stages)
     body, loaded = BACKBONES[name], weights != "none"
-    stages = body.stages(weights)
+    stages = body.stages("none" if weights == CLASSIFIER else weights)
     replace_stride_with_dilation(stages, output_stride)
     return Backbone(
         stages,
@@ -206,7 +206,7 @@ def check_backbone(name: str, *, output_stride: int = 16, weights: str = "none",
     """
     require(name in BACKBONES, "network", f"must be one of {', '.join(BACKBONES)}", name)
     body, loaded = BACKBONES[name], weights != "none"
-    require(body.pretrained or not loaded, "weights", f"must be none for {name}", weights)
+    require(body.pretrained or weights in ("none", CLASSIFIER), "weights", f"must be none for {name}", weights)
     require(loaded or freeze_stages == 0, "freeze_stages", "must be 0 where no weights are loaded", freeze_stages)
     require(output_stride <= body.stride, "output_stride", f"must be 8 or {body.stride} for {name}", output_stride)
 

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsss.errors import SettingsError, require
 from wsss.networks.backbones import STAGES, Backbone
-from wsss.networks.weights import load_weights
+from wsss.networks.weights import CLASSIFIER, load_weights
 
 PREFIX = "timm/"
 """Prefix of timm's networks in names of backbones."""
@@ -203,8 +203,8 @@ def build_timm_backbone(
     Args:
         name: ``timm/<name>``, with or without the tag of its weights.
         output_stride: 32, 16 or 8, if the network can be dilated accordingly.
-        weights: ``none`` (random), ``imagenet`` (timm's own for that name, downloaded) or the path of a state dict of
-            timm's classifier of that name.
+        weights: ``none`` (random), ``imagenet`` (timm's own for that name, downloaded), the path of a state dict of
+            timm's classifier of that name, or ``CLASSIFIER``.
         freeze_batchnorm: Whether BatchNorm keeps its statistics; None freezes exactly when weights are loaded.
         freeze_stages: Number of frozen stages of the five; parameters that all features depend on belong to the first.
 
@@ -213,7 +213,7 @@ def build_timm_backbone(
     """
     loaded = weights != "none"
     _check_numbers(name, output_stride, freeze_stages, loaded=loaded)
-    network = _create(name, output_stride, weights)
+    network = _create(name, output_stride, "none" if weights == CLASSIFIER else weights)
     layout = _laid_out(name, network, output_stride)
     _check(name, layout, output_stride, freeze_stages)
     source = network.pretrained_cfg

@@ -11,6 +11,22 @@ from torch import Tensor, nn
 
 from wsss.errors import SettingsError
 
+READ_ERRORS = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    UnpicklingError,
+    SafetensorError,
+)
+"""Errors of torch and safetensors in files that are no state dicts: text is taken for opcodes of any kind."""
+
+CLASSIFIER = "classifier"
+"""Instead of a file: weights that the caller copies from a trained classifier of the same backbone."""
+
 SHOWN_KEYS = 3
 """Maximum number of mismatching keys named in an error."""
 
@@ -52,7 +68,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
+    except READ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         said = f"'{path}' can't be read as a state dict: {reason}; fetch or save it again"
         raise SettingsError("weights", said) from error

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, SettingsError
+from wsss.networks.weights import CLASSIFIER
 from wsss.store import Artefact, digest
 from wsss.types import Image
 
@@ -34,7 +35,7 @@ class NetworkPlan:
     Attributes:
         backbone: Name of the backbone.
         learning: Training settings, including output stride and frozen stages.
-        weights: none, imagenet, or the path of a file.
+        weights: none, imagenet, the path of a file, or classifier, whose weights are copied from another stage.
         hidden: Channels of a classifier's hidden layer; 0: none.
     """
 
@@ -50,7 +51,7 @@ class NetworkPlan:
 
         backbone = full_name(self.backbone) if is_timm(self.backbone) else self.backbone
         network: dict[str, str | int] = {"backbone": backbone, "hidden": self.hidden}
-        if self.weights in ("none", "imagenet"):
+        if self.weights in ("none", "imagenet", CLASSIFIER):
             return network | {"weights": self.weights}
         try:
             return network | {"weights": digest(Path(self.weights).read_bytes())}
@@ -94,7 +95,12 @@ def build_classifier(network: NetworkPlan, classes: int, *, trained: bool = Fals
 
 
 def build_segmenter(
-    network: NetworkPlan, settings: "SegmenterSettings", labels: int, *, trained: bool = False
+    network: NetworkPlan,
+    settings: "SegmenterSettings",
+    labels: int,
+    *,
+    start: Artefact | None = None,
+    trained: bool = False,
 ) -> "DeepLabV3Plus":
     """Create a segmentation network.
 
@@ -102,6 +108,7 @@ def build_segmenter(
         network: Backbone and initial weights.
         settings: Width, dropout and crop.
         labels: Number K of labels, background included.
+        start: Trained classifier of the same backbone, whose weights the backbone gets; None if the plan names others.
         trained: Whether its weights will be loaded from a finished stage.
     """
     from wsss.networks import NETWORKS
@@ -109,6 +116,12 @@ def build_segmenter(
 
     rates = aspp_rates(settings.output_stride, settings.crop)
     backbone = _backbone(network, trained=trained)
+    if start is not None:
+        weights = start.read_tensors(WEIGHTS_FILE)
+        prefix = "backbone."
+        backbone.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        )
     build = NETWORKS[settings.network]
     return build(backbone, labels, width=settings.width, rates=rates, dropout=settings.dropout)
 

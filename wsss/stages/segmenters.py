@@ -35,6 +35,7 @@ class SegmenterPlan:
         rounds: Rounds of the run; with a single one no images are watched, and all are trained on.
         seed: Seed of all randomness.
         precision: The resolved precision.
+        start: The stage that trains the classifier whose weights all segmenters start from; None for other weights.
     """
 
     dataset: Dataset
@@ -44,6 +45,12 @@ class SegmenterPlan:
     rounds: int
     seed: int
     precision: str
+    start: Stage | None = None
+
+    @property
+    def reads(self) -> dict[str, Stage]:
+        """Inputs of a training, in addition to its target."""
+        return {"start": self.start} if self.start else {}
 
     def split(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the images to train on, and those to watch."""

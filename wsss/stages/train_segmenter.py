@@ -33,7 +33,14 @@ def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Sta
     def work(bench: Workbench, out: Artefact) -> None:
         _train_on_labels(plan, partial(read_target, bench.read(labels)), bench, out, "segmenter")
 
-    return Stage(name="segmenter", version=6, work=work, settings=plan.science(), reads={"labels": labels}, round=turn)
+    return Stage(
+        name="segmenter",
+        version=6,
+        work=work,
+        settings=plan.science(),
+        reads={"labels": labels, **plan.reads},
+        round=turn,
+    )
 
 
 def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: int) -> Stage:
@@ -51,7 +58,9 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
     # the seed loss has its own class balance
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"dsrg": science(dsrg)}
-    return Stage(name="segmenter", version=6, work=work, settings=settings, reads={"seeds": seeds}, round=turn)
+    return Stage(
+        name="segmenter", version=6, work=work, settings=settings, reads={"seeds": seeds, **plan.reads}, round=turn
+    )
 
 
 def train_on_annotations(
@@ -86,7 +95,13 @@ def train_on_annotations(
     settings = learning | {"losses": weights, **_steering(sparse, dsrg, weights)}
     data = {"annotations": plan.dataset.annotations_fingerprint()} if "box_tightness" in weights else {}
     return Stage(
-        name="segmenter", version=6, work=work, settings=settings, reads={"seeds": seeds}, data=data, round=turn
+        name="segmenter",
+        version=6,
+        work=work,
+        settings=settings,
+        reads={"seeds": seeds, **plan.reads},
+        data=data,
+        round=turn,
     )
 
 
@@ -121,7 +136,7 @@ def train_on_truth(plan: SegmenterPlan) -> Stage:
         "train": plan.dataset.fingerprint("train"),
         "truth": plan.dataset.fingerprint("train", truth=True),
     }
-    return Stage(name="ceiling", version=6, work=work, settings=plan.science(), data=data)
+    return Stage(name="ceiling", version=6, work=work, settings=plan.science(), reads=plan.reads, data=data)
 
 
 def _read_truth(dataset: Dataset, image: str) -> tuple[LabelMap, None]:
@@ -159,7 +174,8 @@ def _train(
     ids, _ = plan.split()
     target = Remembered(target, tuple)
     torch.manual_seed(plan.seed)
-    network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1)
+    start = bench.read(plan.start) if plan.start else None
+    network = build_segmenter(plan.network, plan.settings, len(plan.dataset.classes) + 1, start=start)
     task = make_task(network, target)
     samples = plan.dataset.samples(len(ids))
     module = DataModule(

@@ -135,6 +135,7 @@ class ClassifierSettings(ImageLearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.weights != "classifier", "weights", "must be none, imagenet or a file", self.weights)
         require(self.hidden >= 0, "hidden", "must not be negative", self.hidden)
         require(0 <= self.held_out < 1, "held_out", "must lie in [0, 1)", self.held_out)
 
@@ -148,7 +149,7 @@ class SegmenterSettings(ImageLearningSettings):
     network: str = "deeplabv3plus"
     """Segmentation network on top of the backbone: deeplabv3plus."""
     weights: str | None = None
-    """Initial backbone weights, as for the classifier; null uses the same as the classifier."""
+    """Initial backbone weights: as for the classifier, or classifier: its trained ones; null: the same as it had."""
     epochs: int = 20
     """Passes over the training images."""
     loss: str = "cross_entropy"
