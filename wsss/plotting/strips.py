@@ -24,7 +24,7 @@ LABELS_TITLE = "given labels"
 TITLE_WIDTH = 24
 """Maximum number of letters in the title of a column."""
 
-SIDE_LETTERS = 20
+SIDE_LETTERS = 18
 """Letters of a row's name that fit into an inch."""
 
 NOTE = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1}
