@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -197,6 +198,7 @@ def test_another_run_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def busy(store: Store, stage: str, key: str, waiting: Callable[[], None]) -> Any:
         waiting()
+        time.sleep(0.5)
         # while this run waits, the other finishes
         monkeypatch.setattr(Store, "locked", real)
         carry_out(Work().stage(), workbench(tmp_path, IMAGES))
@@ -204,7 +206,9 @@ def test_another_run_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Store, "locked", busy)
     work = Work()
-    assert carry_out(work.stage(), bench).cached
+    outcome = carry_out(work.stage(), bench)
+    assert outcome.cached
+    assert outcome.seconds < 0.5
     assert work.did == []
     assert isinstance(bench.watcher, Quiet)
     assert bench.watcher.said == ["stage:0 is being made by another run; waiting for it"]

@@ -163,6 +163,7 @@ def carry_out(stage: Stage, bench: Workbench) -> Outcome:
         return Outcome(stage, True, time.perf_counter() - begun)
     waiting = f"{stage.title} is being made by another run; waiting for it"
     with bench.store.locked(stage.name, stage.key, lambda: bench.watcher.say(waiting)):
+        begun = time.perf_counter()  # waiting for another run is no work
         done = ranks.broadcast(artefact.complete)
         if not done:
             _work(stage, bench, artefact)
