@@ -391,7 +391,8 @@ def _near(word: str, known: "Mapping[str, Any] | Sequence[str]", last_line: str 
     found += difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     found += [last[name] for name in difflib.get_close_matches(word.rsplit(".", 1)[-1], last, n=2)]
     near = list(dict.fromkeys(found))[:3]
-    return f"\n{offer(near, list(known))}\n{last_line}"
+    # without near names all are listed already
+    return "".join(f"\n{line}" for line in dict.fromkeys([offer(near, list(known)), last_line]))
 
 
 def experiments() -> dict[str, Path]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsss.annotations import Annotation
-from wsss.console import elide
+from wsss.console import elide, text_width
 from wsss.plotting.figure import CELL, draw_legend, legend_entries, new_figure, write_figure
 from wsss.plotting.pictures import Picture, annotated, heat, overlay, picture
 from wsss.types import Image, LabelMap
@@ -207,4 +207,8 @@ def _along_side(title: str, width: int) -> str:
     name, _, remark = title.partition("\n")
     if remark:
         return f"{elide(name, width)}\n{elide(remark, width)}"
-    return "\n".join(textwrap.wrap(elide(name, 2 * width - 1), width))
+    if text_width(name) <= width:
+        return name
+    name = elide(name, 2 * width)
+    half = -(-len(name) // 2)
+    return f"{name[:half]}\n{name[half:]}"
