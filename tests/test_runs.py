@@ -501,6 +501,17 @@ def test_a_run_that_has_ended_knows_what_it_made_whatever_became_of_data_and_cod
     assert "made by another version" not in capsys.readouterr().err
 
 
+def test_of_two_classifiers_a_run_knows_its_own(toy: Run, root: Path) -> None:
+    path = root / toy.folder.name / "summary.json"
+    summary = json.loads(path.read_bytes())
+    own = next(row for row in summary["work"] if row["name"] == "classifier")
+    summary["work"].append(own | {"key": "that of the ceiling"})
+    path.write_text(json.dumps(summary))
+    found = Run(path.parent).artefact("classifier")
+    assert found is not None
+    assert found.folder.name == own["key"]
+
+
 def test_a_run_reports_every_stage_as_text_and_to_a_notebook(toy: Run) -> None:
     expected = [[name, str(turn)] for name, turn in STAGES]
     expected = [*expected[:2], ["cams_oracle", "0"], *expected[2:]]

@@ -4,7 +4,7 @@ import html
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,13 +141,12 @@ class Run:
     @property
     def _keys(self) -> dict[tuple[str, int], str]:
         """Recorded key of each stage and round; empty before the run has finished."""
-        # of two classifiers the last one is only the ceiling's
-        rows = reversed(self.summary.get("work", [])) if self.ended else []
-        return {(row["name"], row["round"]): row["key"] for row in rows}
+        rows = self.summary.get("work", []) if self.ended else []
+        return _first_keys((row["name"], row["round"], row["key"]) for row in rows)
 
     def _note_other_keys(self) -> None:
         """Warn about stages whose keys differ under the current code or data."""
-        planned = {(step.stage.name, step.stage.round): step.stage.key for step in self.plan}
+        planned = _first_keys((step.stage.name, step.stage.round, step.stage.key) for step in self.plan)
         other = [name for (name, turn), key in self._keys.items() if planned.get((name, turn), key) != key]
         if other:
             console.note(
@@ -271,6 +270,14 @@ class Run:
         if not self.ended:
             return f"<p>run {html.escape(str(self.folder))} has not finished; start the same run again</p>"
         return html_report(self.summary, self.folder)
+
+
+def _first_keys(stages: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], str]:
+    """Key of each stage and round; of two classifiers the second one is only the ceiling's."""
+    keys: dict[tuple[str, int], str] = {}
+    for name, turn, key in stages:
+        keys.setdefault((name, turn), key)
+    return keys
 
 
 def run(*overrides: str, config: Config | None = None, **settings: object) -> Run:
