@@ -71,6 +71,20 @@ def test_networks_of_every_house_come_back_as_they_were_kept(tmp_path: Path, nam
         torch.testing.assert_close(found, (classifier(images), segmenter(images)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_efficientnet", "squeezenet", "resnet18"])
+def test_segmenters_of_every_house_start_from_a_classifier_of_another_stride(tmp_path: Path, name: str) -> None:
+    classifier = build_classifier(NetworkPlan(name, ClassifierSettings(output_stride=16), "none", hidden=8), 2)
+    start = finished(bench_in(tmp_path), given_weights("classifier", weights_of(classifier)))
+    learning = SegmenterSettings(output_stride=16 if name == "timm/test_vit" else 8, freeze_stages=1)
+    plan = NetworkPlan(name, learning, "classifier")
+    plan.check("segmenter")
+    segmenter = build_segmenter(plan, learning, 3, start=start)
+    learnt = classifier.backbone.state_dict()
+    assert all(torch.equal(value, learnt[key]) for key, value in segmenter.backbone.state_dict().items())
+    # as with any other loaded weights
+    assert segmenter.backbone.freeze_batchnorm
+
+
 def test_missing_weights_are_named_with_the_cure() -> None:
     with pytest.raises(DataError, match=r"'nowhere\.pth' can't be read .* give none, imagenet or the path of a file"):
         _ = NetworkPlan("resnet18", ClassifierSettings(), "nowhere.pth").fingerprint

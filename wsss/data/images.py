@@ -24,12 +24,10 @@ ORIENTATION = 0x0112
 
 MASK_CURES = {
     "1": ("mask of another depth", "convert it to 8-bit grey, with the number of the class where it is 1"),
-    "I": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
-    "I;16": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
-    "I;16B": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
-    "F": ("mask of another depth", "convert it to 8 bits, with class numbers as values"),
-    "LA": ("mask with transparency", "remove its transparency"),
-    "PA": ("mask with transparency", "remove its transparency"),
+    **dict.fromkeys(
+        ("I", "I;16", "I;16B", "F"), ("mask of another depth", "convert it to 8 bits, with class numbers as values")
+    ),
+    **dict.fromkeys(("LA", "PA"), ("mask with transparency", "remove its transparency")),
 }
 """Kind and cure of the fault of a mask, by its mode in Pillow; all other modes hold colours."""
 
