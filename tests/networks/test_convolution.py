@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -147,3 +149,60 @@ def test_the_bias_of_a_convolution_is_folded_too() -> None:
     expected = network(images)
     freeze_norms(network)
     torch.testing.assert_close(network.eval()(images), expected)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(inplace=True), nn.ReLU6(inplace=True), nn.Hardswish()])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 6, 1, bias=False),
+        nn.Conv2d(4, 6, 3, stride=2, padding=1),
+        nn.Conv2d(4, 4, 3, padding=4, dilation=4, groups=4, bias=False),
+    ],
+    ids=["pointwise", "strided", "dilated depthwise"],
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_activations_are_the_same_whether_or_not_they_are_folded_into_the_convolution(
+    conv: nn.Conv2d, activation: nn.Module, layout: torch.memory_format
+) -> None:
+    # so large that ReLU6 has something to cut off
+    network = nn.Sequential(conv, used_norm(conv.out_channels).float(), activation)
+    images = (20 * torch.randn(2, 4, 11, 7)).contiguous(memory_format=layout)
+    with torch.no_grad():
+        expected = network(images)
+    folded = copy.deepcopy(network)
+    freeze_norms(folded)
+    folded.eval()
+    torch.testing.assert_close(folded(images), expected)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            torch.testing.assert_close(folded(images), expected)
+
+
+def test_an_activation_is_folded_only_where_it_follows_at_once() -> None:
+    class Block(nn.Module):
+        """As in ResNets: the activation comes after the sum, though it is listed after the norm."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.relu = nn.Conv2d(2, 2, 1), used_norm(2).float(), nn.ReLU()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.relu(self.norm(self.conv(images)) + images)
+
+    block, images = Block(), torch.randn(2, 2, 5, 5)
+    with torch.no_grad():
+        expected = block(images)
+        freeze_norms(block)
+        torch.testing.assert_close(block(images), expected)
+
+
+def test_nothing_is_fused_under_autocast_or_where_gradients_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU())
+    freeze_norms(network)
+    monkeypatch.setattr(NormedConv2d, "_fused", lambda *_: pytest.fail("it has no backward pass"))
+    assert network(torch.rand(1, 1, 3, 3)).requires_grad
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.rand(1, 1, 3, 3)).dtype == torch.bfloat16

