@@ -136,7 +136,7 @@ def test_photographs_are_labelled_by_the_network_of_the_round_that_stands(
 
     monkeypatch.setattr("wsss.runs.Predictor", watched)
     run.predict(tmp_path / "one.png", out=tmp_path)
-    first, second = (run.artefact("segmenter", turn) for turn in (0, 1))
+    first, second = (run.artefact("segmenter", round) for round in (0, 1))
     assert first is not None
     assert second is not None
     assert asked == [first.folder]

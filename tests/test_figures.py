@@ -29,20 +29,20 @@ def measured(stage: Stage) -> Step:
 
 
 def plan_of(*, rounds: int = 1, ceiling: bool = True) -> Plan:
-    turns = []
-    for turn in range(rounds):
-        names = ["cams", "seeds", "growing"] if turn == 0 else ["scores", "seeds", "growing"]
-        steps = [measured(CAMS if name == "cams" else renamed(given_labels(name, TRAIN), turn)) for name in names]
-        fit = Step(renamed(given("graph_fit", lambda _: None), turn))
-        labels = [measured(renamed(given_labels(name, TRAIN), turn)) for name in ("crf", "pseudo_labels")]
-        predictions = measured(renamed(given_labels("predictions", VAL), turn))
-        turns.append(Round(turn, (*steps, fit, *labels, predictions), fit.stage, predictions, None, fit.stage))
+    made = []
+    for round in range(rounds):
+        names = ["cams", "seeds", "growing"] if round == 0 else ["scores", "seeds", "growing"]
+        steps = [measured(CAMS if name == "cams" else renamed(given_labels(name, TRAIN), round)) for name in names]
+        fit = Step(renamed(given("graph_fit", lambda _: None), round))
+        labels = [measured(renamed(given_labels(name, TRAIN), round)) for name in ("crf", "pseudo_labels")]
+        predictions = measured(renamed(given_labels("predictions", VAL), round))
+        made.append(Round(round, (*steps, fit, *labels, predictions), fit.stage, predictions, None, fit.stage))
     last = (Step(given("ceiling", lambda _: None)), measured(given_labels("ceiling_predictions", VAL)))
-    return Plan(tuple(turns), last if ceiling else (), MEASURED)
+    return Plan(tuple(made), last if ceiling else (), MEASURED)
 
 
-def renamed(stage: Stage, turn: int) -> Stage:
-    return Stage(name=stage.name, version=1, work=stage.work, settings={"turn": turn}, round=turn)
+def renamed(stage: Stage, round: int) -> Stage:
+    return Stage(name=stage.name, version=1, work=stage.work, settings={"round": round}, round=round)
 
 
 def drawn(bench: Workbench, plan: Plan, *images: str, palette: str = "voc", **remarks: str) -> list[Strip]:

@@ -57,10 +57,10 @@ def test_the_images_of_a_class_are_those_tagged_with_it() -> None:
 def planned(data: DrawnDataset, *labels: dict[str, torch.Tensor]) -> Plan:
     """A round for each set of training labels, measured."""
     rounds = []
-    for turn, drawn in enumerate(labels):
-        stage = given_labels("pseudo_labels", drawn, turn=str(turn))
+    for round, drawn in enumerate(labels):
+        stage = given_labels("pseudo_labels", drawn, round=str(round))
         step = Step(stage, evaluate(data, stage, "train"))
-        rounds.append(Round(turn, (step,), stage, step, None, stage))
+        rounds.append(Round(round, (step,), stage, step, None, stage))
     return Plan(tuple(rounds), (), price_annotations(data, CostSettings()))
 
 

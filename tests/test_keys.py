@@ -145,7 +145,7 @@ ONLINE_LEARNING = {"segmenter:0", "predictions:0", "signal:0", *SECOND_ROUND}
 
 def test_seeds_that_grow_change_the_segmenter_and_leave_out_what_they_do_not_need() -> None:
     unneeded = {
-        f"{name}:{turn}" for name in ("growing", "graph_fit", "graph", "crf", "pseudo_labels") for turn in (0, 1)
+        f"{name}:{round}" for name in ("growing", "graph_fit", "graph", "crf", "pseudo_labels") for round in (0, 1)
     }
     expected = since("segmenter:0") | unneeded | {"superpixels:0", "graphs:0"}
     assert changed(ONLINE) == expected_with_scores(expected)

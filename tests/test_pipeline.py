@@ -67,8 +67,8 @@ def test_later_rounds_start_from_the_segmenter_and_cut_no_images_again() -> None
         [f"{name}:2" for name in ["scores", "seeds", "graph_fit", "graph", *AFTER, "signal"]],
     ]
     found = planned(Config(refine=("graph",), rounds=3)).rounds
-    assert [[step.stage.title for step in turn.steps] for turn in found] == rounds
-    assert titles(["graph"], rounds=3) == [title for turn in rounds for title in turn]
+    assert [[step.stage.title for step in round.steps] for round in found] == rounds
+    assert titles(["graph"], rounds=3) == [title for round in rounds for title in round]
 
 
 def test_seeds_that_grow_need_no_refiner_and_no_pseudo_labels() -> None:
@@ -79,7 +79,7 @@ def test_seeds_that_grow_need_no_refiner_and_no_pseudo_labels() -> None:
         *("scores:1", "seeds:1", "segmenter:1", "predictions:1", "signal:1", "ceiling:0", "ceiling_predictions:0"),
     ]
     reads = {title: {part: read.title for part, read in stage.reads.items()} for title, stage in stages(found).items()}
-    assert [reads[f"segmenter:{turn}"] for turn in (0, 1)] == [{"seeds": "seeds:0"}, {"seeds": "seeds:1"}]
+    assert [reads[f"segmenter:{round}"] for round in (0, 1)] == [{"seeds": "seeds:0"}, {"seeds": "seeds:1"}]
     assert reads["scores:1"] == {"segmenter": "segmenter:0"}
     # the ceiling is that of any run
     assert (
@@ -136,8 +136,8 @@ def test_the_next_round_starts_from_the_last_segmenter() -> None:
 
 
 def test_every_signal_is_guarded_by_the_seeds_of_the_first_round() -> None:
-    for turn in range(3):
-        assert read_by(f"signal:{turn}", rounds=3) == {"segmenter": f"segmenter:{turn}", "seeds": "seeds:0"}
+    for round in range(3):
+        assert read_by(f"signal:{round}", rounds=3) == {"segmenter": f"segmenter:{round}", "seeds": "seeds:0"}
     assert "signal:0" not in stages(planned(Config(rounds=1)))
 
 
@@ -145,7 +145,7 @@ def test_every_label_map_is_measured_where_it_belongs() -> None:
     measured = {title: step.scored for title, step in steps(planned()).items()}
     assert {title for title, stage in measured.items() if stage is None} == {
         *("classifier:0", "superpixels:0", "graphs:0", "ceiling:0"),
-        *(f"{name}:{turn}" for name in ("graph_fit", "segmenter", "signal") for turn in (0, 1)),
+        *(f"{name}:{round}" for name in ("graph_fit", "segmenter", "signal") for round in (0, 1)),
     }
     for title, stage in measured.items():
         if stage is not None:
@@ -159,7 +159,7 @@ def test_the_truth_of_the_training_images_is_for_measuring_alone() -> None:
     truth: dict[str, LabelMap | None] = {"image 0": None, "image 1": torch.zeros_like(PICTURES["image 1"])}
     found = changed(CONFIG, DrawnDataset(PICTURES, truth=truth))
     measured = {title for title in keys(planned()) if title.startswith("scores of ")}
-    on_val = {f"scores of predictions:{turn}" for turn in (0, 1)}
+    on_val = {f"scores of predictions:{round}" for round in (0, 1)}
     assert found == {"ceiling:0", "ceiling_predictions:0", *measured} - on_val
 
 
@@ -196,7 +196,7 @@ def test_what_labels_settle_comes_first_and_all_that_makes_labels_reads_it() -> 
         title for title, stage in stages(found).items() if "annotations" in stage.reads and "scores of" not in title
     }
     made = {"seeds", "growing", "graph", "graph_fit", "crf", "pseudo_labels"}
-    assert readers == {f"{name}:{turn}" for name in made for turn in (0, 1)} | {"scores:1"}
+    assert readers == {f"{name}:{round}" for name in made for round in (0, 1)} | {"scores:1"}
     assert "annotations:0" not in keys(planned())
     assert steps(found)["annotations:0"].scored is not None
 
@@ -295,8 +295,8 @@ def test_a_ceiling_without_tags_of_its_own_starts_from_the_classifier_of_the_lab
 def test_segmenters_of_every_supervision_and_round_start_from_the_classifier(supervision: str) -> None:
     found = planned(started(labelled("points"), supervision=supervision))
     names = [step.stage.title for step in found]
-    for turn in (0, 1):
-        assert stages(found)[f"segmenter:{turn}"].reads["start"] is stages(found)["classifier:0"]
+    for round in (0, 1):
+        assert stages(found)[f"segmenter:{round}"].reads["start"] is stages(found)["classifier:0"]
     assert names.index("classifier:0") < names.index("segmenter:0")
     assert names.count("classifier:0") == 1
 

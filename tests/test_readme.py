@@ -64,6 +64,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     make_voc(tmp_path / "VOCdevkit" / "VOC2012", train=images, val={"e": mask}, tags=tags)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wsss.ranks.cores", lambda: 1)
+    # figures of runs are looked at elsewhere, and take as long as half of the stages
+    monkeypatch.setattr("wsss.runs.draw_run", lambda *_, **__: None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
         yield tmp_path

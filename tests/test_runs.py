@@ -196,7 +196,7 @@ def test_figures_are_drawn(toy: Run) -> None:
 def test_numbered_links_lead_to_the_artefacts_in_their_order(toy: Run) -> None:
     links = sorted(path for path in toy.folder.iterdir() if path.is_symlink())
     assert [link.name for link in links] == [
-        f"{place:02d}_{name}_{turn}" for place, (name, turn) in enumerate(STAGES, 1)
+        f"{place:02d}_{name}_{round}" for place, (name, round) in enumerate(STAGES, 1)
     ]
     for link, step in zip(links, toy.plan, strict=True):
         assert not link.readlink().is_absolute()
@@ -219,7 +219,7 @@ def test_a_second_call_computes_nothing(toy: Run, root: Path, monkeypatch: pytes
     before = modified(root / "store") | modified(root / toy.folder.name / "figures")
     again = run_toy(root, figures=True)
     assert modified(root / "store") | modified(root / toy.folder.name / "figures") == before
-    assert work_of(again) == [(name, turn, True) for name, turn in STAGES]
+    assert work_of(again) == [(name, round, True) for name, round in STAGES]
     assert (again.folder / "metrics.jsonl").read_bytes() == (toy.folder / "metrics.jsonl").read_bytes()
     for first, second in zip(toy.summary["stages"], again.summary["stages"], strict=True):
         assert {name: second[name] for name in SCORES} == {name: first[name] for name in SCORES}
@@ -246,7 +246,7 @@ def test_a_second_call_computes_nothing(toy: Run, root: Path, monkeypatch: pytes
 def test_stages_before_a_changed_setting_keep_their_keys(setting: str, first: str | None) -> None:
     before, after = keys_of("ceiling=false"), keys_of("ceiling=false", setting)
     changed = [stage for stage in before if before[stage] != after[stage]]
-    assert list(before) == list(after) == [f"{name}:{turn}" for name, turn in STAGES[: -len(CEILING)]]
+    assert list(before) == list(after) == [f"{name}:{round}" for name, round in STAGES[: -len(CEILING)]]
     assert (changed[0] if changed else None) == first
 
 
@@ -257,8 +257,8 @@ def test_wandb_keeps_masks_scores_of_classes_and_a_reference_for_every_stage_tha
     kept = wandb_files.stages(run.folder)
     assert set(kept) == worked | {"graphs:0"}
     for title, records in kept.items():
-        name, turn = title.split(":")
-        artefact = run.artefact(name, int(turn))
+        name, round = title.split(":")
+        artefact = run.artefact(name, int(round))
         assert artefact is not None
         listing = (artefact.folder / "manifest.json").resolve().as_uri()
         assert wandb_files.references(records) == [(name, "stage", listing)]
@@ -313,7 +313,7 @@ def test_a_dry_run_tells_what_is_cached(toy: Run, root: Path) -> None:
     remove(toy, root, "crf:1", "ceiling")
     lines = dry_run(replace(toy.config, store=replace(toy.config.store, root=str(root)))).splitlines()
     states = {line.split()[0]: line.split(maxsplit=2)[2] for line in lines[3:]}
-    assert list(states) == [f"{name}:{turn}" for name, turn in STAGES]
+    assert list(states) == [f"{name}:{round}" for name, round in STAGES]
     assert {stage for stage, state in states.items() if state == "to do"} == {"crf:1", "ceiling:0"}
     assert {states[stage] for stage in states if stage not in ("crf:1", "ceiling:0")} == {"cached"}
 
@@ -323,7 +323,7 @@ def test_a_dry_run_tells_what_is_cached(toy: Run, root: Path) -> None:
 )
 def test_until_names_the_last_stage(unended: Path, until: str, last: int) -> None:
     run = run_toy(unended, f"until={until}")
-    assert work_of(run) == [(name, turn, True) for name, turn in STAGES[:last]]
+    assert work_of(run) == [(name, round, True) for name, round in STAGES[:last]]
 
 
 def test_a_run_that_ends_before_its_segmenter_measures_what_there_is(toy: Run, unended: Path) -> None:
@@ -380,7 +380,7 @@ def _key(run: Run, title: str) -> str:
 def test_segmenters_learn_from_seeds_that_grow_in_every_round(toy: Run, root: Path) -> None:
     run = run_toy(root, "segmenter.supervision=dsrg", figures=True)
     shared = [("classifier", 0), ("cams", 0), ("seeds", 0), ("ceiling", 0), ("ceiling_predictions", 0)]
-    assert [(name, turn) for name, turn, cached in work_of(run) if cached] == shared
+    assert [(name, round) for name, round, cached in work_of(run) if cached] == shared
     made = ["segmenter", "predictions", "signal", "scores", "seeds", "segmenter", "predictions", "signal"]
     assert [name for name, _, cached in work_of(run) if not cached] == made
     assert [row["name"] for row in run.summary["stages"]] == ["cams", "cams_oracle", "seeds", "scores", "seeds"]
@@ -513,7 +513,7 @@ def test_of_two_classifiers_a_run_knows_its_own(toy: Run, root: Path) -> None:
 
 
 def test_a_run_reports_every_stage_as_text_and_to_a_notebook(toy: Run) -> None:
-    expected = [[name, str(turn)] for name, turn in STAGES]
+    expected = [[name, str(round)] for name, round in STAGES]
     expected = [*expected[:2], ["cams_oracle", "0"], *expected[2:]]
     assert [line.split()[:2] for line in toy.table().splitlines()[2 : 3 + len(STAGES)]] == expected
     stages, classes = ElementTree.fromstring(f"<div>{toy._repr_html_()}</div>").iter("table")
@@ -538,7 +538,7 @@ def test_settings_are_given_as_words_or_as_a_configuration_but_not_both(toy: Run
 def test_images_without_truth_go_through_all_stages_and_have_no_scores(photographs: Path, tmp_path: Path) -> None:
     data = ("data=folder", f"data.root={photographs}")
     run = run_toy(tmp_path / "runs", "ceiling=false", "classifier.epochs=2", data=data, figures=True)
-    assert [(name, turn) for name, turn, _ in work_of(run)] == STAGES[: -len(CEILING)]
+    assert [(name, round) for name, round, _ in work_of(run)] == STAGES[: -len(CEILING)]
     assert run.summary["data"]["val"] == 0
     assert all(row[name] is None for row in run.summary["stages"] for name in SCORES)
     assert run.summary["segmenter"] is run.summary["full_supervision"] is run.summary["percent_of_full"] is None
@@ -643,7 +643,7 @@ def test_the_ceiling_of_images_without_truth_is_refused_with_the_cure(photograph
 
 def test_a_data_set_without_a_background_goes_through_all_stages(tmp_path: Path) -> None:
     run = run_toy(tmp_path, "data.background=false", "classifier.epochs=2", figures=True)
-    assert [(name, turn) for name, turn, _ in work_of(run)] == STAGES
+    assert [(name, round) for name, round, _ in work_of(run)] == STAGES
     segmenter = run.summary["segmenter"]
     assert segmenter["miou"] >= 0
     assert "background" not in segmenter["per_class"]

@@ -108,35 +108,35 @@ class Execution:
 
     def run(self) -> Report:
         """Execute the rounds, then the ceiling; then count the cost of the labels."""
-        for turn in self.plan.rounds:
-            if not self._round(turn):
+        for current in self.plan.rounds:
+            if not self._round(current):
                 break
-        self._place = sum(len(turn.steps) for turn in self.plan.rounds)
+        self._place = sum(len(each.steps) for each in self.plan.rounds)
         for step in self.plan.ceiling:
             self._step(step)
         carry_out(self.plan.price, self.bench)
         return self.report
 
-    def _round(self, turn: Round) -> bool:
+    def _round(self, current: Round) -> bool:
         """Execute one round; return whether another may follow."""
-        for step in turn.steps:
+        for step in current.steps:
             if not self._step(step):
                 # there is nothing to compare the first round with
-                if turn.index == 0 and turn.index in self.report.segmenters:
-                    self.report.final = turn.index
+                if current.index == 0 and current.index in self.report.segmenters:
+                    self.report.final = current.index
                 return False
-        if turn.signal is None:
-            self.report.final = turn.index
+        if current.signal is None:
+            self.report.final = current.index
             return True
-        signal = read_signal(self.bench.read(turn.signal))
+        signal = read_signal(self.bench.read(current.signal))
         verdict = judge(self.report.kept, signal, self.config.self_training)
         self.report.verdicts.append(verdict)
         self.report.signals.append(signal)
         if verdict.kept:
-            self.report.final = turn.index
+            self.report.final = current.index
             self.report.kept.append(signal)
         else:
-            self.watcher.say(f"round {turn.index} is rolled back: {verdict.reason}")
+            self.watcher.say(f"round {current.index} is rolled back: {verdict.reason}")
         return verdict.kept
 
     def _step(self, step: Step) -> bool:

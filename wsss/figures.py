@@ -51,9 +51,9 @@ def draw_run(
     rows = read_metrics(folder)
     if any("epoch" in row for row in rows) and (redraw or not curves.exists()):
         draw_curves(rows, curves)
-    for turn in plan.rounds:
-        path = folder / "figures" / f"confusion_{turn.index}.png"
-        confusion = _confusion(store, turn.predictions, len(dataset.classes))
+    for current in plan.rounds:
+        path = folder / "figures" / f"confusion_{current.index}.png"
+        confusion = _confusion(store, current.predictions, len(dataset.classes))
         if confusion is not None and (redraw or not path.exists()):
             names, first = (BACKGROUND_NAME, *dataset.classes), 0 if dataset.background else BACKGROUND + 1
             draw_confusion(confusion[first:, first:], path, names[first:])

@@ -92,8 +92,8 @@ class Plan:
 
     def __iter__(self) -> Iterator[Step]:
         """All steps in execution order."""
-        for turn in self.rounds:
-            yield from turn.steps
+        for part in self.rounds:
+            yield from part.steps
         yield from self.ceiling
 
 

@@ -125,14 +125,14 @@ class Run:
         root = Path(self.config.store.root)
         return Store(root if root.is_absolute() else self.folder.parent)
 
-    def artefact(self, stage: str, turn: int = 0) -> Artefact | None:
+    def artefact(self, stage: str, round: int = 0) -> Artefact | None:
         """Return the artefact of a stage; None if the run has no such stage or it is not finished.
 
         A finished run has recorded its artefacts, so later changes of data or code do not matter.
         """
-        key = self._keys.get((stage, turn))
+        key = self._keys.get((stage, round))
         if key is None:
-            key = next((s.stage.key for s in self.plan if (s.stage.name, s.stage.round) == (stage, turn)), None)
+            key = next((s.stage.key for s in self.plan if (s.stage.name, s.stage.round) == (stage, round)), None)
         if key is None:
             return None
         found = self.store.artefact(stage, key)
@@ -147,7 +147,7 @@ class Run:
     def _note_other_keys(self) -> None:
         """Warn about stages whose keys differ under the current code or data."""
         planned = _first_keys((step.stage.name, step.stage.round, step.stage.key) for step in self.plan)
-        other = [name for (name, turn), key in self._keys.items() if planned.get((name, turn), key) != key]
+        other = [name for (name, round), key in self._keys.items() if planned.get((name, round), key) != key]
         if other:
             console.note(
                 f"run '{self.folder}' was made by another version of the code, or its data have changed: "
@@ -275,8 +275,8 @@ class Run:
 def _first_keys(stages: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], str]:
     """Key of each stage and round; of two classifiers the second one is only the ceiling's."""
     keys: dict[tuple[str, int], str] = {}
-    for name, turn, key in stages:
-        keys.setdefault((name, turn), key)
+    for name, round, key in stages:
+        keys.setdefault((name, round), key)
     return keys
 
 

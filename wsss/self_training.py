@@ -34,13 +34,13 @@ def judge(earlier: Sequence[Signal], latest: Signal, settings: SelfTrainingSetti
         latest: Signal of the round to decide on.
         settings: Tolerances.
     """
-    turn = len(earlier)
+    round = len(earlier)
     if not earlier:
-        return Verdict(turn, True, "the first round has nothing to be compared with")
+        return Verdict(round, True, "the first round has nothing to be compared with")
     best = max(signal.trust for signal in earlier)
     if latest.trust < best - settings.tolerance:
-        return Verdict(turn, False, f"tag F1 x consistency fell from {best:.3f} to {latest.trust:.3f}")
+        return Verdict(round, False, f"tag F1 x consistency fell from {best:.3f} to {latest.trust:.3f}")
     agreed = max(signal.seed_agreement for signal in earlier)
     if latest.seed_agreement < agreed - settings.guard:
-        return Verdict(turn, False, f"agreement with the seeds fell from {agreed:.3f} to {latest.seed_agreement:.3f}")
-    return Verdict(turn, True, f"tag F1 x consistency went from {best:.3f} to {latest.trust:.3f}")
+        return Verdict(round, False, f"agreement with the seeds fell from {agreed:.3f} to {latest.seed_agreement:.3f}")
+    return Verdict(round, True, f"tag F1 x consistency went from {best:.3f} to {latest.trust:.3f}")

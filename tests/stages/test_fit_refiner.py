@@ -17,9 +17,9 @@ DRAWN = DrawnGraphs(DATA)
 SETTINGS = replace(DRAWN.settings, epochs=2, batch_size=2)
 
 
-def fit(trail: Trail | None = None, settings: GraphSettings = SETTINGS, seed: int = 0, turn: int = 0) -> Stage:
+def fit(trail: Trail | None = None, settings: GraphSettings = SETTINGS, seed: int = 0, round: int = 0) -> Stage:
     return fit_refiner(
-        "graph", Graph(settings), DATA, trail or trail_of(SCORES, SEEDS), DRAWN.stages, seed, "32-true", turn
+        "graph", Graph(settings), DATA, trail or trail_of(SCORES, SEEDS), DRAWN.stages, seed, "32-true", round
     )
 
 
@@ -77,5 +77,5 @@ def test_the_key_follows_evidence_settings_and_seed() -> None:
         fit(seed=1).key,
     }
     assert len(keys) == 5
-    assert fit(turn=2).key == fit().key
+    assert fit(round=2).key == fit().key
     assert set(fit().reads) == {"scores", "seeds", "superpixels", "graphs"}

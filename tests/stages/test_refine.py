@@ -93,10 +93,10 @@ def test_a_stage_reads_what_its_refiner_needs() -> None:
     assert set(stage.reads) == {"scores", "seeds", "superpixels", "graphs", "fitted"}
 
 
-def keyed(refiner: Refiner | None = None, source: Source = "cams", turn: int = 0, *, background: bool = True) -> str:
+def keyed(refiner: Refiner | None = None, source: Source = "cams", round: int = 0, *, background: bool = True) -> str:
     data = DrawnDataset({"one": enlarged(SHOWN["one"], 8)}, background=background)
     trail = Trail(scores=SCORES, seeds=SEEDS, labels=SEEDS, source=source)
-    return refine("crf", refiner or Crf(CRF), data, trail, turn).key
+    return refine("crf", refiner or Crf(CRF), data, trail, round).key
 
 
 class Newer(Crf):
@@ -107,7 +107,7 @@ def test_the_key_follows_settings_version_source_and_background_class() -> None:
     keys = [keyed(), keyed(Crf(CrfSettings(iterations=3))), keyed(Newer(CRF)), keyed(None, "network")]
     keys.append(keyed(background=False))
     assert len(set(keys)) == 5
-    assert keyed(turn=4) == keyed()
+    assert keyed(round=4) == keyed()
 
 
 @pytest.mark.parametrize("part", ["scores", "seeds"])

@@ -21,16 +21,16 @@ def config() -> Config:
 
 
 def summary(stage: str, standing: int | None) -> dict[str, Any]:
-    work = [{"name": stage, "round": turn, "key": key} for turn, key in ROUNDS.items()]
+    work = [{"name": stage, "round": round, "key": key} for round, key in ROUNDS.items()]
     return {"work": work, "final_round": standing}
 
 
-def store_labels(stage: str, labels: dict[str, LabelMap], turn: int) -> None:
-    artefact = Store(Path("runs")).artefact(stage, ROUNDS[turn])
+def store_labels(stage: str, labels: dict[str, LabelMap], round: int) -> None:
+    artefact = Store(Path("runs")).artefact(stage, ROUNDS[round])
     with artefact.unit("all") as unit:
         for image, drawn in labels.items():
             unit.write_labels(image, drawn)
-    artefact.finish(stage, ROUNDS[turn], 1)
+    artefact.finish(stage, ROUNDS[round], 1)
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, columns: list[Column]) -> dict[str, list[Strip]]:
@@ -42,8 +42,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: list[Column]) -> dict[str, l
 
 
 def test_labels_are_those_of_the_round_that_stands(config: Config) -> None:
-    for turn in ROUNDS:
-        store_labels("pseudo_labels", {"one": torch.full((4, 4), turn, dtype=torch.uint8)}, turn)
+    for round in ROUNDS:
+        store_labels("pseudo_labels", {"one": torch.full((4, 4), round, dtype=torch.uint8)}, round)
     for standing, value in ((0, 0), (1, 1), (None, 1)):
         found = Column("a", config, summary("pseudo_labels", standing)).pseudo_labels("one")
         assert found is not None

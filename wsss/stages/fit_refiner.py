@@ -48,7 +48,7 @@ def fit_refiner(
     graphs: GraphStages,
     seed: int,
     precision: str,
-    turn: int,
+    round: int,
 ) -> Stage:
     """Plan the fitting of a refiner.
 
@@ -60,7 +60,7 @@ def fit_refiner(
         graphs: Superpixels and region graphs.
         seed: Seed of the fit.
         precision: The resolved precision.
-        turn: Round of self-training.
+        round: Round of self-training.
     """
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -81,5 +81,5 @@ def fit_refiner(
         work=work,
         settings=refiner.learns_from(trail.source) | repeats(dataset) | {"seed": seed, "precision": precision},
         reads={"scores": trail.scores, "seeds": trail.seeds, **graphs.reads, **reads_of(trail.annotations)},
-        round=turn,
+        round=round,
     )

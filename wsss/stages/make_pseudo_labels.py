@@ -12,7 +12,7 @@ from wsss.store import Artefact, resize_scores
 from wsss.types import IGNORE
 
 
-def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: Trail, turn: int) -> Stage:
+def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: Trail, round: int) -> Stage:
     """Plan the labels that the segmenter is trained on."""
     sparse = trail.labels is trail.seeds
 
@@ -29,7 +29,7 @@ def make_pseudo_labels(dataset: Dataset, settings: PseudoLabelSettings, trail: T
         work=work,
         settings=science(settings) | dataset.label_use,
         reads=reads,
-        round=turn,
+        round=round,
     )
 
 

@@ -8,7 +8,7 @@ from wsss.stages.segmenters import BATCH, SegmenterInference, SegmenterPlan
 from wsss.store import Artefact, resize_scores, stride_size
 
 
-def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int, annotations: Stage | None = None) -> Stage:
+def make_scores(plan: SegmenterPlan, segmenter: Stage, round: int, annotations: Stage | None = None) -> Stage:
     """Plan a segmenter's scores of the training images, constrained to annotations: input of the next round."""
     dataset = plan.dataset
 
@@ -35,7 +35,7 @@ def make_scores(plan: SegmenterPlan, segmenter: Stage, turn: int, annotations: S
         work=work,
         settings=_viewing(plan),
         reads={"segmenter": segmenter} | reads_of(annotations),
-        round=turn,
+        round=round,
     )
 
 

@@ -136,7 +136,7 @@ def _seed_from_cams(computation: _SeedComputation, out: Artefact, portion: Porti
 
 
 def make_network_seeds(
-    dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, turn: int, annotations: Stage | None = None
+    dataset: Dataset, settings: SelfTrainingSettings, scores: Stage, round: int, annotations: Stage | None = None
 ) -> Stage:
     """Plan the seeds of a later round: pixels where the segmenter's scores, restricted to the tags, are confident."""
 
@@ -151,7 +151,7 @@ def make_network_seeds(
         work=work,
         settings=thresholds | {"background_class": dataset.background},
         reads={"scores": scores} | reads_of(annotations),
-        round=turn,
+        round=round,
     )
 
 

@@ -15,7 +15,7 @@ def refine(
     refiner: Refiner,
     dataset: Dataset,
     trail: Trail,
-    turn: int,
+    round: int,
     *,
     graphs: GraphStages | None = None,
     fitted: Stage | None = None,
@@ -27,7 +27,7 @@ def refine(
         refiner: The refiner and its settings.
         dataset: The images.
         trail: The input evidence.
-        turn: Round of self-training.
+        round: Round of self-training.
         graphs: Superpixels and region graphs, for a refiner that needs them.
         fitted: The stage that fitted it, for a fitted refiner.
     """
@@ -47,7 +47,7 @@ def refine(
         work=work,
         settings=refiner.depends(trail.source) | {"background_class": dataset.background, "source": trail.source},
         reads=reads,
-        round=turn,
+        round=round,
     )
 
 

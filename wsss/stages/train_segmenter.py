@@ -27,7 +27,7 @@ Target = Callable[[str], tuple[LabelMap, Tensor | None]]
 """Reads the training target of an image: labels, and pixel weights."""
 
 
-def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Stage:
+def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, round: int) -> Stage:
     """Plan the training on the pseudo labels of a round."""
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -39,11 +39,11 @@ def train_on_pseudo_labels(plan: SegmenterPlan, labels: Stage, turn: int) -> Sta
         work=work,
         settings=plan.science(),
         reads={"labels": labels, **plan.reads},
-        round=turn,
+        round=round,
     )
 
 
-def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: int) -> Stage:
+def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, round: int) -> Stage:
     """Plan the training on the seeds of a round, which grow during training; it uses the tags as well."""
 
     def work(bench: Workbench, out: Artefact) -> None:
@@ -59,12 +59,12 @@ def train_on_seeds(plan: SegmenterPlan, dsrg: DsrgSettings, seeds: Stage, turn: 
     learning = {name: value for name, value in plan.science().items() if name not in ("balance", "loss")}
     settings = learning | {"dsrg": science(dsrg)}
     return Stage(
-        name="segmenter", version=6, work=work, settings=settings, reads={"seeds": seeds, **plan.reads}, round=turn
+        name="segmenter", version=6, work=work, settings=settings, reads={"seeds": seeds, **plan.reads}, round=round
     )
 
 
 def train_on_annotations(
-    plan: SegmenterPlan, sparse: SparseSettings, dsrg: DsrgSettings, seeds: Stage, turn: int
+    plan: SegmenterPlan, sparse: SparseSettings, dsrg: DsrgSettings, seeds: Stage, round: int
 ) -> Stage:
     """Plan the training on annotated pixels, with losses that also affect the others.
 
@@ -101,7 +101,7 @@ def train_on_annotations(
         settings=settings,
         reads={"seeds": seeds, **plan.reads},
         data=data,
-        round=turn,
+        round=round,
     )
 
 

@@ -172,7 +172,7 @@ class Inspector:
         been = {(row["name"], row["round"], row["key"]) for row in summary["work"]}
         back = [row["round"] for row in summary["rounds"] if row.get("kept") is False]
         left_out = {
-            step.stage.title for turn in planned.rounds if back and turn.index > min(back) for step in turn.steps
+            step.stage.title for later in planned.rounds if back and later.index > min(back) for step in later.steps
         }
         stages = [step.stage for place, step in enumerate(planned) if place <= until]
         return all((stage.name, stage.round, stage.key) in been or stage.title in left_out for stage in stages)
