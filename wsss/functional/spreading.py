@@ -19,7 +19,7 @@ FARTHEST = 1e-3
 """Weight of a label at infinite distance; a weight of 0 would rule the label out."""
 
 LEAST_SCORE = 0.01
-"""Score of a class that a likely label is weighed against at least; one of 0 would be a veto, too."""
+"""Least previous score of a label that is weighed against annotations; a score of 0 would be a veto, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ def spread_settled(
 
     The geodesic distance to a label is the length of the shortest path to any pixel annotated with it; paths across
     edges are longer. Labels without an annotated pixel keep their scores, for example the background in images with
-    clicks on objects only: pixels far from all clicks may still belong to an object.
+    clicks on objects only: pixels far from all clicks may still belong to an object. Activations of 0, for example on
+    the rest of an object of which they cover only a part, do not keep a label from spreading.
 
     Args:
         scores: Class probabilities; they sum to 1, or are all 0.
@@ -77,7 +78,7 @@ def spread_settled(
         weights[place] = torch.from_numpy(np.exp(-ways / settings.reach)).float()
     near = interpolate(weights[None] + FARTHEST, scores.shape[1:], mode="bilinear", antialias=True)[0].to(scores)
     before = scores[labels]
-    product = torch.where(before > 0, before**settings.kept * near, 0)
+    product = before.clamp(min=LEAST_SCORE) ** settings.kept * near
     shares = product / product.sum(dim=0).clamp(min=torch.finfo(product.dtype).tiny)
     spread = scores.clone()
     spread[labels] = before.sum(dim=0) * shares

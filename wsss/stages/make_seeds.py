@@ -59,7 +59,8 @@ def make_seeds(
 
     return Stage(
         name="seeds",
-        version=7,
+        # spreading has changed since, and nothing else
+        version=8 if annotations and spread else 7,
         work=work,
         settings=settings.of_seeds()
         | ({"crf": science(asked, "unary")} if asked else {})
