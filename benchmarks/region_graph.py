@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="repetitions of each variant per case (at least 2)")
     arguments = parser.parse_args()
     keep_freed_memory()
-    cases = [(64, 90, 250), (375, 500, 250), (375, 500, 600)]
+    cases = [(64, 90, 250), (240, 320, 250), (375, 500, 250), (375, 500, 600)]
     rows = [measure(*case, arguments.repeats) for case in cases]
     report = {
         "question": "milliseconds per image of the region graph after SLIC, ours and scikit-image's",

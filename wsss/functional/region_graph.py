@@ -73,7 +73,7 @@ class _Regions:
     """
 
     def __init__(self, segments: Segments) -> None:
-        self.numbers = segments.int().contiguous().numpy()
+        self.numbers = np.ascontiguousarray(segments.numpy(), dtype=np.int32)
         pixels, width = self.numbers.ravel(), self.numbers.shape[1]
         # a run: adjacent pixels of a row that belong to one region
         begins = np.ones(pixels.size, bool)
@@ -340,10 +340,9 @@ def build_region_graph(
 
 
 def _cosines(features: Float[Tensor, "S D"]) -> NDArray[np.float32]:
-    unit = functional.normalize(features, dim=1).numpy()
-    # for a matrix times its own transpose, numpy computes only one half
-    cosines = unit @ unit.T
-    return cosines.clip(-1, 1, out=cosines)
+    unit = functional.normalize(features, dim=1)
+    # numpy would compute only one half, but in threads of its own, which hold up those of torch for milliseconds
+    return (unit @ unit.T).clamp_(-1, 1).numpy()
 
 
 def _nearest(cosines: NDArray[np.float32], neighbours: int, exclude: NDArray[np.int64] | None) -> NDArray[np.int64]:
