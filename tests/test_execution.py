@@ -62,8 +62,8 @@ def test_the_cost_of_labels_is_told_in_all_and_for_an_image() -> None:
     none = DrawnDataset({"val 1": torch.zeros(2, 2, dtype=torch.uint8)})
     expected = {"kinds": ["points", "masks"], "seconds": 20.1, "per_image_seconds": 6.69}
     config = Config(labels=LabelSettings(kinds=("points",)))
-    assert annotation_row(config, three, Price(seconds=20.06, masks=1)) == expected
-    row = annotation_row(Config(), none, Price(seconds=0.0, masks=0))
+    assert annotation_row(config, three, Price(seconds=20.06, images={"tags": 3, "masks": 1})) == expected
+    row = annotation_row(Config(), none, Price(seconds=0.0, images={}))
     assert row == {"kinds": ["tags"], "seconds": 0.0, "per_image_seconds": None}
 
 

@@ -315,7 +315,7 @@ def annotation_row(config: Config, dataset: Dataset, price: Price) -> Row:
     """Kinds of labels used, and their annotation time: in total and per image."""
     images = len(dataset.ids("train"))
     return {
-        "kinds": [*config.labels.kinds, *(["masks"] if price.masks else [])],
+        "kinds": [*config.labels.kinds, *(["masks"] if "masks" in price.images else [])],
         "seconds": round(price.seconds, 1),
         "per_image_seconds": round(price.seconds / images, 2) if images else None,
     }

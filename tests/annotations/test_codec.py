@@ -92,7 +92,7 @@ def test_settings_are_not_written() -> None:
     ("annotation", "message"),
     [
         (Annotation(tags=ImageTags((3,))), "the labels to be written, image 'one', is wrong: tags name label 3"),
-        (Annotation(points=Points((Point(1, 4, 0),))), "image 'one', is wrong: a point lies at row 4"),
+        (Annotation(points=Points((Point(1, 4, 0),))), "image 'one', is wrong: points\\[0\\] lies at row 4"),
     ],
 )
 def test_what_could_not_be_read_is_not_written(annotation: Annotation, message: str) -> None:

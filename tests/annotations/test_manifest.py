@@ -52,7 +52,8 @@ def test_a_place_must_lie_in_its_image_where_its_size_is_known() -> None:
     manifest(clicked(5, 8), (6, 9)).check("'a.json'")
     for row, column in ((6, 8), (5, 9)):
         with pytest.raises(
-            DataError, match=rf"^'a.json', image 'one', is wrong: .* at row {row}, column {column}, the image has"
+            DataError,
+            match=rf"^'a.json', image 'one', is wrong: points\[0\] lies at row {row}, column {column}, the image has",
         ):
             manifest(clicked(row, column), (6, 9)).check("'a.json'")
 

@@ -122,7 +122,7 @@ def test_what_is_wrong_in_a_folder_names_its_file(tmp_path: Path) -> None:
     write(tmp_path / "a.xml", BOXES)
     write(tmp_path / "b.xml", BOXES.replace("<name>cat", "<name>background"))
     write(tmp_path / "c.xml", BOXES)
-    with pytest.raises(DataError, match=r"b.xml', image 'b', is wrong: box .* is of label 0"):
+    with pytest.raises(DataError, match=r"b.xml', image 'b', is wrong: boxes\[0\] .* is of label 0"):
         import_labels(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty' holds no file that ends in '.xml'"):
@@ -142,13 +142,20 @@ def test_a_format_that_cant_be_told_must_be_named(tmp_path: Path) -> None:
         import_labels(tmp_path / "shapes.json", "cocos")
 
 
+def test_a_folder_of_two_formats_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.xml", BOXES)
+    write(tmp_path / "b.xml", SCRIBBLES)
+    with pytest.raises(DataError, match=r"b.xml', has <polygon>, labels must be in <object>"):
+        import_labels(tmp_path)
+
+
 def test_sizes_of_the_images_are_noted_and_checked_against(tmp_path: Path) -> None:
     save_photo(tmp_path / "images" / "one.png", 6, 8)
     save_photo(tmp_path / "images" / "other.png", 2, 2)
     write(tmp_path / "points.json", json.dumps({"one": [{"x": 7, "y": 5, "cls": 1, "rank": 1}], "two": []}))
     assert import_labels(tmp_path / "points.json", images=tmp_path / "images").sizes == {"one": (6, 8)}
     write(tmp_path / "points.json", json.dumps({"one": [{"x": 5, "y": 7, "cls": 1, "rank": 1}]}))
-    with pytest.raises(DataError, match=r"points.json', image 'one', is wrong: a point lies at row 7, column 5"):
+    with pytest.raises(DataError, match=r"points.json', image 'one', is wrong: points\[0\] lies at row 7, column 5"):
         import_labels(tmp_path / "points.json", images=tmp_path / "images")
 
 

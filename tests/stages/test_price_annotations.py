@@ -28,10 +28,10 @@ def test_seconds_of_all_training_images_and_their_masks_add_up(tmp_path: Path, m
     monkeypatch.setattr(module, "CHUNK", 2)
     found = price(tmp_path, labels)
     assert found.seconds == pytest.approx(expected)
-    assert found.masks == 2
-    assert price(tmp_path, LabelSettings()) == Price(
-        COST.class_decision * len(DATA.classes) * len(DATA.ids("train")), 0
-    )
+    images = len(DATA.ids("train"))
+    assert found.images == {"tags": images, "points": images, "masks": 2}
+    seconds = COST.class_decision * len(DATA.classes) * images
+    assert price(tmp_path, LabelSettings()) == Price(seconds, {"tags": images})
 
 
 def test_what_was_counted_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

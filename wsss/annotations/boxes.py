@@ -125,14 +125,16 @@ class Boxes(WeakLabel):
     def check(self, size: Size, classes: int) -> None:
         """Also check that no box is empty, of the background or beyond the image."""
         super().check(size, classes)
-        for box in self.boxes:
+        for number, box in enumerate(self.boxes):
             place = f"({box.top}, {box.left}, {box.bottom}, {box.right})"
             if box.label == BACKGROUND:
-                raise DataError(f"box {place} is of label 0, a box holds an object of a class; fix the manifest")
+                raise DataError(
+                    f"boxes[{number}] {place} is of label 0, a box holds an object of a class; fix the manifest"
+                )
             if not (0 <= box.top < box.bottom <= size[0] and 0 <= box.left < box.right <= size[1]):
                 raise DataError(
-                    f"a box lies at {place}, it must hold a pixel and lie in an image of {size[0]} rows and {size[1]} "
-                    f"columns (top, left, bottom, right; the last two excluded); fix the manifest"
+                    f"boxes[{number}] lies at {place}, it must hold a pixel and lie in an image of {size[0]} rows and "
+                    f"{size[1]} columns (top, left, bottom, right; the last two excluded); fix the manifest"
                 )
 
     def _covered(self, size: Size) -> Tensor:

@@ -70,11 +70,11 @@ class Points(WeakLabel):
     def check(self, size: Size, classes: int) -> None:
         """Also check that all clicks lie in the image."""
         super().check(size, classes)
-        for point in self.points:
+        for number, point in enumerate(self.points):
             if not (0 <= point.row < size[0] and 0 <= point.column < size[1]):
                 raise DataError(
-                    f"a point lies at row {point.row}, column {point.column}, the image has {size[0]} rows and "
-                    f"{size[1]} columns counted from 0; fix the manifest"
+                    f"points[{number}] lies at row {point.row}, column {point.column}, the image has {size[0]} rows "
+                    f"and {size[1]} columns counted from 0; fix the manifest"
                 )
 
 

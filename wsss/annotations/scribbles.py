@@ -93,10 +93,10 @@ class Scribbles(WeakLabel):
     def check(self, size: Size, classes: int) -> None:
         """Also check that all strokes lie in the image."""
         super().check(size, classes)
-        for stroke in self.strokes:
+        for number, stroke in enumerate(self.strokes):
             for row, column in stroke.path:
                 if not (0 <= row < size[0] and 0 <= column < size[1]):
                     raise DataError(
-                        f"a scribble passes row {row}, column {column}, the image has {size[0]} rows and {size[1]} "
-                        f"columns counted from 0; fix the manifest"
+                        f"scribbles[{number}] passes row {row}, column {column}, the image has {size[0]} rows and "
+                        f"{size[1]} columns counted from 0; fix the manifest"
                     )

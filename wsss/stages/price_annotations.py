@@ -1,5 +1,7 @@
 """Cost of labelling the training images, counted once."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from wsss.annotations.cost import CostSettings, annotation_seconds
@@ -17,11 +19,11 @@ class Price:
 
     Attributes:
         seconds: Annotation time.
-        masks: Number of images with a full mask.
+        images: Number of images with each kind of label.
     """
 
     seconds: float
-    masks: int
+    images: Mapping[str, int]
 
 
 def price_annotations(dataset: Dataset, cost: CostSettings) -> Stage:
@@ -36,19 +38,22 @@ def price_annotations(dataset: Dataset, cost: CostSettings) -> Stage:
         def one(portion: Portion) -> None:
             given = [dataset.annotation(image) for image in portion.ids]
             seconds = sum(annotation_seconds(annotation, len(dataset.classes), cost) for annotation in given)
-            masks = sum(annotation.masks is not None for annotation in given)
+            images = Counter(kind for annotation in given for kind in annotation.kinds)
             with out.unit(portion.name) as unit:
-                unit.write_json(f"prices/{portion.name}.json", {"seconds": seconds, "masks": masks})
+                unit.write_json(f"prices/{portion.name}.json", {"seconds": seconds, "images": images})
 
         for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="cost of labels")
 
     data = {"train": dataset.fingerprint("train")}
     if dataset.whole is not dataset:  # otherwise it has tags only, which its fingerprint covers
         data["annotations"] = dataset.annotations_fingerprint()
-    return Stage(name="price", version=1, work=work, settings=asdict(cost), data=data)
+    return Stage(name="price", version=2, work=work, settings=asdict(cost), data=data)
 
 
 def read_price(artefact: Artefact) -> Price:
     """Sum the counts."""
     counted = [artefact.read_json(name) for name in sorted(artefact.files)]
-    return Price(sum(part["seconds"] for part in counted), sum(part["masks"] for part in counted))
+    images = Counter[str]()
+    for part in counted:
+        images.update(part["images"])
+    return Price(sum(part["seconds"] for part in counted), images)

@@ -94,6 +94,26 @@ def test_what_is_about_something_else_is_refused() -> None:
         parse_xml("<html/>", "'a.xml'")
 
 
+def test_labels_that_would_be_lost_are_refused() -> None:
+    for text in (
+        "<objects><object/></objects>",
+        "<Object/>",
+        "<qobject><bndbox/></qobject>",
+        "<polygon/>",
+        "<object/><objects><object/></objects>",
+    ):
+        with pytest.raises(
+            DataError, match=r"^'a\.xml', has <(objects|Object|qobject|polygon)>.* in <object>; .*itself$"
+        ):
+            parse_xml(f"<annotation>{text}</annotation>", "'a.xml'").only("object")
+
+
+def test_elements_without_labels_and_a_second_format_beside_the_first_are_passed_over() -> None:
+    text = "<annotation><source><image/></source><object/><polygon><point/></polygon><object/></annotation>"
+    assert len(parse_xml(text, "'a.xml'").only("object")) == 2
+    assert parse_xml("<annotation><size/></annotation>", "'a.xml'").only("object") == []
+
+
 def test_a_size_is_height_and_width_or_nothing() -> None:
     assert read_size(ROOT) == (6, 8)
     assert read_size(value("3")) is None

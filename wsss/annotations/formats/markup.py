@@ -10,6 +10,12 @@ from wsss.annotations.entries import LARGEST, MEND
 from wsss.errors import DataError
 
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+LABELS = frozenset({"object", "polygon", "bndbox", "point"})
+"""Elements that hold labels, in lower case."""
+
+KINDS = frozenset({"object", "polygon"})
+"""Elements of labelled objects and strokes."""
+
 DECLARATION = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
@@ -29,6 +35,26 @@ class Node:
         """Return the child elements with a tag; their positions include an index from 0."""
         found = self.element.findall(tag)
         return [Node(element, self._at(f"{tag}[{number}]")) for number, element in enumerate(found)]
+
+    def only(self, tag: str) -> list["Node"]:
+        """Return the child elements with a tag, of an element whose other children may hold no labels.
+
+        A file that also has labels of another format is read for those with the tag, if it has any.
+
+        Raises:
+            DataError: If labels in other children would be lost.
+        """
+        found = self.nodes(tag)
+        for child in self.element:
+            held = next((part.tag for part in child.iter() if part.tag.lower() in LABELS), None)
+            other_format = bool(found) and child.tag in KINDS
+            if child.tag != tag and held is not None and not other_format:
+                inside = "" if held == child.tag else f" with <{held[:40]}>"
+                raise DataError(
+                    f"{self.where} has <{child.tag[:40]}>{inside}, labels must be in <{tag}>; {MEND}, or give a file "
+                    f"of another format by itself"
+                )
+        return found
 
     def find(self, tag: str) -> "Node | None":
         """Return the child element with a tag, if there is one.

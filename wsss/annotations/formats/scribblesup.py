@@ -59,7 +59,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
         if size is not None:
             sizes[source.image] = size
         paths[source.image] = []
-        for polygon in root.nodes("polygon"):
+        for polygon in root.only("polygon"):
             tag = polygon.node("tag")
             names.setdefault(tag.text(), tag.where)
             paths[source.image].append((tag.text(), _path(polygon, size)))
@@ -96,7 +96,7 @@ def _meant(names: Collection[str], classes: Classes | None) -> Mapping[str, str]
 
 def _path(polygon: Node, size: Size | None) -> Path:
     points = [
-        (_place(point, "Y", size and size[0]), _place(point, "X", size and size[1])) for point in polygon.nodes("point")
+        (_place(point, "Y", size and size[0]), _place(point, "X", size and size[1])) for point in polygon.only("point")
     ]
     if not points:
         raise DataError(f"{polygon.where} has no <point>, a stroke has at least one; {MEND}")

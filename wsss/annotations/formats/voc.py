@@ -37,7 +37,7 @@ def read(sources: Iterable[Source], classes: Classes | None) -> Manifest:
         if size is not None:
             sizes[source.image] = size
         found[source.image] = []
-        for thing in root.nodes("object"):
+        for thing in root.only("object"):
             label = thing.node("name")
             names.setdefault(label.text(), label.where)
             found[source.image].append((label.text(), _sides(thing.node("bndbox"), size)))
