@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 
 from tests.data.toys import make_coco, make_voc, save_mask, save_photo, write
 from wsss.cli import main
+from wsss.config import load
 from wsss.data import open_dataset
 from wsss.data.base import SPLITS, DatasetSettings
 from wsss.data.coco import CocoSettings
@@ -23,7 +24,7 @@ from wsss.data.folder import FolderSettings
 from wsss.data.voc import VocSettings
 from wsss.errors import DataError, SettingsError, StoreError, WsssError
 from wsss.networks.backbones import build_backbone
-from wsss.runs import load_run
+from wsss.runs import dry_run, load_run
 from wsss.store import Artefact, Store
 from wsss.tasks.checkpoints import read_checkpoint, write_checkpoint
 
@@ -450,6 +451,16 @@ def test_weights_that_do_not_fit(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         build_backbone("mobilenet_v2", weights=str(path))
     assert_one_sentence(caught.value, "weights.pth")
+
+
+@pytest.mark.parametrize("section", ["classifier", "segmenter"])
+def test_weights_of_another_network_are_refused_before_anything_is_computed(section: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    weights_file(path, {"layer1.weight": torch.zeros(1)})
+    with pytest.raises(SettingsError) as caught:
+        dry_run(load(["network=mobilenet_v2", f"{section}.weights={path}", f"store.root={tmp_path / 'runs'}"]))
+    assert str(caught.value).startswith(f"{section}.weights")
+    assert_one_sentence(caught.value, "does not fit mobilenet_v2")
 
 
 def hidden_pickle(path: Path) -> None:

@@ -97,6 +97,16 @@ def test_no_image_is_labelled_before_all_are_known_to_be_there(toy: Run, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_that_is_damaged_after_its_header_keeps_no_other_from_its_labels(toy: Run, tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path / f"{name}.png", toy, toy.dataset.ids("val")[0])
+    whole = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"^1 of 3 images have no labels, all others have: .*b\.png' can't be decoded"):
+        toy.predict(tmp_path, out=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == ["a.png", "c.png"]
+
+
 def test_an_image_above_the_limit_of_pillow_is_labelled(
     toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,16 +109,21 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
 
     Raises:
         DataError: If there is no image, two have the same name, or one is missing or not an image, before any is
-            labelled; or if one is damaged after its header, when those before it are already written.
+            labelled; or if some are damaged after their headers, when all others are written.
     """
     images = dict(_named(paths))
     for path in images.values():
         image_size(path)
     keep_freed_memory()
-    written = []
+    written, damaged = list[Path](), list[DataError]()
     with console.progress("predictions", len(images)) as advance:
         for name, path in images.items():
-            image = read_image(path)
+            advance(1)
+            try:
+                image = read_image(path)
+            except DataError as error:
+                damaged.append(error)
+                continue
             height, width = image.shape[1:]
             # the network was trained on images of at most this size
             small = fit_size((height, width), predictor.max_side) != (height, width)
@@ -126,7 +131,8 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
             written.append(out / "labels" / f"{name}.png")
             write_atomically(written[-1], encode_labels(labels))
             write_overlay(out / "overlays" / f"{name}.png", image, labels, palette=palette)
-            advance(1)
+    if damaged:
+        raise DataError(f"{len(damaged)} of {len(images)} images have no labels, all others have: {damaged[0]}")
     return written
 
 

@@ -67,7 +67,8 @@ class NetworkPlan:
             section: Section of its settings: ``classifier`` or ``segmenter``.
 
         Raises:
-            SettingsError: If the backbone does not support the stride, the frozen stages or the weights.
+            SettingsError: If the backbone does not support the stride, the frozen stages or the weights, or a file of
+                weights does not fit it.
         """
         from wsss.networks.backbones import check_backbone
         from wsss.networks.timm_backbones import check_timm_backbone, is_timm
@@ -76,6 +77,8 @@ class NetworkPlan:
         stride, freeze_stages = self.learning.output_stride, self.learning.freeze_stages
         try:
             refuse(self.backbone, output_stride=stride, weights=self.weights, freeze_stages=freeze_stages)
+            if self.weights not in ("none", "imagenet", CLASSIFIER):
+                _backbone(self, trained=False)
         except SettingsError as error:
             name = error.field if error.field == "network" else f"{section}.{error.field}"
             raise SettingsError(name, error.reason) from None
