@@ -131,6 +131,20 @@ def test_a_mask_that_is_unknown_throughout_is_remarked(tmp_path: Path) -> None:
     assert of_kind(report, "masks without classes") == []
 
 
+def test_a_validation_image_without_a_mask_is_remarked_where_others_have_one(tmp_path: Path) -> None:
+    root = make_sound(tmp_path / "sound")
+    lists = root / "ImageSets" / "Segmentation"
+    train, (scored, *_) = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    bare = next(id for id in train if not (root / "SegmentationClass" / f"{id}.png").exists())
+    (lists / "val.txt").write_text(f"{scored}\n{bare}\n")
+    (found,) = of_kind(check(root), "image without a mask")
+    assert not found.fault
+    assert bare in found.text
+    (root / "SegmentationClass" / f"{scored}.png").unlink()
+    report = check(root)
+    assert [len(of_kind(report, kind)) for kind in ("image without a mask", "no truth")] == [0, 1]
+
+
 def test_nothing_else_is_found_wrong(broken: DataReport) -> None:
     assert not broken.ok
     assert len(broken.faults) == 13
@@ -141,10 +155,11 @@ def test_nothing_else_is_found_wrong(broken: DataReport) -> None:
 
 def test_what_may_be_meant_is_remarked(broken: DataReport) -> None:
     remarks = [finding for finding in broken.findings if not finding.fault]
-    assert [remark.kind for remark in remarks] == ["tags against mask", "untagged image"]
+    kinds = [remark.kind for remark in remarks]
+    assert kinds == ["tags against mask", *2 * ["image without a mask"], "untagged image"]
     assert "odd.jpg" in remarks[0].text
     assert "is tagged 'dog', which its mask does not show" in remarks[0].text
-    assert "untagged.jpg" in remarks[1].text
+    assert "untagged.jpg" in remarks[-1].text
 
 
 def test_images_that_can_be_read_are_counted_beside_those_that_can_not(broken: DataReport) -> None:

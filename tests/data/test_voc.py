@@ -192,6 +192,15 @@ def test_a_mask_of_another_size_is_an_error_that_names_both(tmp_path: Path) -> N
         voc(root).truth("a")
 
 
+def test_masks_that_no_image_claims_are_strays_and_those_of_images_on_no_list_are_not(tmp_path: Path) -> None:
+    root = make_voc(tmp_path, train={"a": MASK, "b": None}, val={"c": MASK})
+    save_photo(root / "JPEGImages" / "unlisted.jpg", 4, 6)
+    for name in ("unlisted", "orphan"):
+        save_mask(root / "SegmentationClass" / f"{name}.png", MASK)
+    (stray,) = voc(root).strays()
+    assert str(stray).startswith(f"'{root / 'SegmentationClass' / 'orphan.png'}' is the mask of no image")
+
+
 def test_all_that_is_wrong_with_a_mask_can_be_asked_for(tmp_path: Path) -> None:
     root = make_voc(tmp_path, train={"a": MASK, "b": None}, val={"c": MASK})
     save_mask(root / "SegmentationClass" / "a.png", picture("378", "012"))

@@ -156,14 +156,19 @@ def _findings_of_lists(
 
 
 def _findings_of_masks(dataset: Dataset, looks: Sequence[Look]) -> Iterator[Finding]:
-    """Yield findings about masks without any class, which are often binary ones."""
+    """Yield findings about missing masks, and masks without any class, which are often binary ones."""
     masks = [look for look in looks if look.pixels]
+    scored = any(look.split == "val" for look in masks)
     shown = frozenset[int]().union(*(look.pixels or () for look in masks))
     if masks and not shown & set(range(1, len(dataset.classes) + 1)):
         values = " and ".join(str(label) for label in sorted(shown))
         text = f"the masks of '{dataset.name}' contain only {values}; {BACKGROUND} is background and {IGNORE} unknown"
         yield Finding("masks without classes", f"{text}; save the number of the class where one is seen")
         return
+    for look in looks:
+        if look.split == "val" and look.pixels is None and not look.findings and scored:
+            text = f"{look.place} is a validation image without a mask, others have one, so it is not scored"
+            yield Finding("image without a mask", f"{text}; add its mask, or take it off the list", fault=False)
     for look in masks:
         if set(look.pixels or ()) == {IGNORE}:
             text = f"the mask of {look.place} is {IGNORE} (unknown) at every pixel, so the image is not scored"

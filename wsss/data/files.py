@@ -3,7 +3,7 @@
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,24 @@ def _numbered_classes(path: Path, entries: list[tuple[int, str]]) -> tuple[str, 
             f"each once, with 0 for the background if it is listed; renumber them"
         )
     return tuple(names)
+
+
+def stray_masks(folder: Path, images: Collection[str]) -> list[DataError]:
+    """Errors for masks that belong to no image.
+
+    Args:
+        folder: Folder of the masks, which need not exist.
+        images: Names of all images that may have a mask.
+    """
+    found = sorted(path for path in folder.rglob("*.png") if not path.name.startswith("."))
+    return [
+        DataError(
+            f"'{path}' is the mask of no image, a mask must have its image's name; rename or delete it",
+            kind="mask without an image",
+        )
+        for path in found
+        if path.relative_to(folder).with_suffix("").as_posix() not in images
+    ]
 
 
 def find_images(folder: Path) -> dict[str, Path]:

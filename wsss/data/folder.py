@@ -9,7 +9,7 @@ import torch
 
 from wsss.data.base import SPLITS, DatasetSettings, digest
 from wsss.data.faults import raise_or_gather, stepping_over
-from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder
+from wsss.data.files import FileDataset, find_images, read_classes, read_lines, require_folder, stray_masks
 from wsss.errors import DataError, require
 from wsss.types import Tags
 
@@ -116,15 +116,7 @@ class FolderDataset(FileDataset):
 
     def strays(self) -> list[DataError]:
         """Masks whose name does not match any image, and which would never be used."""
-        found = sorted(path for path in self._masks.rglob("*.png") if not path.name.startswith("."))
-        return [
-            DataError(
-                f"'{path}' is the mask of no image, a mask must have its image's name; rename or delete it",
-                kind="mask without an image",
-            )
-            for path in found
-            if path.relative_to(self._masks).with_suffix("").as_posix() not in self._images
-        ]
+        return stray_masks(self._masks, self._images)
 
     def _find_tags(self, id: str) -> Tags | None:
         return self._tags[id]

@@ -12,7 +12,15 @@ import torch
 from wsss.annotations.formats import VOC_CLASSES
 from wsss.data.base import DatasetSettings
 from wsss.data.faults import raise_or_gather, stepping_over
-from wsss.data.files import NO_FOLDER, FileDataset, find_images, read_classes, read_lines, require_folder
+from wsss.data.files import (
+    NO_FOLDER,
+    FileDataset,
+    find_images,
+    read_classes,
+    read_lines,
+    require_folder,
+    stray_masks,
+)
 from wsss.data.tag_arrays import read_tag_array
 from wsss.data.voc_download import AUGMENTED, SBD_MASKS, fetch_sbd, fetch_voc
 from wsss.errors import DataError, require
@@ -79,6 +87,7 @@ class VocDataset(FileDataset):
             masks=root / settings.masks,
             max_side=settings.max_side,
         )
+        self._pictures = root / "JPEGImages"
         self._annotations = root / "Annotations"
         self._more_masks = root / (SBD_MASKS if settings.masks == VocSettings.masks else settings.masks)
         finders: dict[str, Callable[[str], Tags | None]] = {"xml": self._tags_of_xml, "masks": self._tags_of_mask}
@@ -100,6 +109,12 @@ class VocDataset(FileDataset):
             if source.endswith(TAG_ARRAY):
                 return read_tag_array(root / source, self._images, len(self.classes))
         return {}
+
+    def strays(self) -> list[DataError]:
+        """Masks whose name does not match any image, listed or not."""
+        pictures = find_images(self._pictures)
+        folders = dict.fromkeys((self._masks, self._more_masks))
+        return [stray for folder in folders for stray in stray_masks(folder, pictures)]
 
     def _find_tags(self, id: str) -> Tags | None:
         return self._finder(id)
