@@ -1,10 +1,13 @@
 """Which settings change the keys of which stages: all that matter do, from their stage on, and nothing else does."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torchvision import models
 
 from tests.plans import CONFIG, PICTURES, changed, keys, planned, with_setting
 from tests.stages.workshop import DrawnDataset
@@ -232,9 +235,15 @@ def weighted(path: Path, segmenter: Path | None = None) -> Config:
     return with_setting(config, "segmenter.weights", str(segmenter) if segmenter else None)
 
 
+def write_weights(path: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    torch.save(models.get_model(CONFIG.network).state_dict(), path)
+
+
 def test_the_content_of_the_weights_counts_and_not_their_place(tmp_path: Path) -> None:
-    for name, content in {"a.pth": b"one", "b.pth": b"one", "c.pth": b"two"}.items():
-        (tmp_path / name).write_bytes(content)
+    write_weights(tmp_path / "a.pth", 1)
+    write_weights(tmp_path / "c.pth", 2)
+    shutil.copy(tmp_path / "a.pth", tmp_path / "b.pth")
     a, b, c = (keys(planned(weighted(tmp_path / name))) for name in ("a.pth", "b.pth", "c.pth"))
     assert a == b
     assert {title for title in a if a[title] == c[title]} == {"superpixels:0"}
@@ -252,8 +261,8 @@ def test_a_segmenter_that_starts_from_the_classifier_follows_it() -> None:
 
 
 def test_the_segmenter_starts_from_the_weights_of_the_classifier_unless_told(tmp_path: Path) -> None:
-    for name, content in {"a.pth": b"one", "b.pth": b"two"}.items():
-        (tmp_path / name).write_bytes(content)
+    write_weights(tmp_path / "a.pth", 1)
+    write_weights(tmp_path / "b.pth", 2)
     silent = keys(planned(weighted(tmp_path / "a.pth")))
     assert keys(planned(weighted(tmp_path / "a.pth", tmp_path / "a.pth"))) == silent
     other = keys(planned(weighted(tmp_path / "a.pth", tmp_path / "b.pth")))

@@ -175,7 +175,7 @@ GOLDEN = {
     ),
     "annotated pseudo labels": Golden(ANNOTATED_LABELS, 3, "01866230baf0fca5", ANNOTATED),
     "cues": Golden(imported_cues, 1, "930315381fb61052"),
-    "price": Golden(price_annotations(ANNOTATED, COST), 1, "db879956f0354806", ANNOTATED),
+    "price": Golden(price_annotations(ANNOTATED, COST), 2, "ec24c075fc3d3db8", ANNOTATED),
     "signal": Golden(signal_of_drawn_labels, 1, "6a4da458d6f7194f", WATCHED),
     "evaluate": Golden(evaluate(DATA, GUESSES, "train", boundary=True), 1, "9509d6dbf67d1b9a"),
     "evaluate cams": Golden(evaluate_cams(DATA, SEEDING, CAMS), 4, "12d5dc97eb1cdd77"),

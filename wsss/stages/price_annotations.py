@@ -40,7 +40,7 @@ def price_annotations(dataset: Dataset, cost: CostSettings) -> Stage:
             seconds = sum(annotation_seconds(annotation, len(dataset.classes), cost) for annotation in given)
             images = Counter(kind for annotation in given for kind in annotation.kinds)
             with out.unit(portion.name) as unit:
-                unit.write_json(f"prices/{portion.name}.json", {"seconds": seconds, "images": images})
+                unit.write_json(f"prices/{portion.name}.json", {"seconds": seconds} | images)
 
         for_each(bench, out, portions(dataset.ids("train"), CHUNK), one, description="cost of labels")
 
@@ -53,7 +53,8 @@ def price_annotations(dataset: Dataset, cost: CostSettings) -> Stage:
 def read_price(artefact: Artefact) -> Price:
     """Sum the counts."""
     counted = [artefact.read_json(name) for name in sorted(artefact.files)]
+    seconds = sum(part.pop("seconds") for part in counted)
     images = Counter[str]()
     for part in counted:
-        images.update(part["images"])
-    return Price(sum(part["seconds"] for part in counted), images)
+        images.update(part)
+    return Price(seconds, images)
