@@ -105,6 +105,8 @@ def test_an_image_that_is_damaged_after_its_header_keeps_no_other_from_its_label
     with pytest.raises(DataError, match=r"^1 of 3 images have no labels, all others have: .*b\.png' can't be decoded"):
         toy.predict(tmp_path, out=tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == ["a.png", "c.png"]
+    with pytest.raises(DataError, match=r"^'.*b\.png' can't be decoded"):
+        toy.predict(tmp_path / "b.png", out=tmp_path / "out")
 
 
 def test_an_image_above_the_limit_of_pillow_is_labelled(

@@ -118,11 +118,11 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
     written, damaged = list[Path](), list[DataError]()
     with console.progress("predictions", len(images)) as advance:
         for name, path in images.items():
-            advance(1)
             try:
                 image = read_image(path)
             except DataError as error:
                 damaged.append(error)
+                advance(1)
                 continue
             height, width = image.shape[1:]
             # the network was trained on images of at most this size
@@ -131,6 +131,9 @@ def predict_files(predictor: Predictor, paths: Sequence[Path], out: Path, *, pal
             written.append(out / "labels" / f"{name}.png")
             write_atomically(written[-1], encode_labels(labels))
             write_overlay(out / "overlays" / f"{name}.png", image, labels, palette=palette)
+            advance(1)
+    if damaged and not written:
+        raise damaged[0]
     if damaged:
         raise DataError(f"{len(damaged)} of {len(images)} images have no labels, all others have: {damaged[0]}")
     return written

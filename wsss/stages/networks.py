@@ -45,13 +45,17 @@ class NetworkPlan:
     hidden: int = 0
 
     @property
+    def _from_file(self) -> bool:
+        return self.weights not in ("none", "imagenet", CLASSIFIER)
+
+    @property
     def fingerprint(self) -> dict[str, str | int]:
         """Identity of the initial network: a weight file by its content, timm weights by their full name."""
         from wsss.networks.timm_backbones import full_name, is_timm
 
         backbone = full_name(self.backbone) if is_timm(self.backbone) else self.backbone
         network: dict[str, str | int] = {"backbone": backbone, "hidden": self.hidden}
-        if self.weights in ("none", "imagenet", CLASSIFIER):
+        if not self._from_file:
             return network | {"weights": self.weights}
         try:
             return network | {"weights": digest(Path(self.weights).read_bytes())}
@@ -77,8 +81,8 @@ class NetworkPlan:
         stride, freeze_stages = self.learning.output_stride, self.learning.freeze_stages
         try:
             refuse(self.backbone, output_stride=stride, weights=self.weights, freeze_stages=freeze_stages)
-            if self.weights not in ("none", "imagenet", CLASSIFIER):
-                _backbone(self, trained=False)
+            if self._from_file:
+                _backbone(self, trained=False)  # refuses weights of another network
         except SettingsError as error:
             name = error.field if error.field == "network" else f"{section}.{error.field}"
             raise SettingsError(name, error.reason) from None
